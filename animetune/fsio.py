@@ -1,0 +1,178 @@
+"""The only module that writes files: everything it publishes is there whole or not at all.
+
+A file or folder is written under a temporary name *in the same folder*, flushed and fsynced, then renamed, then the
+folder is fsynced. `rename` is atomic on one filesystem, so a SIGKILL, a full disk or a power cut leaves either the old
+state or the new one. Writers that need a path of their own (MDSWriter, safetensors, Polars, Pillow) get one from
+`atomic_file` or `publish_dir` and write nowhere else.
+
+Temporary names begin with `TEMP_PREFIX`; `sweep` removes those that a killed process left. A full disk is reported as
+`SetupError`, with the bytes that are free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from animetune.errors import SetupError
+
+TEMP_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on any exception it is removed."""
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f"{TEMP_PREFIX}{uuid.uuid4().hex}-{final.name}")
+    with _disk_full_named(final):
+        try:
+            yield temporary
+            _fsync(temporary)
+            os.replace(temporary, final)
+            _fsync(final.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) to `path`, replacing what was there, or leave `path` as it was."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON with sorted keys and no NaN, so that equal values give equal bytes."""
+    atomic_write(path, canonical_json(value, indent=2) + "\n")
+
+
+def canonical_json(value: Any, indent: int | None = None) -> str:
+    """JSON text with sorted keys, unescaped Unicode and no NaN or infinity (ValueError)."""
+    separators = (",", ": ") if indent else (",", ":")
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+
+
+@contextlib.contextmanager
+def publish_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; on success it becomes `path`, on any exception it is removed.
+
+    `path` must not exist: a published folder is never changed. If another process published it meanwhile, ours is
+    dropped, since equal inputs give equal bytes.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f"{TEMP_PREFIX}{uuid.uuid4().hex}-{final.name}")
+    with _disk_full_named(final):
+        try:
+            temporary.mkdir()
+            yield temporary
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    _fsync(Path(folder, name))
+                _fsync(Path(folder))
+            os.rename(temporary, final)
+            _fsync(final.parent)
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            lost_race = isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            if not (lost_race and final.is_dir()):
+                raise
+
+
+def append_line(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
+    """Append one JSON line in a single write, so that concurrent writers and a kill can tear no line but the last."""
+    line = (canonical_json(record) + "\n").encode()
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _disk_full_named(file), open(file, "ab", buffering=0) as stream:
+        stream.write(line)
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The records of a file written by `append_line`; a torn last line is left out, a torn inner line is an error."""
+    file = Path(path)
+    if not file.exists():
+        return []
+    *lines, last = file.read_text(encoding="utf-8").split("\n")
+    records = [json.loads(line) for line in lines if line]
+    if last:
+        with contextlib.suppress(json.JSONDecodeError):
+            records.append(json.loads(last))
+    return records
+
+
+@contextlib.contextmanager
+def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold `folder` for this process (flock on `folder/.lock`); SetupError if another process holds it."""
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SetupError(f"{root}: another animetune process is writing here; wait for it or choose another folder") from error
+        yield
+
+
+def sweep(folder: str | os.PathLike[str]) -> int:
+    """Remove what killed processes left anywhere below `folder`; call it while holding `lock`. Returns how many."""
+    leftovers = sorted(Path(folder).rglob(f"{TEMP_PREFIX}*"), key=lambda path: len(path.parts))
+    removed = 0
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path)
+            removed += 1
+        elif path.exists():
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file or folder of our own making: renamed to a temporary name first, so that no half of it is left."""
+    victim = Path(path)
+    temporary = victim.with_name(f"{TEMP_PREFIX}{uuid.uuid4().hex}-{victim.name}")
+    os.rename(victim, temporary)
+    _fsync(victim.parent)
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
+    else:
+        temporary.unlink()
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _disk_full_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise SetupError(
+            f"{path}: the disk is full ({free / 1e6:.1f} MB free); free some space and run the same command again: "
+            "what was finished is kept"
+        ) from error

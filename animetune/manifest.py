@@ -1,0 +1,132 @@
+"""The JSON beside every published output: what it is, what it was made from, what was counted, what every file hashes to.
+
+A manifest holds no time, host, path outside its folder or process id, so that two runs with equal inputs give equal
+bytes. It is written last: a folder without `manifest.json` is not finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from animetune import fsio
+from animetune.errors import DataError, FormatVersionError
+
+MANIFEST_NAME = "manifest.json"
+
+
+class FileRecord(pydantic.BaseModel):
+    """Size in bytes and SHA-256 of one file."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(pydantic.BaseModel):
+    """What a stage, a step or a chunk published.
+
+    `seen = kept + sum(dropped) + sum(quarantined)` is asserted wherever rows are counted (`check_outcomes`).
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    """What this is: `table`, `step`, `chunk`, `shard-root`, `label-set`, `checkpoint`, `export`, `samples`."""
+    format_version: int
+    """Version of the layout of this kind; a reader refuses others (`read_manifest`)."""
+    config_digest: str = ""
+    """Digest of the configuration that made it (`config.digest`)."""
+    inputs: dict[str, str] = {}
+    """Name -> digest of everything that was read."""
+    seen: int = 0
+    """Rows looked at."""
+    kept: int = 0
+    """Rows that went on."""
+    dropped: dict[str, int] = {}
+    """Filter name -> rows it dropped."""
+    quarantined: dict[str, int] = {}
+    """Code -> rows that could not be used."""
+    facts: dict[str, Any] = {}
+    """Whatever else a reader of this kind needs; JSON values only."""
+    files: dict[str, FileRecord] = {}
+    """Path relative to the manifest's folder -> size and hash."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: the identity of everything that the manifest vouches for."""
+        return hashlib.sha256(fsio.canonical_json(self.model_dump()).encode()).hexdigest()
+
+    def check_outcomes(self) -> None:
+        """Raise DataError unless every row seen has exactly one outcome."""
+        outcomes = self.kept + sum(self.dropped.values()) + sum(self.quarantined.values())
+        if self.seen != outcomes:
+            raise DataError(
+                f"{self.kind}: {self.seen} rows were seen but {outcomes} have an outcome (kept {self.kept}, "
+                f"dropped {self.dropped}, quarantined {self.quarantined}); this is a bug in animetune, please report it"
+            )
+
+
+def record_files(folder: str | os.PathLike[str], names: list[str] | None = None) -> dict[str, FileRecord]:
+    """Hash the files of `folder` (all but the manifest, at any depth; or only `names`), in name order."""
+    root = Path(folder)
+    found = names if names is not None else [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    return {
+        name: FileRecord(bytes=(root / name).stat().st_size, sha256=fsio.sha256_file(root / name))
+        for name in sorted(found)
+        if name != MANIFEST_NAME and not Path(name).name.startswith(".")
+    }
+
+
+def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Manifest:
+    """Write `folder/manifest.json` atomically and return the manifest."""
+    fsio.write_json(Path(folder) / MANIFEST_NAME, manifest.model_dump())
+    return manifest
+
+
+def has_manifest(folder: str | os.PathLike[str]) -> bool:
+    """Whether `folder` was finished."""
+    return (Path(folder) / MANIFEST_NAME).is_file()
+
+
+def read_manifest(folder: str | os.PathLike[str], *, kind: str, format_version: int) -> Manifest:
+    """Read and check `folder/manifest.json`.
+
+    Raises DataError when it is absent, unreadable or of another kind, FormatVersionError for another version.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    if not path.is_file():
+        state = "is not finished" if path.parent.is_dir() else "does not exist"
+        raise DataError(f"{path.parent}: {state}: there is no {MANIFEST_NAME}; run the stage that makes this {kind} (again)")
+    try:
+        manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError) as error:
+        raise DataError(f"{path}: is not a manifest of animetune: {error}") from error
+    if manifest.kind != kind:
+        raise DataError(f"{path.parent}: is a {manifest.kind}, but a {kind} is needed here")
+    if manifest.format_version != format_version:
+        raise FormatVersionError(
+            f"{path.parent}: this {kind} has format version {manifest.format_version}, this animetune reads version "
+            f"{format_version}; make it again with this version"
+        )
+    return manifest
+
+
+def verify_files(folder: str | os.PathLike[str], manifest: Manifest) -> list[str]:
+    """Check every file of the manifest; returns one line a problem, naming the file (empty: all is well)."""
+    problems = []
+    for name, record in manifest.files.items():
+        path = Path(folder) / name
+        if not path.is_file():
+            problems.append(f"{path}: is missing")
+        elif path.stat().st_size != record.bytes:
+            problems.append(f"{path}: has {path.stat().st_size} bytes, {record.bytes} were written")
+        elif fsio.sha256_file(path) != record.sha256:
+            problems.append(f"{path}: its bytes have changed (SHA-256 differs)")
+    return problems
