@@ -120,7 +120,9 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SetupError(f"{root}: another animetune process is writing here; wait for it or choose another folder") from error
+            raise SetupError(
+                f"{root}: another animetune process is writing here; wait for it or choose another folder"
+            ) from error
         yield
 
 

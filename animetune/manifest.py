@@ -76,7 +76,11 @@ class Manifest(pydantic.BaseModel):
 def record_files(folder: str | os.PathLike[str], names: list[str] | None = None) -> dict[str, FileRecord]:
     """Hash the files of `folder` (all but the manifest, at any depth; or only `names`), in name order."""
     root = Path(folder)
-    found = names if names is not None else [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    found = (
+        names
+        if names is not None
+        else [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    )
     return {
         name: FileRecord(bytes=(root / name).stat().st_size, sha256=fsio.sha256_file(root / name))
         for name in sorted(found)
@@ -103,7 +107,9 @@ def read_manifest(folder: str | os.PathLike[str], *, kind: str, format_version: 
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
         state = "is not finished" if path.parent.is_dir() else "does not exist"
-        raise DataError(f"{path.parent}: {state}: there is no {MANIFEST_NAME}; run the stage that makes this {kind} (again)")
+        raise DataError(
+            f"{path.parent}: {state}: there is no {MANIFEST_NAME}; run the stage that makes this {kind} (again)"
+        )
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError) as error:

@@ -59,8 +59,15 @@ POST_COLUMNS = (
     Column("score", "i64", "votes", "score at the source; null when unknown"),
     Column("fav_count", "i64", "users", "favourites at the source; null when unknown"),
     Column("is_deleted", "bool", "", "deleted, banned or pending at the source"),
-    Column("parent", "str", "", "key of the parent post, or of the picture that a close-up was cut from; null for none"),
-    Column("tags_general", "list[str]", "", "general tags, underscored as on the site, in the site's order, without duplicates"),
+    Column(
+        "parent", "str", "", "key of the parent post, or of the picture that a close-up was cut from; null for none"
+    ),
+    Column(
+        "tags_general",
+        "list[str]",
+        "",
+        "general tags, underscored as on the site, in the site's order, without duplicates",
+    ),
     Column("tags_character", "list[str]", "", "character tags"),
     Column("tags_copyright", "list[str]", "", "series tags"),
     Column("tags_artist", "list[str]", "", "artist tags"),
@@ -81,10 +88,14 @@ PICTURE_COLUMNS = (
 
 CURATED_COLUMNS = (
     Column("tags_count", "list[str]", "", "people-count tags (1girl, 2boys, solo ...), taken out of tags_general"),
-    Column("tags_special", "list[str]", "", "special tags kept for the prompt (lowres, highres, absurdres, monochrome ...)"),
+    Column(
+        "tags_special", "list[str]", "", "special tags kept for the prompt (lowres, highres, absurdres, monochrome ...)"
+    ),
     Column("content_bucket", "str", "", "what the picture shows, exactly one of the configured content buckets"),
     Column("content_reason", "str", "", "the rule that decided the content bucket"),
-    Column("content_conflict", "str", "", "the other content buckets whose rule also held, comma-separated; empty for none"),
+    Column(
+        "content_conflict", "str", "", "the other content buckets whose rule also held, comma-separated; empty for none"
+    ),
     Column("quality", "str", "", "quality class (`best`), not its words; null for none"),
     Column("aesthetic", "str", "", "aesthetic class; null for none"),
     Column("year", "str", "", "year class; null for none"),
