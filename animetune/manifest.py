@@ -1,4 +1,4 @@
-"""The JSON beside every published output: what it is, what it was made from, what was counted, what every file hashes to.
+"""The JSON beside every published output: what it is and was made from, what was counted, what every file hashes to.
 
 A manifest holds no time, host, path outside its folder or process id, so that two runs with equal inputs give equal
 bytes. It is written last: a folder without `manifest.json` is not finished.

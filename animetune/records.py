@@ -9,6 +9,7 @@ micro-batch of one size. Tensors are named for what they hold; torch is imported
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -133,10 +134,12 @@ class Size(NamedTuple):
 
     @property
     def name(self) -> str:
+        """`<width>x<height>`."""
         return f"{self.width}x{self.height}"
 
     @property
     def area(self) -> int:
+        """Pixels."""
         return self.width * self.height
 
     @classmethod
@@ -182,7 +185,7 @@ class Sample:
     """float32 (6,): original height, width, crop top, left, target height, width, in pixels."""
     loss_weight: float
     latent: np.ndarray | None = None
-    """float32 (4, h / 8, w / 8): the VAE's posterior mean (or a sample of it), NOT yet multiplied by the scaling factor."""
+    """float32 (4, h / 8, w / 8): the VAE's posterior mean or a sample of it, NOT multiplied by the scaling factor."""
     pixels: np.ndarray | None = None
     """uint8 (3, h, w), RGB."""
 
@@ -208,8 +211,8 @@ class Batch:
     loss_weights: torch.Tensor
     """float32 (b,)"""
     share: float
-    """This micro-batch's samples / (samples of the step / micro-batches of the step): the mean of `share * loss` over the
-    micro-batches of a step, on all ranks, is the mean over its samples."""
+    """This micro-batch's samples / (samples of the step / micro-batches of the step): the mean of `share * loss` over
+    the micro-batches of a step, on all ranks, is the mean over its samples."""
     global_batch: int
     """Samples of the whole optimizer step, on all ranks."""
     prompts: list[str]
@@ -218,7 +221,7 @@ class Batch:
     pixels: torch.Tensor | None = None
     """uint8 (b, 3, h, w)"""
 
-    def map_tensors(self, function) -> Batch:
+    def map_tensors(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """A copy in which `function` was applied to every tensor."""
         changed = {
             field.name: function(value)
