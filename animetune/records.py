@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,8 +118,8 @@ LABEL_COLUMNS = (
         for column in TABLE_COLUMNS
         if column.name
         in {
-            "content_bucket", "rating", "quality", "aesthetic", "year", "tags_count", "tags_character", "tags_copyright",
-            "tags_artist", "tags_general", "tags_special", "captions_long", "captions_short",
+            "content_bucket", "rating", "quality", "aesthetic", "year", "tags_count", "tags_character",
+            "tags_copyright", "tags_artist", "tags_general", "tags_special", "captions_long", "captions_short",
         }
     ),
 )  # fmt: skip
@@ -223,7 +223,7 @@ class Batch:
 
     def map_tensors(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """A copy in which `function` was applied to every tensor."""
-        changed = {
+        changed: dict[str, Any] = {
             field.name: function(value)
             for field in dataclasses.fields(self)
             if hasattr(value := getattr(self, field.name), "device")
