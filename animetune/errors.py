@@ -5,6 +5,7 @@
     ├── SetupError              exit 3    the machine lacks something: disk space, weights, an extra, a free folder
     ├── DataError               exit 1    what is on disk is not what was expected
     │   ├── FormatVersionError            written by another format version of animetune
+    │   ├── PictureError                  a picture cannot be used; `code` says why (`pictures.PICTURE_CODES`)
     │   ├── QuarantineLimitError          more inputs were refused than `quarantine_limit` allows
     │   └── ShortEpochError               the data ended before the epoch plan did
     ├── ChunkError              exit 1    a worker failed or died on a chunk; the same command continues from there
@@ -48,6 +49,15 @@ class DataError(AnimetuneError):
 
 class FormatVersionError(DataError):
     """An output was written by a version of animetune whose format this one does not read."""
+
+
+class PictureError(DataError):
+    """A picture cannot be used; `code` is a key of `animetune.pictures.PICTURE_CODES`, `detail` may add to it."""
+
+    def __init__(self, code: str, detail: str = ""):
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}" if detail else code)
 
 
 class QuarantineLimitError(DataError):
