@@ -1,0 +1,158 @@
+"""Token ids against transformers' and open_clip's tokenizers, chunks and padding against hand-written ids."""
+
+from __future__ import annotations
+
+import json
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animetune import tokens
+from animetune.errors import SetupError
+from animetune.tokens import BOS, EOS, count_tokens, tokenize, write_tokenizer
+
+CAT = [49406, 320, 1125, 539, 320, 2368, 49407]
+"""'a photo of a cat', as published with CLIP."""
+
+RESERVED = ("<|startoftext|>", "<|endoftext|>", "<start_of_text>", "<end_of_text>", "!")
+
+
+@pytest.fixture(scope="session")
+def huggingface(tmp_path_factory: pytest.TempPathFactory):
+    from transformers import CLIPTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder, pad="eos")
+    return CLIPTokenizerFast.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def open_clip():
+    tokenizer = pytest.importorskip("open_clip.tokenizer")
+    return tokenizer.SimpleTokenizer()
+
+
+def body(prompt: str) -> list[int]:
+    """The prompt's ids without BOS, EOS and padding."""
+    count = count_tokens(prompt)
+    chunks = max(1, -(-count // 75))
+    rows = tokenize(prompt, chunks=chunks)[0].reshape(chunks, 77)
+    return [int(i) for row in rows for i in row[1:76]][:count]
+
+
+def test_known_ids() -> None:
+    ids = tokenize("a photo of a cat", chunks=1)
+    assert ids.dtype == np.int64
+    assert ids.shape == (2, 77)
+    assert ids[0].tolist() == CAT + [EOS] * 70
+    assert ids[1].tolist() == CAT + [0] * 70
+
+
+def test_empty_prompt() -> None:
+    ids = tokenize("", chunks=2).reshape(2, 2, 77)
+    for chunk in range(2):
+        assert ids[0, chunk].tolist() == [BOS, EOS] + [EOS] * 75
+        assert ids[1, chunk].tolist() == [BOS, EOS] + [0] * 75
+    assert count_tokens("") == count_tokens("  \n ") == 0
+
+
+def test_exclamation_mark_in_text_is_not_padding() -> None:
+    assert tokenize("wow!", chunks=1)[1, :4].tolist() == [BOS, 2781, 256, EOS]
+
+
+@pytest.mark.parametrize("text", ["<|endoftext|>", "a <|startoftext|> b", "x<|endoftext|>y"])
+def test_special_tokens_cannot_be_spelled_out(text: str) -> None:
+    row = tokenize(text, chunks=1)[1]
+    assert (row == BOS).sum() == 1
+    assert (row == EOS).sum() == 1
+    assert row[row != 0][-1] == EOS
+
+
+@pytest.mark.parametrize(("words", "chunks"), [(75, 1), (76, 1), (76, 2), (150, 2), (225, 3), (400, 3), (10, 3)])
+def test_chunks_hold_75_tokens_each(words: int, chunks: int) -> None:
+    prompt = " ".join(["cat"] * words)
+    assert count_tokens(prompt) == words
+    both = tokenize(prompt, chunks=chunks).reshape(2, chunks, 77)
+    left = words
+    for index in range(chunks):
+        filled = min(left, 75)
+        left -= filled
+        expected = [BOS] + [2368] * filled + [EOS]
+        assert both[0, index].tolist() == expected + [EOS] * (75 - filled)
+        assert both[1, index].tolist() == expected + [0] * (75 - filled)
+
+
+@given(st.text(st.sampled_from(string.printable), max_size=120))
+def test_ids_equal_open_clip_on_ascii(open_clip, text: str) -> None:
+    if any(word in text.lower() for word in RESERVED[:4]) or "&" in text:
+        return  # open_clip reads its special tokens and HTML entities out of the text, we keep the text
+    assert body(text) == open_clip.encode(text)
+
+
+@given(st.text(max_size=80))
+def test_ids_equal_transformers_fast(huggingface, text: str) -> None:
+    if any(word in text.lower() for word in RESERVED[:2]):
+        return
+    assert body(text) == huggingface(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["初音ミク", "1girl, 東方, ^_^, >_<, :d", "it's the cats' that'll've", "naïve café", "Σίσυφος", "a\u3000b", "🙂🙂"],
+)
+def test_ids_equal_transformers_fast_on_hard_text(huggingface, text: str) -> None:
+    assert body(text) == huggingface(text, add_special_tokens=False)["input_ids"]
+
+
+def test_tags_equal_open_clip(open_clip) -> None:
+    for text in (
+        "1girl, solo, long hair, (smile:1.2)",
+        "hatsune miku (vocaloid)",
+        "masterpiece, best quality, absurdres",
+    ):
+        assert body(text) == open_clip.encode(text)
+
+
+@pytest.mark.parametrize(("pad", "row"), [("eos", 0), ("zero", 1)])
+def test_written_tokenizer_pads_as_ours(tmp_path: Path, pad: str, row: int) -> None:
+    from transformers import CLIPTokenizer
+
+    write_tokenizer(tmp_path, pad=pad)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer("1girl, blue hair", padding="max_length", truncation=True)["input_ids"]
+    assert ids == tokenize("1girl, blue hair", chunks=1)[row].tolist()
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8"))
+    assert len(vocabulary) == 49408
+    assert sorted(vocabulary.values()) == list(range(49408))
+
+
+def test_written_tokenizer_has_the_same_bytes_twice(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_tokenizer(tmp_path / name, pad="zero")
+    for file in sorted((tmp_path / "a").iterdir()):
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_a_changed_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "open_clip"
+    package.mkdir()
+    (package / "bpe_simple_vocab_16e6.txt.gz").write_bytes(b"something else")
+    spec = type("Spec", (), {"submodule_search_locations": [str(package)]})
+    monkeypatch.setattr(tokens.importlib.util, "find_spec", lambda name: spec)
+    with pytest.raises(SetupError, match="is not CLIP's vocabulary"):
+        tokens._merges_bytes()
+    monkeypatch.setattr(tokens.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SetupError, match="open_clip_torch"):
+        tokens._merges_bytes()
+
+
+def test_import_is_light() -> None:
+    code = "import sys, animetune.tokens as t; t.count_tokens('cat'); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "open_clip", "transformers"}.isdisjoint(result.stdout.split())
