@@ -1,0 +1,111 @@
+"""From noise to latents: Euler and Euler ancestral, for epsilon and v, with or without a zero terminal SNR.
+
+These are k-diffusion's steps from a noise level to the next, `level` = sigma_t / alpha_t, on x / alpha_t (Karras et al.
+2022). They are written in the schedule's own coordinates instead,
+
+    x_s = alpha_s (x_0 + down * noise + up * fresh noise),    down^2 + up^2 = level_s^2
+
+where x_0 and noise are what the model's output at x_t stands for. The update is the same (Euler is DDIM with eta = 0),
+but finite where alpha_t = 0: a model with zero terminal SNR is sampled from pure noise, without a clipped schedule.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from animetune.diffusion.config import DiffusionConfig, SamplerConfig
+from animetune.diffusion.denoiser import DenoiserProtocol, TextT
+from animetune.diffusion.schedule import NUM_TIMESTEPS, noise_schedule
+from animetune.diffusion.targets import split_prediction
+from animetune.errors import ConfigError
+from animetune.records import Size
+from animetune.seeding import Purpose, rng_for
+
+LATENT_CHANNELS, PIXELS_PER_CELL = 4, 8
+
+
+@torch.no_grad()
+def sample(
+    models: DenoiserProtocol[TextT],
+    token_ids: torch.Tensor,
+    *,
+    negative_ids: torch.Tensor,
+    seeds: Sequence[int],
+    size: Size,
+    diffusion: DiffusionConfig,
+    sampler: SamplerConfig,
+) -> torch.Tensor:
+    """Draw one picture per prompt.
+
+    Picture i depends on its own prompt and `seeds[i]` only, not on the others of the batch. The micro-conditioning is
+    that of an uncropped picture of this size, (h, w, 0, 0, h, w), as ComfyUI's default.
+
+    Args:
+        models: the model; its prediction type must be that of `diffusion`.
+        token_ids: int64 (b, 2, 77 * chunks), on the model's device.
+        negative_ids: the negative prompts (or empty ones), of the same shape; unused if `cfg_scale` is 1.
+        seeds: one per picture.
+        size: pixels; multiples of 8.
+        diffusion: what the model was trained with.
+        sampler: how to draw.
+
+    Returns:
+        Scaled latents, float32 (b, 4, height / 8, width / 8), for `models.decode`.
+
+    Raises:
+        ConfigError: a model with zero terminal SNR with leading spacing, which never visits the last timestep.
+    """
+    if diffusion.zero_terminal_snr and sampler.spacing != "trailing":
+        raise ConfigError(f"sampler.spacing: {sampler.spacing}: zero_terminal_snr needs trailing")
+    if size.width % PIXELS_PER_CELL or size.height % PIXELS_PER_CELL:
+        raise ValueError(f"size {size.name}: both sides have to be multiples of {PIXELS_PER_CELL} pixels")
+    if token_ids.shape != negative_ids.shape or len(token_ids) != len(seeds):
+        raise ValueError(
+            f"token_ids {tuple(token_ids.shape)}, negative_ids {tuple(negative_ids.shape)} and {len(seeds)} seeds do "
+            "not belong together: prompts and negatives need the same number of chunks, and each prompt one seed"
+        )
+    guided = sampler.cfg_scale != 1
+    passes = 2 if guided else 1
+    device = token_ids.device
+    text = models.encode_text(torch.cat([token_ids, negative_ids]) if guided else token_ids)
+    uncropped = torch.tensor([size.height, size.width, 0, 0, size.height, size.width], dtype=torch.float32)
+    time_ids = uncropped.expand(passes * len(seeds), 6).to(device)
+
+    rngs = [rng_for(seed, Purpose.SAMPLE) for seed in seeds]
+    shape = (LATENT_CHANNELS, size.height // PIXELS_PER_CELL, size.width // PIXELS_PER_CELL)
+
+    def fresh_noise() -> torch.Tensor:
+        return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])).to(device)
+
+    schedule = noise_schedule(zero_terminal_snr=diffusion.zero_terminal_snr)
+    alphas, sigmas = [*schedule.alpha.tolist(), 1.0], [*schedule.sigma.tolist(), 0.0]  # the last: no noise left
+    levels = [sigma / alpha if alpha else math.inf for alpha, sigma in zip(alphas, sigmas, strict=True)]
+
+    x = fresh_noise()
+    for t, s in itertools.pairwise([*spaced_timesteps(sampler.steps, sampler.spacing), NUM_TIMESTEPS]):
+        t_batch = torch.full((passes * len(seeds),), t, dtype=torch.int64, device=device)
+        output = models.predict(x.repeat(passes, 1, 1, 1), t_batch, text, time_ids).float()
+        if guided:
+            conditional, unconditional = output.chunk(2)
+            output = unconditional + sampler.cfg_scale * (conditional - unconditional)
+        x_0, noise = split_prediction(x, output, alpha_t=alphas[t], sigma_t=sigmas[t], prediction=diffusion.prediction)
+        down = levels[s] ** 2 / levels[t] if sampler.name == "euler_ancestral" else levels[s]
+        up = math.sqrt(levels[s] ** 2 - down**2)
+        x = alphas[s] * (x_0 + down * noise + (up * fresh_noise() if up else 0))
+    return x
+
+
+def spaced_timesteps(steps: int, spacing: Literal["leading", "trailing"]) -> list[int]:
+    """The `steps` timesteps to visit, falling (Lin et al. 2023, section 3.3).
+
+    trailing begins at 999; leading ends at 1, as diffusers with SDXL's steps_offset.
+    """
+    if spacing == "trailing":
+        return [round(NUM_TIMESTEPS - i * NUM_TIMESTEPS / steps) - 1 for i in range(steps)]
+    return [i * (NUM_TIMESTEPS // steps) + 1 for i in reversed(range(steps))]
