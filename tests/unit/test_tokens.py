@@ -20,7 +20,10 @@ from animetune.tokens import BOS, EOS, count_tokens, tokenize, write_tokenizer
 CAT = [49406, 320, 1125, 539, 320, 2368, 49407]
 """'a photo of a cat', as published with CLIP."""
 
-RESERVED = ("<|startoftext|>", "<|endoftext|>", "<start_of_text>", "<end_of_text>", "!")
+TYPED = string.digits + string.ascii_letters + string.punctuation + " \t\n\r"
+"""ASCII without the control characters that open_clip's text repair removes."""
+
+RESERVED = ("<|startoftext|>", "<|endoftext|>", "<start_of_text>", "<end_of_text>")
 
 
 @pytest.fixture(scope="session")
@@ -88,9 +91,9 @@ def test_chunks_hold_75_tokens_each(words: int, chunks: int) -> None:
         assert both[1, index].tolist() == expected + [0] * (75 - filled)
 
 
-@given(st.text(st.sampled_from(string.printable), max_size=120))
+@given(st.text(st.sampled_from(TYPED), max_size=120))
 def test_ids_equal_open_clip_on_ascii(open_clip, text: str) -> None:
-    if any(word in text.lower() for word in RESERVED[:4]) or "&" in text:
+    if any(word in text.lower() for word in RESERVED) or "&" in text:
         return  # open_clip reads its special tokens and HTML entities out of the text, we keep the text
     assert body(text) == open_clip.encode(text)
 
