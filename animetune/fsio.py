@@ -116,13 +116,24 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Hold `folder` for this process (flock on `folder/.lock`); SetupError if another process holds it."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SetupError(
-                f"{root}: another animetune process is writing here; wait for it or choose another folder"
-            ) from error
+    with _flock(root / ".lock", root):
+        yield
+
+
+@contextlib.contextmanager
+def claim(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the right to publish `path` (a file or folder that may not exist yet) and sweep what a killed process left.
+
+    SetupError if another process holds it. The lock file `.<name>.lock` stays beside `path`.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _flock(final.with_name(f".{final.name}.lock"), final):
+        for leftover in final.parent.glob(f"{TEMP_PREFIX}*-{final.name}"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
         yield
 
 
@@ -158,6 +169,18 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@contextlib.contextmanager
+def _flock(lock_file: Path, what: Path) -> Iterator[None]:
+    with open(lock_file, "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SetupError(
+                f"{what}: another animetune process is writing here; wait for it or choose another folder"
+            ) from error
+        yield
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -178,3 +201,8 @@ def _disk_full_named(path: Path) -> Iterator[None]:
             f"{path}: the disk is full ({free / 1e6:.1f} MB free); free some space and run the same command again: "
             "what was finished is kept"
         ) from error
+
+
+def short_digest(text: str) -> str:
+    """Twelve hex digits of a text's SHA-256, for file names."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -190,6 +190,16 @@ class Sample:
     """uint8 (3, h, w), RGB."""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One picture to draw; it depends on nothing but this, the model and the sampler."""
+
+    prompt: str
+    seed: int
+    size: Size
+    negative: str = ""
+
+
 @dataclass(slots=True)
 class Batch:
     """One micro-batch: samples of one size. Exactly one of `latents` and `pixels` is set."""
@@ -231,8 +241,12 @@ class Batch:
         return dataclasses.replace(self, **changed)
 
     def to(self, device: torch.device | str) -> Batch:
-        """A copy on `device`; asynchronous from pinned memory."""
-        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+        """A copy on `device`, asynchronous from pinned memory; rows, copies and slots stay on the CPU.
+
+        They are keys of random draws, which happen on the CPU: on a GPU, reading them would wait for its queue.
+        """
+        moved = self.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+        return dataclasses.replace(moved, rows=self.rows, copies=self.copies, slots=self.slots)
 
     def pin_memory(self) -> Batch:
         """A copy in pinned memory (called by DataLoader)."""

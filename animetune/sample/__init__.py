@@ -1,0 +1,1 @@
+"""Sampling: prompts and a model in, a folder of pictures out."""

@@ -1,0 +1,82 @@
+"""The `sample` stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from animetune import fsio, samples
+from animetune.config import digest
+from animetune.diffusion.draw import draw
+from animetune.errors import ConfigError, SetupError
+from animetune.manifest import Manifest, has_manifest, read_manifest
+from animetune.models.load import load_models
+from animetune.progress import track
+from animetune.records import Request, Size
+from animetune.sample.config import SampleConfig
+
+
+def run(cfg: SampleConfig) -> Manifest:
+    """Draw every prompt with every seed into `cfg.out`; a folder that holds the same request is left as it is.
+
+    Raises SetupError when `cfg.out` holds something else.
+    """
+    out = Path(cfg.out)
+    requests = build_requests(cfg)
+    with fsio.claim(out):
+        if out.exists():
+            return _same_request(out, cfg)
+        device = pick_device(cfg.device)
+        models = load_models(cfg.model).eval().to(device)
+        if models.vae is None:
+            raise ConfigError("model.vae: drawing needs a VAE, and this base has none; name one")
+        models.vae.to(device)
+        settings: dict[str, str | int | float] = {
+            "sampler": cfg.sampler.name,
+            "steps": cfg.sampler.steps,
+            "cfg_scale": cfg.sampler.cfg_scale,
+            "request": digest(cfg),
+        }
+        pictures = draw(
+            models, requests, diffusion=cfg.diffusion, sampler=cfg.sampler, device=device, batch_size=cfg.batch
+        )
+        return samples.publish(out, requests, _shown(pictures, len(requests)), settings=settings, columns=cfg.columns)
+
+
+def build_requests(cfg: SampleConfig) -> list[Request]:
+    """Every prompt with every seed, seeds innermost."""
+    prompts = list(cfg.prompts)
+    if cfg.prompts_file is not None:
+        if not cfg.prompts_file.is_file():
+            raise ConfigError(f"prompts_file: {cfg.prompts_file}: does not exist")
+        lines = cfg.prompts_file.read_text(encoding="utf-8").splitlines()
+        prompts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    size = Size(cfg.width, cfg.height)
+    return [Request(prompt, seed=seed, size=size, negative=cfg.negative) for prompt in prompts for seed in cfg.seeds]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU, or the CPU where there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SetupError("device: cuda was asked for, but torch sees no GPU; use cpu, or look at the driver")
+    return torch.device(name)
+
+
+def _same_request(out: Path, cfg: SampleConfig) -> Manifest:
+    if has_manifest(out):
+        manifest = read_manifest(out, kind="samples", format_version=samples.SAMPLES_FORMAT)
+        if manifest.facts.get("request") == digest(cfg):
+            return manifest
+    raise SetupError(f"out: {out}: holds pictures of another request; choose another folder or remove that one")
+
+
+def _shown(pictures: Iterator[tuple[int, np.ndarray]], total: int) -> Iterator[tuple[int, np.ndarray]]:
+    with track("sample", total) as progress:
+        for item in pictures:
+            yield item
+            progress.advance(1)

@@ -1,0 +1,116 @@
+"""The LightningModule: it holds the models, calls the loss, and applies the optimizer's step. Nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from animetune.checkpoint import Checkpoint
+from animetune.diffusion.loss import LossOutput, diffusion_loss
+from animetune.errors import NonFiniteError
+from animetune.models.load import Sdxl
+from animetune.records import Batch
+from animetune.train.config import TrainConfig
+from animetune.train.lr import lr_factor
+from animetune.train.optim import build_optimizer
+from animetune.train.optim.build import trained_parameters
+from animetune.train.stream import StepStream
+
+MAX_SKIPPED = 10
+"""Consecutive optimizer steps with non-finite gradients after which training stops."""
+
+
+class TrainModule(pl.LightningModule):
+    """Trains `models` by `cfg`; every random draw is keyed by (cfg.seed, epoch, row, copy) of the batch."""
+
+    def __init__(
+        self, models: Sdxl, cfg: TrainConfig, stream: Callable[[pl.Trainer], StepStream], resume: Checkpoint | None
+    ):
+        super().__init__()
+        self.models = models
+        self.cfg = cfg
+        self.step = resume.step if resume else 0
+        """Optimizer steps done, those of earlier sessions included."""
+        self.skipped = 0
+        """Consecutive steps whose gradients were not finite."""
+        self.grad_norm = 0.0
+        """Global gradient norm of the last step, before clipping."""
+        self.output: LossOutput | None = None
+        """The last micro-batch's loss, for the callbacks."""
+        self._make_stream = stream
+        self._resume = resume
+
+    def train_dataloader(self) -> StepStream:
+        """The micro-batches of all remaining steps, as one endless epoch for Lightning."""
+        self.stream = self._make_stream(self.trainer)
+        return self.stream
+
+    def on_fit_start(self) -> None:
+        """Put the frozen VAE, which is not a submodule, beside the model."""
+        if self.models.vae is not None:
+            self.models.vae.to(self.device)
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        """The micro-batch's loss, scaled so that the mean over a step's micro-batches is the mean over its samples."""
+        self.output = diffusion_loss(self.models, batch, self.cfg.diffusion, seed=self.cfg.seed)
+        return self.output.loss * batch.share
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer, with the state of the checkpoint that is resumed."""
+        optimizer = build_optimizer(self.models, self.cfg.optimizer)
+        if self._resume:
+            load_optimizer(optimizer, self.parameter_names, self._resume.optimizer)
+        return optimizer
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the global norm; a step whose norm is not finite changes nothing, on every rank alike."""
+        limit = self.cfg.loop.gradient_clip or float("inf")
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        if self.grad_norm == self.grad_norm and self.grad_norm != float("inf"):
+            self.skipped = 0
+            return
+        self.skipped += 1
+        if self.skipped >= MAX_SKIPPED:
+            raise NonFiniteError(
+                f"step {self.step}: gradients were NaN or infinite for {self.skipped} steps in a row; the newest "
+                "checkpoint is from before. Lower the learning rate or look at the data of these steps (ledger.jsonl)"
+            )
+        optimizer.zero_grad(set_to_none=True)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """One optimizer step at the learning rate that the schedule gives for it."""
+        factor = lr_factor(self.step, self.stream.total_steps, self.cfg.schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.step += 1
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Asynchronous from pinned memory."""
+        return batch.to(device)
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Names of the trained parameters in the order of the optimizer's state."""
+        return [name for name, _ in trained_parameters(self.models)]
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, names: list[str], states: dict[str, dict[str, Any]]) -> None:
+    """Put state by parameter name into an optimizer whose parameters have these names in order."""
+    current = optimizer.state_dict()
+    state = {index: states[name] for index, name in enumerate(names) if name in states}
+    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+
+
+def dump_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The inverse of `load_optimizer`."""
+    state = optimizer.state_dict()["state"]
+    return {names[index]: dict(values) for index, values in state.items()}

@@ -1,0 +1,30 @@
+"""Pictures from the model in training, published like those of the `sample` stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from animetune import samples
+from animetune.diffusion.draw import draw
+from animetune.models.load import Sdxl
+from animetune.records import Request, Size
+from animetune.train.config import TrainConfig
+
+
+def draw_preview(models: Sdxl, cfg: TrainConfig, folder: Path, *, device: torch.device) -> None:
+    """Draw `cfg.preview.prompts` into `folder`; picture i always has the seed cfg.seed + i."""
+    preview = cfg.preview
+    requests = [
+        Request(prompt, seed=cfg.seed + i, size=Size(preview.width, preview.height), negative=preview.negative)
+        for i, prompt in enumerate(preview.prompts)
+    ]
+    if not requests:
+        return
+    training = models.training
+    models.eval()
+    pictures = draw(models, requests, diffusion=cfg.diffusion, sampler=preview.sampler, device=device)
+    settings = {"sampler": preview.sampler.name, "steps": preview.sampler.steps, "cfg_scale": preview.sampler.cfg_scale}
+    samples.publish(folder, requests, pictures, settings=settings, columns=min(8, len(requests)))
+    models.train(training)

@@ -1,0 +1,212 @@
+"""The `train` stage: resume or start, put the pieces together, hand them to Lightning, and say how it ended."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from animetune import checkpoint, config, fsio
+from animetune.checkpoint import Checkpoint
+from animetune.data.loader import build_loader
+from animetune.errors import Preempted, ResumeError, SetupError
+from animetune.manifest import Manifest, write_manifest
+from animetune.models.load import Sdxl, load_models
+from animetune.train import callbacks, cluster
+from animetune.train.config import LoopConfig, TrainConfig
+from animetune.train.ema import Ema
+from animetune.train.module import TrainModule
+from animetune.train.optim.build import trained_parameters
+from animetune.train.stream import StepStream
+
+RUN_FORMAT = 1
+ENVIRONMENT_PACKAGES = (
+    "animetune",
+    "torch",
+    "diffusers",
+    "transformers",
+    "mosaicml-streaming",
+    "pytorch-lightning",
+    "numpy",
+)
+
+
+def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
+    """Train by `cfg` in the run directory `cfg.run`; returns the run's manifest when the last step is done.
+
+    Args:
+        cfg: the whole configuration.
+        resume: `auto` continues from the newest checkpoint that verifies and starts anew where there is none; `never`
+            starts anew and refuses a run directory that has checkpoints; a path continues from that checkpoint.
+
+    Raises:
+        ResumeError: the checkpoint belongs to another configuration (the difference is listed) or is damaged.
+        Preempted: SIGTERM or SIGUSR1 came; a checkpoint was saved.
+        KeyboardInterrupt: SIGINT came; a checkpoint was saved.
+    """
+    folder = Path(cfg.run)
+    first = _find_checkpoint(folder, resume)
+    resumed = checkpoint.load(first) if first else None
+    if resumed:
+        check_identity(resumed.state["identity"], config.identity(cfg), first)
+    if _is_first_rank():
+        _write_run_files(folder, cfg, resumed)
+
+    models = load_models(cfg.model)
+    if resumed:
+        models.load_state_dict(resumed.model)
+    ema = _build_ema(models, cfg, resumed)
+    state = {"identity": config.identity(cfg), "config_digest": config.digest(cfg)}
+    module = TrainModule(models, cfg, lambda trainer: _build_stream(cfg, trainer, module), resumed)
+
+    saver = callbacks.CheckpointCallback(folder / "checkpoints", state=state, ema=ema)
+    stop = callbacks.StopOnSignal(saver.save_now)
+    own = [
+        *([callbacks.EmaCallback(ema)] if ema else []),
+        callbacks.MetricsCallback(folder, global_batch=cfg.data.global_batch),
+        callbacks.PreviewCallback(folder, ema=ema),
+        saver,
+        stop,
+    ]
+    trainer = build_trainer(cfg, own)
+    with stop, cluster.private_tmpdir(folder):
+        trainer.fit(module)
+    if stop.received == signal.SIGINT:
+        raise KeyboardInterrupt
+    if stop.received:
+        raise Preempted(
+            f"{folder}: stopped at step {module.step} by {signal.Signals(stop.received).name}; the checkpoint is "
+            "saved, the same command continues from it"
+        )
+    return _finish(folder, cfg, module)
+
+
+def build_trainer(cfg: TrainConfig, own_callbacks: list[pl.Callback]) -> pl.Trainer:
+    """The Lightning trainer: one endless epoch, our own checkpoints, metrics and progress (see `stream`).
+
+    Raises SetupError when the global batch does not divide over the ranks.
+    """
+    trainer = pl.Trainer(
+        accelerator=cfg.loop.accelerator,
+        devices=cfg.loop.devices,
+        num_nodes=cfg.loop.nodes,
+        strategy=_strategy(cfg.loop),
+        max_epochs=1,
+        gradient_clip_val=cfg.loop.gradient_clip or 0,
+        callbacks=own_callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
+    per_pass = cfg.data.micro_batch * trainer.world_size
+    if cfg.data.global_batch % per_pass:
+        fitting = [
+            n for n in range(1, trainer.world_size + 1) if cfg.data.global_batch % (cfg.data.micro_batch * n) == 0
+        ]
+        raise SetupError(
+            f"data.global_batch: {cfg.data.global_batch} samples do not divide into micro-batches of "
+            f"{cfg.data.micro_batch} on {trainer.world_size} ranks; with this micro_batch it fits "
+            f"{', '.join(map(str, fitting)) or 'no number of'} ranks"
+        )
+    trainer.accumulate_grad_batches = cfg.data.global_batch // per_pass
+    return trainer
+
+
+def check_identity(saved: dict[str, Any], current: dict[str, Any], source: Path) -> None:
+    """Raise ResumeError with every setting that has to be equal and is not."""
+    keys = sorted(saved.keys() | current.keys())
+    changed = [key for key in keys if saved.get(key) != current.get(key)]
+    if changed:
+        lines = [f"  {key}: {saved.get(key)!r} in the checkpoint, {current.get(key)!r} now" for key in changed]
+        raise ResumeError(
+            f"{source}: was trained with other settings:\n" + "\n".join(lines) + "\nset them back to resume, or choose "
+            "another `run:` (with `model.base:` this run directory, to train on from its weights)"
+        )
+
+
+def total_steps(loop: LoopConfig, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run."""
+    if loop.steps is not None:
+        return loop.steps
+    assert loop.epochs is not None
+    return max(1, math.ceil(loop.epochs * steps_per_epoch))
+
+
+def _find_checkpoint(folder: Path, resume: str) -> Path | None:
+    if resume == "never":
+        if checkpoint.steps(folder / "checkpoints"):
+            raise ResumeError(
+                f"{folder}: has checkpoints, and --resume never would overwrite its run; choose another run:"
+            )
+        return None
+    if resume != "auto":
+        return Path(resume)
+    return checkpoint.latest(folder / "checkpoints")
+
+
+def _build_ema(models: Sdxl, cfg: TrainConfig, resumed: Checkpoint | None) -> Ema | None:
+    if cfg.loop.ema_decay is None:
+        return None
+    ema = Ema(trained_parameters(models), decay=cfg.loop.ema_decay)
+    if resumed:
+        ema.load(resumed.ema)
+    return ema
+
+
+def _build_stream(cfg: TrainConfig, trainer: pl.Trainer, module: TrainModule) -> StepStream:
+    cluster.export_ranks(trainer)
+    loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
+    length = total_steps(cfg.loop, loader.steps_per_epoch)
+    return StepStream(loader, first_step=module.step, total_steps=length)
+
+
+def _strategy(loop: LoopConfig) -> Any:
+    """DDP wherever there may be several ranks; Lightning decides on the number."""
+    several = loop.nodes > 1 or loop.devices != 1
+    if several and (torch.cuda.device_count() > 1 or loop.devices != "auto" or loop.nodes > 1):
+        from pytorch_lightning.strategies import DDPStrategy
+
+        return DDPStrategy(gradient_as_bucket_view=True, static_graph=False)
+    return "auto"
+
+
+def _is_first_rank() -> bool:
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def _write_run_files(folder: Path, cfg: TrainConfig, resumed: Checkpoint | None) -> None:
+    """config.yaml and env.json of this session, and a line in the ledger that keeps those of all sessions."""
+    fsio.atomic_write(folder / "config.yaml", config.to_yaml(cfg))
+    environment = {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in ENVIRONMENT_PACKAGES},
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+    fsio.write_json(folder / "env.json", environment)
+    event = {"event": "resume", "step": resumed.step} if resumed else {"event": "start", "step": 0}
+    fsio.append_line(folder / "ledger.jsonl", {**event, "config": config.digest(cfg)})
+
+
+def _finish(folder: Path, cfg: TrainConfig, module: TrainModule) -> Manifest:
+    newest = checkpoint.latest(folder / "checkpoints")
+    facts = {
+        "step": module.step,
+        "images": module.step * cfg.data.global_batch,
+        "checkpoint": newest.name if newest else "",
+    }
+    manifest = Manifest(kind="run", format_version=RUN_FORMAT, config_digest=config.digest(cfg), facts=facts)
+    if _is_first_rank():
+        fsio.append_line(folder / "ledger.jsonl", {"event": "done", "step": module.step})
+        write_manifest(folder, manifest)
+    return manifest
