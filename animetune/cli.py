@@ -1,0 +1,219 @@
+"""The command line: parse, load the config, call the stage. Nothing else happens here.
+
+Heavy libraries are imported inside the commands, so that `animetune --help` takes a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from animetune import __version__
+from animetune.errors import AnimetuneError, ConfigError
+
+STAGES = {
+    "curate": ("animetune.curate.config:CurateConfig", "animetune.curate.run:run"),
+    "shard": ("animetune.shards.config:ShardConfig", "animetune.shards.run:run"),
+    "labels": ("animetune.shards.config:LabelsConfig", "animetune.shards.labels:run"),
+    "train": ("animetune.train.config:TrainConfig", "animetune.train.run:run"),
+    "sample": ("animetune.sample.config:SampleConfig", "animetune.sample.run:run"),
+    "export": ("animetune.export.config:ExportConfig", "animetune.export.run:run"),
+}
+"""Stage -> its configuration and its function."""
+
+INTERRUPTED = 130
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of this stage.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set optimizer.unet_lr=1e-5")
+]
+
+app = typer.Typer(
+    help="Fine-tune SDXL on anime pictures: posts in, an evaluated checkpoint that ComfyUI loads out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Look at configurations without running them.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@app.command()
+def curate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Posts and pictures -> a curated table: filters, tags, quality classes, content buckets, balance."""
+    _run_stage("curate", config, overrides)
+
+
+@app.command()
+def shard(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """A curated table -> MDS shards of pixels or latents, by size."""
+    _run_stage("shard", config, overrides)
+
+
+@app.command()
+def labels(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """A curated table -> the label set of a shard root: captions, tags, classes, repeats."""
+    _run_stage("labels", config, overrides)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    resume: Annotated[str, typer.Option(metavar="auto|never|PATH", help="What to continue from.")] = "auto",
+) -> None:
+    """Shards and labels -> a trained checkpoint; run again, it resumes where it stopped."""
+    _run_stage("train", config, overrides, resume=resume)
+
+
+@app.command()
+def sample(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Prompts and a model -> a folder of pictures."""
+    _run_stage("sample", config, overrides)
+
+
+@app.command()
+def export(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """A run -> a diffusers folder and one safetensors file that ComfyUI, A1111 and Forge load."""
+    _run_stage("export", config, overrides)
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    assume_images: Annotated[
+        int | None, typer.Option(help="Pictures in the data, where the shards cannot be read from here.")
+    ] = None,
+) -> None:
+    """What a training config will do: sizes, steps, parameters, memory. Loads no weights."""
+    from animetune.plan.run import describe
+
+    typer.echo(describe(_load("train", config, overrides), assume_images=assume_images))
+
+
+@app.command()
+def preview(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    count: Annotated[int, typer.Option(help="Samples shown.")] = 10,
+    draws: Annotated[int, typer.Option(help="Prompts drawn per sample, as in as many epochs.")] = 2,
+) -> None:
+    """Prompts exactly as a training config will train them."""
+    from animetune.data.preview import preview_prompts
+
+    cfg = _load("train", config, overrides)
+    for label, prompts in preview_prompts(cfg.data, cfg.prompts, seed=cfg.seed, count=count, draws=draws):
+        typer.echo(f"{label.key}  [{label.content_bucket}]")
+        for prompt in prompts:
+            typer.echo(f"    {prompt}")
+
+
+@app.command()
+def verify(roots: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Shard roots.")]) -> None:
+    """Hash every file of shard roots and name those that are missing or changed."""
+    from animetune.shards.verify import verify as verify_root
+
+    problems = [problem for root in roots for problem in verify_root(root)]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("every file is as it was written")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("runs/demo"),
+) -> None:
+    """The whole pipeline on a CPU in minutes: drawn pictures in, a model that learned them and a page to look at out."""
+    from animetune.demo.run import run
+
+    run(out)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """The resolved configuration: includes, overrides and defaults put together."""
+    from animetune.config import stage_of, to_yaml
+
+    typer.echo(to_yaml(_load(stage_of(config), config, overrides)), nl=False)
+
+
+@config_app.command("check")
+def config_check(configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...")]) -> None:
+    """Validate files, and name every mistake in all of them."""
+    from animetune.config import stage_of
+
+    problems: list[str] = []
+    for path in configs:
+        try:
+            _load(stage_of(path), path, [])
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    typer.echo(f"{len(configs)} file{'s' if len(configs) != 1 else ''}: no mistakes")
+
+
+@config_app.command("schema")
+def config_schema(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", ".join(STAGES))]) -> None:
+    """JSON schema of a stage's configuration, for editors that complete and check YAML."""
+    from animetune.config import json_schema
+    from animetune.fsio import canonical_json
+
+    typer.echo(canonical_json(json_schema(_model(stage)), indent=2))
+
+
+def main() -> None:
+    """Entry point: our own errors become one message and an exit code, everything else stays a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.captureWarnings(True)
+    try:
+        app(standalone_mode=True)
+    except AnimetuneError as error:
+        sys.stderr.write(f"{_coloured('error:')} {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: what was finished is kept, the same command continues\n")
+        sys.exit(INTERRUPTED)
+
+
+def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> None:
+    cfg = _load(stage, path, overrides)
+    manifest = _import(STAGES[stage][1])(cfg, **options)
+    typer.echo(_summary(stage, manifest))
+
+
+def _load(stage: str, path: Path, overrides: list[str]) -> Any:
+    from animetune.config import load_config
+
+    return load_config(path, _model(stage), overrides)
+
+
+def _model(stage: str) -> Any:
+    if stage not in STAGES:
+        raise ConfigError(f"stage: {stage!r} is not one of {', '.join(STAGES)}")
+    return _import(STAGES[stage][0])
+
+
+def _import(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _summary(stage: str, manifest: Any) -> str:
+    """One line: what came out, and what did not and why."""
+    counts = [f"{manifest.seen} seen", f"{manifest.kept} kept"] if manifest.seen else []
+    counts += [f"{count} {reason}" for reason, count in {**manifest.dropped, **manifest.quarantined}.items() if count]
+    return f"{stage}: done" + (f" ({', '.join(counts)})" if counts else "")
+
+
+def _coloured(text: str) -> str:
+    return f"\033[1;31m{text}\033[0m" if sys.stderr.isatty() else text
