@@ -32,7 +32,7 @@ _PUBLIC = {
     "AnimetuneError": "animetune.errors",
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from animetune.config import load_config as load_config

@@ -44,6 +44,13 @@ config_app = typer.Typer(help="Look at configurations without running them.", no
 app.add_typer(config_app, name="config")
 
 
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"animetune {__version__}")
+        raise typer.Exit
+
+
 @app.command()
 def curate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Posts and pictures -> a curated table: filters, tags, quality classes, content buckets, balance."""
@@ -132,7 +139,7 @@ def verify(roots: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("runs/demo"),
 ) -> None:
-    """The whole pipeline on a CPU in minutes: drawn pictures in, a model that learned them and a page to look at out."""
+    """The whole pipeline on a CPU in minutes: draws pictures, trains on them, shows what was learned on one page."""
     from animetune.demo.run import run
 
     run(out)
