@@ -1,0 +1,425 @@
+"""The decoder: pixel values by hand for every way a picture can be stored, and one code for every way it can be bad."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from animetune.errors import DataError, PictureError
+from animetune.pictures import PICTURE_CODES, decode, read_image, sniff
+
+RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
+
+
+def encoded(image: Image.Image, picture_format: str = "PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, picture_format, **options)
+    return stream.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(rows: list[bytes], *, width: int, depth: int, colour_type: int, extra: bytes = b"") -> bytes:
+    """A PNG written by hand, since Pillow cannot write every kind."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour_type, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def pixels(data: bytes, **options) -> list:
+    return np.asarray(decode(data, **options).image).tolist()
+
+
+def code_of(data: bytes, **options) -> str:
+    with pytest.raises(PictureError) as caught:
+        decode(data, **options)
+    assert caught.value.code in PICTURE_CODES
+    return caught.value.code
+
+
+# What a careful person expects of every file of danbooru's own test set: a code, or width and height after EXIF
+# rotation, the true format, and what was noticed.
+EDGE_PICTURES = {
+    "apng/actl_wronglen.png": "corrupt",
+    "apng/actl_zero_frames.png": "corrupt",
+    "apng/broken.png": "truncated",
+    "apng/ezgif-apng.png": "animated",
+    "apng/iend_missing.png": "truncated",
+    "apng/infinite-fps.png": "animated",
+    "apng/misaligned_chunks.png": "corrupt",
+    "apng/normal-256x256.png": "animated",
+    "apng/normal.png": "animated",
+    "apng/not_apng.png": (16, 16, "PNG", "alpha"),
+    # One frame, but its default picture is another one ("your browser does not support ..."): two pictures in a file.
+    "apng/single_frame.png": "animated",
+    "avif/Exif0.avif": (640, 427, "AVIF"),
+    "avif/Exif6.avif": (427, 640, "AVIF"),
+    "avif/Image grid example.avif": (512, 512, "AVIF"),
+    "avif/fox.profile0.8bpc.yuv420.monochrome.avif": (1204, 800, "AVIF"),
+    "avif/hdr_cosmos01000_cicp9-16-9_yuv420_limited_qp40.avif": "hdr",
+    "avif/hdr_cosmos01000_cicp9-16-9_yuv444_full_qp40.avif": "hdr",
+    "avif/kimono.crop.avif": (722, 1024, "AVIF"),
+    "avif/kimono.mirror-horizontal.avif": (722, 1024, "AVIF"),
+    "avif/kimono.rotate90.avif": (722, 1024, "AVIF"),
+    "avif/paris_icc_exif_xmp.avif": (403, 302, "AVIF", "srgb"),
+    "avif/sequence-without-pitm.avif": "animated",
+    "avif/star-8bpc.avif": "animated",
+    "avif/tiger_3layer_1res.avif": (1216, 832, "AVIF"),
+    "bin/test-empty.bin": "empty",
+    "dupes/black-100x200.png": (100, 200, "PNG"),
+    "dupes/black-200x100.png": (200, 100, "PNG"),
+    "dupes/countergirl-adobergb.jpg": (45, 100, "JPEG", "converted"),
+    "dupes/countergirl-baseline.jpg": (45, 100, "JPEG"),
+    "dupes/countergirl-grey-srgb.png": (45, 100, "PNG", "alpha"),
+    "dupes/countergirl-grey.png": (45, 100, "PNG", "alpha"),
+    "dupes/countergirl-no-exif.jpg": (45, 100, "JPEG"),
+    "dupes/countergirl-no-exif.png": (45, 100, "PNG", "alpha"),
+    "dupes/countergirl-p3.jpg": (45, 100, "JPEG", "converted"),
+    "dupes/countergirl-progressive.jpg": (45, 100, "JPEG"),
+    "dupes/countergirl-prophoto.jpg": (45, 100, "JPEG", "converted"),
+    "dupes/countergirl-rgb-gray.jpg": (45, 100, "JPEG", "unusable"),  # a grey profile on RGB
+    "dupes/countergirl-srgb.jpg": (45, 100, "JPEG", "srgb"),
+    "dupes/countergirl-whitebg-alpha.png": (45, 100, "PNG"),  # an alpha channel, all opaque
+    "dupes/countergirl-whitebg-noalpha.gif": (45, 100, "GIF"),
+    "dupes/countergirl-whitebg-noalpha.png": (45, 100, "PNG"),
+    "dupes/countergirl.gif": (45, 100, "GIF", "alpha"),
+    "dupes/countergirl.png": (45, 100, "PNG", "alpha"),
+    "gif/corrupt-static.gif": "truncated",
+    "gif/test-animated-1.2s.gif": "animated",
+    "gif/test-animated-3.35s.gif": "animated",
+    "gif/test-animated-400x281.gif": "animated",
+    "gif/test-animated-86x52-loop-1.gif": "animated",
+    "gif/test-animated-86x52-loop-2.gif": "animated",
+    "gif/test-animated-86x52.gif": "animated",
+    "gif/test-corrupt.gif": "truncated",
+    "gif/test-static-32x32.gif": (32, 32, "GIF", "alpha"),
+    "gif/test.gif": (400, 400, "GIF"),
+    "jpg/test-blank.jpg": "truncated",
+    "jpg/test-cmyk-no-profile.jpg": "cmyk_no_profile",
+    "jpg/test-corrupt.jpg": "truncated",
+    "jpg/test-grey-no-profile.jpg": (535, 290, "JPEG"),
+    "jpg/test-grey-rgb-profile-2.jpg": (826, 2193, "JPEG", "unusable"),  # an RGB profile on grey
+    "jpg/test-grey-rgb-profile.jpg": (538, 577, "JPEG", "unusable"),
+    "jpg/test-large.jpg": (1356, 911, "JPEG"),
+    "jpg/test-rotation-180.jpg": (66, 100, "JPEG"),
+    "jpg/test-rotation-270cw-large.jpg": (1104, 736, "JPEG"),
+    "jpg/test-rotation-270cw.jpg": (100, 66, "JPEG"),
+    "jpg/test-rotation-90cw.jpg": (96, 128, "JPEG"),
+    "jpg/test-weird-profile.jpg": (154, 192, "JPEG", "unusable"),
+    "jpg/test.jpg": (500, 335, "JPEG", "srgb"),
+    "png/alpha.png": (85, 62, "PNG", "alpha"),
+    "png/empty.png": "empty",
+    "png/jpg.png": (16, 16, "JPEG"),
+    "png/test-corrupt.png": "corrupt",
+    "png/test-rotation-90cw.png": (96, 128, "PNG"),
+    "png/test.png": (768, 1024, "PNG"),
+    "ugoira/animation.json": "unknown_format",
+    "ugoira/invalid_ugoira.zip": "archive",
+    "ugoira/ugoira-100260240-png-danbooru.zip": "archive",
+    "ugoira/ugoira-108469527-gif-danbooru.zip": "archive",
+    "ugoira/ugoira-95239241-danbooru.zip": "archive",
+    "ugoira/ugoira-95239241-gallery-dl.zip": "archive",
+    "ugoira/ugoira-95239241-pixiv.zip": "archive",
+    "ugoira/ugoira-95239241-pixivtoolkit.zip": "archive",
+    "ugoira/ugoira-95239241-pixivutil2.zip": "archive",
+    "ugoira/ugoira.zip": "archive",
+    "webp/2_webp_a.webp": (386, 395, "WEBP", "alpha"),
+    "webp/2_webp_ll.webp": (386, 395, "WEBP", "alpha"),
+    "webp/Exif2.webp": (640, 427, "WEBP"),
+    "webp/Exif6.webp": (640, 427, "WEBP"),
+    "webp/fjord.webp": (550, 368, "WEBP"),
+    "webp/lossless1.webp": (1000, 307, "WEBP", "alpha"),
+    "webp/lossy_alpha1.webp": (1000, 307, "WEBP", "alpha"),
+    "webp/nyancat.webp": "animated",
+    "webp/test.webp": (128, 128, "WEBP"),
+    "webp/truncated.webp": "truncated",
+}
+
+
+def outcome(data: bytes) -> str | tuple:
+    try:
+        picture = decode(data)
+    except PictureError as error:
+        return error.code
+    facts = ("alpha",) if picture.had_alpha else ()
+    facts += () if picture.profile == "none" else (picture.profile,)
+    return (*picture.image.size, picture.format, *facts)
+
+
+def test_every_edge_picture_has_the_outcome_a_careful_person_expects(shared_data: Path):
+    folder = shared_data / "edge_images"
+    files = sorted(path for path in folder.glob("*/*") if path.is_file() and path.name != "README.md")
+    found = {path.relative_to(folder).as_posix(): outcome(path.read_bytes()) for path in files}
+    assert found == EDGE_PICTURES
+
+
+@pytest.mark.parametrize(("name", "gamma"), [("prophoto", 1.8), ("adobergb", 563 / 256)])
+def test_an_embedded_profile_is_honoured(shared_data: Path, name: str, gamma: float):
+    """Mid grey by hand: decode by the profile's gamma, encode by sRGB's transfer function (IEC 61966-2-1)."""
+    profile = Image.open(shared_data / "edge_images" / "dupes" / f"countergirl-{name}.jpg").info["icc_profile"]
+    linear = (128 / 255) ** gamma
+    srgb = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
+    data = encoded(Image.new("RGB", (4, 4), (128, 128, 128)), icc_profile=profile)
+    picture = decode(data)
+    assert picture.profile == "converted"
+    assert picture.image.getpixel((0, 0)) == pytest.approx((srgb, srgb, srgb), abs=1.5)
+
+
+@pytest.mark.parametrize("picture_format", ["PNG", "WEBP", "BMP", "GIF", "AVIF", "JPEG"])
+def test_formats_are_known_by_content(picture_format: str):
+    image = Image.new("RGB", (16, 24), RED)
+    picture = decode(encoded(image, picture_format))
+    assert (picture.format, picture.image.size, picture.image.mode) == (picture_format, (16, 24), "RGB")
+    assert np.abs(np.asarray(picture.image).astype(int) - RED).max() <= 4
+    assert (picture.had_alpha, picture.profile) == (False, "none")
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped():
+    data = png([struct.pack(">HHHH", 0, 128, 32768, 65535)], width=4, depth=16, colour_type=0)
+    assert pixels(data) == [[[level] * 3 for level in (0, 0, 128, 255)]]
+
+
+def test_16_bit_colour_keeps_its_high_byte():
+    data = png([struct.pack(">HHH", 0x1234, 0x8000, 0xFFFF)], width=1, depth=16, colour_type=2)
+    assert pixels(data) == [[[0x12, 0x80, 0xFF]]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "colour", "shown"),
+    [
+        (1, bytes([0b10000000]), 1, 0),
+        (2, bytes([0b01110000]), 1, 255),
+        (4, bytes([0x3F]), 3, 255),
+        (8, bytes([3, 200]), 3, 200),
+        (16, struct.pack(">HH", 3000, 65535), 3000, 255),
+    ],
+)
+def test_the_transparent_colour_of_grey_pictures(depth: int, row: bytes, colour: int, shown: int):
+    """Left pixel transparent, right pixel shown, at every bit depth."""
+    transparency = chunk(b"tRNS", struct.pack(">H", colour))
+    data = png([row], width=2, depth=depth, colour_type=0, extra=transparency)
+    assert pixels(data, background=(9, 8, 7)) == [[[9, 8, 7], [shown] * 3]]
+    assert decode(data).had_alpha
+
+
+def test_transparency_shows_the_background_and_never_the_hidden_colour():
+    image = Image.new("RGBA", (3, 1))
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    image.putpixel((1, 0), (255, 0, 0, 255))
+    image.putpixel((2, 0), (0, 0, 0, 128))
+    assert pixels(encoded(image)) == [[[255] * 3, [255, 0, 0], [127] * 3]]
+    assert pixels(encoded(image), background=BLACK) == [[[0] * 3, [255, 0, 0], [0] * 3]]
+    assert pixels(encoded(image, "WEBP", lossless=True, exact=True)) == [[[255] * 3, [255, 0, 0], [127] * 3]]
+
+
+def test_palette_with_partial_transparency():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putdata([0, 1])
+    assert pixels(encoded(image, transparency=bytes([0, 255]))) == [[[255] * 3, [0, 255, 0]]]
+    assert pixels(encoded(image)) == [[[255, 0, 0], [0, 255, 0]]]
+
+
+def test_grey_with_alpha():
+    image = Image.new("LA", (2, 1))
+    image.putpixel((0, 0), (10, 255))
+    image.putpixel((1, 0), (10, 0))
+    assert pixels(encoded(image)) == [[[10] * 3, [255] * 3]]
+
+
+def test_an_alpha_channel_without_transparent_pixels_is_none():
+    assert decode(encoded(Image.new("RGBA", (2, 2), (1, 2, 3, 255)))).had_alpha is False
+
+
+def test_a_fully_transparent_picture_is_refused():
+    assert code_of(encoded(Image.new("RGBA", (4, 4), (200, 10, 10, 0)))) == "transparent"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation(orientation: int):
+    """A picture stored by each of the eight orientations shows the same: its first row is red, then green."""
+    upright = Image.new("RGB", (2, 3), BLACK)
+    upright.putpixel((0, 0), RED)
+    upright.putpixel((1, 0), GREEN)
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # orientation -> the Transpose that stores it
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(encoded(stored, exif=exif))
+    assert np.asarray(picture.image).tolist() == np.asarray(upright).tolist()
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0junk", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b""])
+def test_exif_that_cannot_be_read_rotates_nothing(exif: bytes):
+    image = Image.new("RGB", (8, 4), RED)
+    assert decode(encoded(image, "JPEG", exif=exif)).image.size == (8, 4)
+
+
+def test_cmyk_needs_a_profile():
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    assert code_of(encoded(cmyk, "JPEG")) == "cmyk_no_profile"
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert code_of(encoded(cmyk, "JPEG", icc_profile=srgb)) == "cmyk_no_profile"
+    assert code_of(encoded(cmyk, "JPEG", icc_profile=b"junk")) == "cmyk_no_profile"
+
+
+def test_a_junk_profile_is_named_and_sRGB_assumed():
+    picture = decode(encoded(Image.new("RGB", (4, 4), RED), icc_profile=b"junk"))
+    assert picture.profile == "unusable"
+    assert picture.image.getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize("picture_format", ["PNG", "WEBP", "JPEG", "AVIF", "BMP", "GIF"])
+def test_a_picture_cut_anywhere_is_refused(picture_format: str):
+    noise = np.random.Generator(np.random.Philox(key=1)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), picture_format)
+    # A GIF's last two bytes are an empty block and the trailer: every pixel is there without them.
+    spare = 2 if picture_format == "GIF" else 0
+    lengths = [*range(0, len(data) - spare, max(1, len(data) // 60)), len(data) - spare - 1]
+    for length in lengths:
+        with pytest.raises(PictureError) as caught:
+            decode(data[:length])
+        if length > 64:
+            assert caught.value.code in ("truncated", "corrupt"), length
+
+
+def test_bytes_after_the_end_are_harmless():
+    for picture_format in ("PNG", "JPEG", "WEBP"):
+        data = encoded(Image.new("RGB", (8, 8), RED), picture_format)
+        assert decode(data + b"\xff\xda trailing junk \xff").image.size == (8, 8)
+
+
+def test_a_flipped_byte_in_a_png_is_found():
+    noise = np.random.Generator(np.random.Philox(key=2)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    data = bytearray(encoded(Image.fromarray(noise)))
+    data[len(data) // 2] ^= 0x40
+    assert code_of(bytes(data)) == "corrupt"
+
+
+def test_the_pixel_cap_is_checked_before_a_pixel_is_decoded():
+    bomb = png([b""], width=20000, depth=8, colour_type=2)  # the header promises what the data does not hold
+    wide = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    bomb = bomb.replace(bomb[12:29], b"IHDR" + wide)
+    bomb = bomb[:29] + struct.pack(">I", zlib.crc32(b"IHDR" + wide)) + bomb[33:]
+    assert code_of(bomb) == "too_many_pixels"
+    assert code_of(encoded(Image.new("RGB", (101, 100))), max_pixels=10_000) == "too_many_pixels"
+    assert decode(encoded(Image.new("RGB", (100, 100))), max_pixels=10_000).image.size == (100, 100)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_a_text_chunk_that_expands_without_bound_does_not_cost_the_picture(kind: bytes):
+    expanding = chunk(kind, b"name\0\0" + zlib.compress(bytes(80_000_000), 9))
+    data = png([bytes([1, 2, 3])], width=1, depth=8, colour_type=2, extra=expanding)
+    assert pixels(data) == [[[1, 2, 3]]]
+
+
+@pytest.mark.parametrize("picture_format", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_more_than_one_picture_in_a_file_is_refused(picture_format: str):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN)]
+    assert code_of(encoded(frames[0], picture_format, save_all=True, append_images=frames[1:])) == "animated"
+
+
+def test_the_preview_inside_a_camera_jpeg_is_no_animation():
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN)]
+    picture = decode(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))
+    assert picture.format == "JPEG"
+    assert picture.image.getpixel((8, 8))[0] > 200
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>404", "markup"),
+        (b"\xef\xbb\xbf  <svg xmlns=''/>", "markup"),
+        (b"PK\x03\x04....", "archive"),
+        (b"\x1f\x8b\x08....", "archive"),
+        (b"\x00\x00\x00\x18ftypmp42....", "video"),
+        (b"\x1aE\xdf\xa3....", "video"),
+        (b"CWS\x0a....", "video"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "unknown_format"),
+        (b"II*\x00\x08\x00\x00\x00", "unknown_format"),
+        (b"\x00" * 64, "unknown_format"),
+    ],
+)
+def test_what_is_no_picture_is_named(data: bytes, code: str):
+    assert code_of(data) == code
+    with pytest.raises(PictureError):
+        sniff(data)
+
+
+def test_unsupported_modes_are_refused():
+    transparent = chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3))
+    data = png([struct.pack(">HHH", 1, 2, 3)], width=1, depth=16, colour_type=2, extra=transparent)
+    assert code_of(data) == "unsupported_mode"
+
+
+def test_hdr_is_refused():
+    pq = chunk(b"cICP", bytes([9, 16, 0, 1]))
+    srgb = chunk(b"cICP", bytes([1, 13, 0, 1]))
+    assert code_of(png([bytes(3)], width=1, depth=8, colour_type=2, extra=pq)) == "hdr"
+    assert pixels(png([bytes(3)], width=1, depth=8, colour_type=2, extra=srgb)) == [[[0, 0, 0]]]
+
+
+def test_the_error_names_no_memory_address():
+    with pytest.raises(PictureError) as caught:
+        decode(b"BM" + bytes(64))
+    assert " at 0x" not in str(caught.value)
+    assert isinstance(caught.value, DataError)
+
+
+SEEDS = [encoded(Image.new("RGB", (9, 7), (10, 200, 60)), name) for name in ("PNG", "WEBP", "JPEG", "GIF", "BMP")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.sampled_from(SEEDS),
+    edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 400),
+)
+def test_mutated_pictures_decode_or_are_refused_and_nothing_else(data: bytes, edits: list, cut: int):
+    mutated = bytearray(data)
+    for at, value in edits:
+        mutated[at % len(mutated)] = value
+    mutated = mutated[: max(1, len(mutated) - cut)]
+    assert isinstance(outcome(bytes(mutated)), str | tuple)
+
+
+def test_read_image_finds_files_members_and_urls(tmp_path: Path):
+    picture = tmp_path / "a b.png"
+    picture.write_bytes(b"0123456789")
+    assert read_image(str(picture)) == b"0123456789"
+    assert read_image(f"{picture}!7.png@2+3") == b"234"
+    assert read_image(f"file://{picture}") == b"0123456789"
+
+    import fsspec
+
+    with fsspec.open("memory://bucket/1.png", "wb") as stream:
+        stream.write(b"abcdef")
+    assert read_image("memory://bucket/1.png") == b"abcdef"
+    assert read_image("memory://bucket/1.png!x@1+2") == b"bc"
+
+
+def test_read_image_names_what_is_not_there(tmp_path: Path):
+    (tmp_path / "short.tar").write_bytes(b"0123")
+    for url, code in [
+        (str(tmp_path / "absent.png"), "image_missing"),
+        ("memory://bucket/absent.png", "image_missing"),
+        (str(tmp_path), "image_unreadable"),
+        (f"{tmp_path}/short.tar/x.png", "image_unreadable"),
+        (f"{tmp_path}/short.tar!x@2+3", "truncated"),
+        (f"{tmp_path}/short.tar!x@0+999999999999", "too_many_bytes"),
+    ]:
+        with pytest.raises(PictureError) as caught:
+            read_image(url)
+        assert caught.value.code == code, url
