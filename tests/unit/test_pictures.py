@@ -166,7 +166,8 @@ def test_every_edge_picture_has_the_outcome_a_careful_person_expects(shared_data
 @pytest.mark.parametrize(("name", "gamma"), [("prophoto", 1.8), ("adobergb", 563 / 256)])
 def test_an_embedded_profile_is_honoured(shared_data: Path, name: str, gamma: float):
     """Mid grey by hand: decode by the profile's gamma, encode by sRGB's transfer function (IEC 61966-2-1)."""
-    profile = Image.open(shared_data / "edge_images" / "dupes" / f"countergirl-{name}.jpg").info["icc_profile"]
+    with Image.open(shared_data / "edge_images" / "dupes" / f"countergirl-{name}.jpg") as image:
+        profile = image.info["icc_profile"]
     linear = (128 / 255) ** gamma
     srgb = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
     data = encoded(Image.new("RGB", (4, 4), (128, 128, 128)), icc_profile=profile)
