@@ -15,7 +15,7 @@ def sample_noise(
 ) -> torch.Tensor:
     """Standard normal float32 (b, *shape) on the CPU; each sample's is a function of (seed, epoch, row, copy) alone.
 
-    Drawn on the CPU (about 1 ms for the latents of a 1024x1024 picture), so that every device and batch size sees the same.
+    Drawn on the CPU (1 ms for the latents of a 1024x1024 picture), so that all devices and batch sizes see the same.
     """
     noise = np.empty((len(rows), *shape), dtype=np.float32)
     for one, row, copy in zip(noise, rows, copies, strict=True):
