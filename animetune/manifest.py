@@ -99,8 +99,10 @@ def has_manifest(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / MANIFEST_NAME).is_file()
 
 
-def read_manifest(folder: str | os.PathLike[str], *, kind: str, format_version: int) -> Manifest:
-    """Read and check `folder/manifest.json`.
+def read_manifest(
+    folder: str | os.PathLike[str], *, kind: str | None = None, format_version: int | None = None
+) -> Manifest:
+    """Read `folder/manifest.json`, and check its kind and version unless they are None.
 
     Raises DataError when it is absent, unreadable or of another kind, FormatVersionError for another version.
     """
@@ -108,15 +110,16 @@ def read_manifest(folder: str | os.PathLike[str], *, kind: str, format_version: 
     if not path.is_file():
         state = "is not finished" if path.parent.is_dir() else "does not exist"
         raise DataError(
-            f"{path.parent}: {state}: there is no {MANIFEST_NAME}; run the stage that makes this {kind} (again)"
+            f"{path.parent}: {state}: there is no {MANIFEST_NAME}; run the stage that makes this "
+            f"{kind or 'output'} (again)"
         )
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError) as error:
         raise DataError(f"{path}: is not a manifest of animetune: {error}") from error
-    if manifest.kind != kind:
+    if kind is not None and manifest.kind != kind:
         raise DataError(f"{path.parent}: is a {manifest.kind}, but a {kind} is needed here")
-    if manifest.format_version != format_version:
+    if format_version is not None and manifest.format_version != format_version:
         raise FormatVersionError(
             f"{path.parent}: this {kind} has format version {manifest.format_version}, this animetune reads version "
             f"{format_version}; make it again with this version"

@@ -1,0 +1,243 @@
+"""Runs a function over chunks of work, each of which becomes a published folder; the folders are the ledger.
+
+    work(payload, folder) -> Manifest     writes files into `folder`, knows nothing of processes
+    executor.run(work, chunks, out)       publishes `out/<chunk name>/`, skips those that are there, keeps the order
+
+A chunk is there whole or not at all (`fsio.publish_dir`), so after a crash, a Ctrl-C or a SIGKILL the same call goes on
+with the chunks that are missing. The result does not depend on the number of workers.
+
+Workers are spawned, never forked: Polars' and PyTorch's threads do not survive a fork. `work` and the payloads are
+pickled, so `work` is a function at the top of a module, or a `functools.partial` of one. Workers ignore Ctrl-C, which
+is the parent's to handle, and never outlive the parent. Each has a pipe of its own and nothing else in common with the
+others, so a group of processes that is killed leaves no semaphore behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from animetune.config import StrictModel
+from animetune.errors import AnimetuneError, ChunkError
+from animetune.fsio import publish_dir
+from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
+
+Work = Callable[[Any, Path], Manifest]
+"""Writes the files of one chunk into a folder and returns its manifest, without `files`."""
+
+GRACE = 5.0
+"""Seconds that a worker has to remove its unfinished chunk when it is asked to stop."""
+
+
+class ExecutorConfig(StrictModel):
+    """Where chunks are worked on."""
+
+    kind: Literal["local"] = "local"
+    """`local`: processes on this machine."""
+    workers: Annotated[int, pydantic.Field(ge=0)] | None = None
+    """Processes; 0 or 1 works in the main process, null takes one per CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of work: the name of its folder, and what the work function is given (it is pickled)."""
+
+    name: str
+    payload: Any
+
+
+class LocalExecutor:
+    """Works in this process (`workers` 0 or 1) or in that many spawned ones."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+
+    def run(
+        self,
+        work: Work,
+        chunks: Sequence[Chunk],
+        out: Path,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Manifest]:
+        """Publish every chunk that is not in `out` yet, and return the manifests of all, in the order of `chunks`.
+
+        `progress` is called with (chunks published, chunks in all), first with what was there already.
+
+        Raises ChunkError, naming the chunk, when the work raised or its process died; other chunks stay published.
+        """
+        if len({chunk.name for chunk in chunks}) != len(chunks):
+            raise ValueError(f"{out}: two chunks have the same name")
+        missing = [chunk for chunk in chunks if not has_manifest(out / chunk.name)]
+        published = len(chunks) - len(missing)
+
+        def report(count: int) -> None:
+            nonlocal published
+            published += count
+            if progress is not None:
+                progress(published, len(chunks))
+
+        report(0)
+        if self.workers > 1 and len(missing) > 1:
+            _run_in_workers(min(self.workers, len(missing)), work, missing, out, report)
+        else:
+            for chunk in missing:
+                try:
+                    _publish(work, chunk, out)
+                except Exception as error:
+                    raise _Failure.of(error).as_error(chunk, out) from error
+                report(1)
+        return [read_manifest(out / chunk.name) for chunk in chunks]
+
+
+def build_executor(cfg: ExecutorConfig) -> LocalExecutor:
+    """The executor that a configuration asks for."""
+    return LocalExecutor((os.cpu_count() or 1) if cfg.workers is None else cfg.workers)
+
+
+def _publish(work: Work, chunk: Chunk, out: Path) -> None:
+    with publish_dir(out / chunk.name) as folder:
+        manifest = work(chunk.payload, folder)
+        write_manifest(folder, manifest.model_copy(update={"files": record_files(folder)}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An exception as text: exceptions of other packages do not all survive pickling."""
+
+    what: str
+    exit_code: int
+    trace: str
+
+    @classmethod
+    def of(cls, error: Exception) -> _Failure:
+        if isinstance(error, AnimetuneError):
+            return cls(str(error), error.exit_code, "")
+        return cls(f"{type(error).__name__}: {error}", ChunkError.exit_code, traceback.format_exc())
+
+    def as_error(self, chunk: Chunk, out: Path) -> ChunkError:
+        error = ChunkError(f"{out}: chunk {chunk.name}: {self.what}")
+        error.exit_code = self.exit_code
+        return error
+
+
+def _run_in_workers(count: int, work: Work, chunks: Sequence[Chunk], out: Path, report: Callable[[int], None]) -> None:
+    """Give each worker one chunk at a time, so that the chunk of one that dies is known and no queue builds up."""
+    waiting = deque(chunks)
+    workers: list[_Worker] = []
+    try:
+        for _ in range(count):
+            workers.append(_Worker(work, out))
+            workers[-1].give(waiting.popleft())
+        busy: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
+        while busy:
+            for pipe in wait(list(busy)):
+                busy[pipe].take()
+                report(1)
+                if waiting:
+                    busy[pipe].give(waiting.popleft())
+                else:
+                    del busy[pipe]
+    except BaseException:
+        for worker in workers:
+            worker.process.terminate()
+        raise
+    finally:
+        deadline = time.monotonic() + GRACE
+        for worker in workers:
+            worker.end(deadline - time.monotonic())
+
+
+class _Worker:
+    """A spawned process, the parent's end of its pipe, and the chunk that it is at."""
+
+    def __init__(self, work: Work, out: Path):
+        spawn = multiprocessing.get_context("spawn")
+        self.out = out
+        self.pipe, far_end = spawn.Pipe()
+        self.process = spawn.Process(target=_serve, args=(far_end, os.getpid(), work, out), daemon=True)
+        self.process.start()
+        far_end.close()  # so that the death of the process ends the pipe
+
+    def give(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        try:
+            self.pipe.send(chunk)
+        except OSError as error:
+            raise self.died() from error
+
+    def take(self) -> None:
+        """Wait for the chunk; raises ChunkError if it failed or the process died."""
+        try:
+            failure = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self.died() from error
+        if failure is not None:
+            failed = failure.as_error(self.chunk, self.out)
+            if failure.trace:
+                failed.add_note(failure.trace)
+            raise failed
+
+    def died(self) -> ChunkError:
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        hint = "; often there is too little memory: use fewer workers" if code == -signal.SIGKILL else ""
+        return ChunkError(f"{self.out}: chunk {self.chunk.name}: the worker process {how}{hint}")
+
+    def end(self, seconds: float) -> None:
+        self.pipe.close()
+        self.process.join(max(0.0, seconds))
+        self.process.kill()
+        self.process.join()
+
+
+def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
+    """The life of a worker: a chunk in, None or a failure out, until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As an exception, so that the unfinished chunk's folder is removed on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    _die_with(parent)
+    while True:
+        try:
+            chunk = pipe.recv()
+        except EOFError:
+            return
+        try:
+            _publish(work, chunk, out)
+        except Exception as error:
+            pipe.send(_Failure.of(error))
+        else:
+            pipe.send(None)
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent ends, even by SIGKILL: an orphan would go on writing beside the next run."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        pr_set_pdeathsig = 1
+        libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before we could ask
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
