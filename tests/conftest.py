@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +17,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["ANIMETUNE_PROGRESS"] = "0"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# Time limits of single examples and a database of past failures would make a test depend on the machine and its past.
+hypothesis.settings.register_profile(
+    "animetune", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("animetune")
 
 
 @pytest.fixture(scope="session")
