@@ -1,0 +1,56 @@
+# The commands of the project. `make help` lists them. The first one sets up .venv by itself; later ones are quick.
+
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$python && break; done)
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+WORKERS ?= 2
+FAST := not slow and not crash and not dist and not gpu
+PYTEST := $(BIN)/python -m pytest --dist loadgroup -n $(WORKERS)
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## set up .venv with the locked dependencies (python 3.11 to 3.13)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "animetune needs python 3.11, 3.12 or 3.13; none was found. Install one, or: make PYTHON=/path/to/python"; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $(INSTALLED)
+
+demo: $(INSTALLED) ## draw pictures, train on them on the CPU, show what was learned (runs/demo/index.html)
+	$(BIN)/animetune demo
+
+test: $(INSTALLED) ## the fast tests (under 8 minutes on 2 cores)
+	$(PYTEST) -m "$(FAST)"
+
+test-slow: $(INSTALLED) ## everything else that needs no GPU: learning, kills, several processes
+	$(BIN)/python -m pytest -m "(slow or crash or dist) and not gpu"
+
+test-crash: $(INSTALLED) ## only the tests that kill real processes
+	$(BIN)/python -m pytest -m crash
+
+test-dist: $(INSTALLED) ## only the tests with several gloo processes
+	$(BIN)/python -m pytest -m dist
+
+check: $(INSTALLED) ## lint, format, types, import layers, every shipped config
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/animetune config check configs/*.yaml configs/demo/*.yaml
+
+lock: ## compile requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --extra dev --extra s3 pyproject.toml -o requirements.lock
+
+clean: ## remove .venv and runs/
+	rm -rf .venv runs
+
+.PHONY: help install demo test test-slow test-crash test-dist check lock clean
