@@ -1,0 +1,260 @@
+"""SDXL as one module, and the configurations of its networks written out, so that a single file needs no download."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from animetune import tokens
+from animetune.models.conditioning import added_conditions
+from animetune.models.text import TextStates, encode_text, freeze_unused
+from animetune.models.vae import decode_latents, encode_pixels
+
+Component = Literal["unet", "text_encoder", "text_encoder_2", "vae"]
+COMPONENTS: tuple[Component, ...] = ("unet", "text_encoder", "text_encoder_2", "vae")
+
+LOGIT_SCALE = math.log(100)
+"""CLIP-G's logit scale: no part of image generation, but single files hold it."""
+
+
+class Parameterization(NamedTuple):
+    """What a UNet was trained to predict; the sampler must agree."""
+
+    prediction: Literal["epsilon", "v"] = "epsilon"
+    zero_terminal_snr: bool = False
+
+
+EPSILON = Parameterization()
+"""What SDXL base predicts."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The configurations of the four networks, as JSON values under the names that diffusers and transformers use."""
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    text_encoder: dict[str, Any]
+    text_encoder_2: dict[str, Any]
+
+
+def sdxl_configs() -> Architecture:
+    """SDXL base 1.0: UNet 2567.5 M parameters, VAE 83.7 M, CLIP-L 123.1 M, CLIP-G 694.7 M."""
+    unet = {
+        "act_fn": "silu",
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        # diffusers reads this as the NUMBER of heads, each of 64 channels.
+        "attention_head_dim": [5, 10, 20],
+        "block_out_channels": [320, 640, 1280],
+        "center_input_sample": False,
+        "cross_attention_dim": 2048,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "downsample_padding": 1,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "in_channels": 4,
+        "layers_per_block": 2,
+        "mid_block_scale_factor": 1,
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "norm_eps": 1e-5,
+        "norm_num_groups": 32,
+        "out_channels": 4,
+        "projection_class_embeddings_input_dim": 2816,
+        "resnet_time_scale_shift": "default",
+        "sample_size": 128,
+        "transformer_layers_per_block": [1, 2, 10],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "use_linear_projection": True,
+    }
+    vae = {
+        "act_fn": "silu",
+        "block_out_channels": [128, 256, 512, 512],
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        # The decoder overflows float16: diffusers then decodes in float32.
+        "force_upcast": True,
+        "in_channels": 3,
+        "latent_channels": 4,
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "out_channels": 3,
+        "sample_size": 1024,
+        "scaling_factor": 0.13025,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+    }
+    return Architecture(
+        unet=unet,
+        vae=vae,
+        text_encoder=text_config(hidden=768, layers=12, heads=12, activation="quick_gelu", pad=tokens.PAD_L),
+        text_encoder_2=text_config(hidden=1280, layers=32, heads=20, activation="gelu", pad=tokens.PAD_G),
+    )
+
+
+def text_config(*, hidden: int, layers: int, heads: int, activation: str, pad: int) -> dict[str, Any]:
+    """A CLIP text encoder over the full vocabulary and 77 positions."""
+    return {
+        "attention_dropout": 0.0,
+        # SDXL's own files say eos_token_id 2, for which transformers guesses the EOS by the largest id.
+        "bos_token_id": tokens.BOS,
+        "eos_token_id": tokens.EOS,
+        "hidden_act": activation,
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "layer_norm_eps": 1e-5,
+        "max_position_embeddings": tokens.CHUNK,
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+        "pad_token_id": pad,
+        "projection_dim": hidden,
+        "vocab_size": tokens.VOCAB_SIZE,
+    }
+
+
+def build_unet(architecture: Architecture) -> UNet2DConditionModel:
+    """A UNet with freshly initialised weights, on the default device and in the default dtype."""
+    return UNet2DConditionModel.from_config(architecture.unet)
+
+
+def build_text_encoder(architecture: Architecture) -> CLIPTextModel:
+    """CLIP-L, likewise; what can get no gradient is frozen."""
+    text_encoder = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder))
+    freeze_unused(text_encoder)
+    return text_encoder
+
+
+def build_text_encoder_2(architecture: Architecture) -> CLIPTextModelWithProjection:
+    """CLIP-G, likewise."""
+    return CLIPTextModelWithProjection(CLIPTextConfig(**architecture.text_encoder_2))
+
+
+def build_vae(architecture: Architecture) -> AutoencoderKL:
+    """A VAE, likewise; frozen and in evaluation mode."""
+    return AutoencoderKL.from_config(architecture.vae).requires_grad_(False).eval()
+
+
+def build_random(architecture: Architecture, *, seed: int, dtype: torch.dtype = torch.float32) -> Sdxl:
+    """Freshly initialised networks, a pure function of `seed`; the VAE is float32.
+
+    torch initialises from its global generator; it is forked, so the caller's state is untouched.
+    """
+    with torch.random.fork_rng(devices=[]), _default_dtype(dtype):
+        torch.manual_seed(seed)
+        return Sdxl(
+            architecture,
+            unet=build_unet(architecture),
+            text_encoder=build_text_encoder(architecture),
+            text_encoder_2=build_text_encoder_2(architecture),
+            vae=build_vae(architecture).float(),
+        )
+
+
+class Sdxl(nn.Module):
+    """UNet and two text encoders as trained children, and a frozen float32 VAE beside them.
+
+    Only the three children are in `parameters()` and `state_dict()`. The VAE moves along to a device but keeps its
+    dtype.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        text_encoder_2: CLIPTextModelWithProjection,
+        vae: AutoencoderKL | None = None,
+        parameterization: Parameterization = EPSILON,
+        logit_scale: float = LOGIT_SCALE,
+    ):
+        super().__init__()
+        self.architecture = architecture
+        self.parameterization = parameterization
+        """What the loaded weights predict (training may teach them otherwise)."""
+        self.logit_scale = logit_scale
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.text_encoder_2 = text_encoder_2
+        # In a tuple, torch does not register it: it is neither trained, saved nor sharded.
+        self._vae = (vae,)
+
+    @property
+    def vae(self) -> AutoencoderKL | None:
+        """The VAE, when it was loaded."""
+        return self._vae[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+        return self.unet.device
+
+    @property
+    def scaling_factor(self) -> float:
+        """What unscaled latents are multiplied by for the UNet: 0.13025."""
+        return float(self.architecture.vae["scaling_factor"])
+
+    def encode_text(self, token_ids: Tensor) -> TextStates:
+        """Text states of int64 (b, 2, 77 * chunks): hidden (b, 77 * chunks, 2048) and pooled (b, 1280)."""
+        return encode_text(self.text_encoder, self.text_encoder_2, token_ids)
+
+    def predict(self, x_t: Tensor, timesteps: Tensor, text: TextStates, time_ids: Tensor) -> Tensor:
+        """The UNet's prediction, float32 (b, 4, h, w).
+
+        `x_t` is float32 (b, 4, h, w), scaled and noised; `timesteps` int64 (b,); `time_ids` float32 (b, 6), pixels.
+        Inputs are cast to the UNet's dtype here and nowhere else, so noise and targets stay float32.
+        """
+        dtype = self.unet.dtype
+        (prediction,) = self.unet(
+            x_t.to(dtype),
+            timesteps,
+            text.hidden.to(dtype),
+            added_cond_kwargs=added_conditions(text.pooled.to(dtype), time_ids),
+            return_dict=False,
+        )
+        return prediction.float()
+
+    def scale(self, latents: Tensor) -> Tensor:
+        """Unscaled latents as the UNet takes them."""
+        return latents * self.scaling_factor
+
+    def unscale(self, latents: Tensor) -> Tensor:
+        """The UNet's latents as the VAE takes them."""
+        return latents / self.scaling_factor
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """The unscaled posterior mean, float32 (b, 4, h / 8, w / 8), of RGB uint8 (b, 3, h, w)."""
+        return encode_pixels(self._need_vae(), pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """RGB uint8 (b, 3, 8 h, 8 w) of scaled latents (b, 4, h, w)."""
+        return decode_latents(self._need_vae(), self.unscale(latents))
+
+    def _need_vae(self) -> AutoencoderKL:
+        assert self.vae is not None, "these models were built without a VAE"
+        return self.vae
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Sdxl:
+        super()._apply(fn, recurse)
+        # `fn` itself may cast or empty its tensor, which the frozen VAE must not undergo.
+        vae: nn.Module | None = self.vae
+        if vae is not None and self.device.type != "meta":
+            vae.to(self.device)
+        return self
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
