@@ -22,7 +22,8 @@ from animetune.checkpoint import Checkpoint
 from animetune.progress import track
 from animetune.records import Batch
 from animetune.train.ema import Ema
-from animetune.train.module import TrainModule, dump_optimizer
+from animetune.train.module import TrainModule
+from animetune.train.optim.state import dump_optimizer
 from animetune.train.preview import draw_preview
 
 
@@ -84,7 +85,7 @@ class MetricsCallback(StepCallback):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self.run / "tb"), purge_step=module.step)
-            self._shown = track("train", module.stream.total_steps, done=module.step, unit="step")
+            self._shown = track("train", module.stream.total_steps, done=module.step)
             self._progress = self._shown.__enter__()
 
     def on_train_batch_end(  # type: ignore[override]

@@ -11,12 +11,13 @@ import torch
 from animetune.checkpoint import Checkpoint
 from animetune.diffusion.loss import LossOutput, diffusion_loss
 from animetune.errors import NonFiniteError
-from animetune.models.load import Sdxl
+from animetune.models.sdxl import Sdxl
 from animetune.records import Batch
 from animetune.train.config import TrainConfig
 from animetune.train.lr import lr_factor
 from animetune.train.optim import build_optimizer
 from animetune.train.optim.build import trained_parameters
+from animetune.train.optim.state import load_optimizer
 from animetune.train.stream import StepStream
 
 MAX_SKIPPED = 10
@@ -101,16 +102,3 @@ class TrainModule(pl.LightningModule):
     def parameter_names(self) -> list[str]:
         """Names of the trained parameters in the order of the optimizer's state."""
         return [name for name, _ in trained_parameters(self.models)]
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, names: list[str], states: dict[str, dict[str, Any]]) -> None:
-    """Put state by parameter name into an optimizer whose parameters have these names in order."""
-    current = optimizer.state_dict()
-    state = {index: states[name] for index, name in enumerate(names) if name in states}
-    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
-
-
-def dump_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, dict[str, Any]]:
-    """The inverse of `load_optimizer`."""
-    state = optimizer.state_dict()["state"]
-    return {names[index]: dict(values) for index, values in state.items()}

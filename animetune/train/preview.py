@@ -8,7 +8,7 @@ import torch
 
 from animetune import samples
 from animetune.diffusion.draw import draw
-from animetune.models.load import Sdxl
+from animetune.models.sdxl import Sdxl
 from animetune.records import Request, Size
 from animetune.train.config import TrainConfig
 

@@ -18,7 +18,8 @@ from animetune.checkpoint import Checkpoint
 from animetune.data.loader import build_loader
 from animetune.errors import Preempted, ResumeError, SetupError
 from animetune.manifest import Manifest, write_manifest
-from animetune.models.load import Sdxl, load_models
+from animetune.models.load import load_models
+from animetune.models.sdxl import Sdxl
 from animetune.train import callbacks, cluster
 from animetune.train.config import LoopConfig, TrainConfig
 from animetune.train.ema import Ema
