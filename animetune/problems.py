@@ -132,9 +132,14 @@ def _locate(loc: tuple[int | str, ...], tree: Node, model: type[pydantic.BaseMod
             owners, is_named = members, False
             members = [inner for member in members for inner in _members(_inside(member, part))]
             path.append(str(part))
-            is_there = part in node.value if isinstance(node.value, dict) else isinstance(node.value, list)
-            node = node.value[part] if is_there else node
+            node = _child(node, part) or node
     return _Spot(tuple(path), node, members, owners)
+
+
+def _child(node: Node, part: int | str) -> Node | None:
+    if isinstance(node.value, list):
+        return node.value[part] if isinstance(part, int) and part < len(node.value) else None
+    return node.value.get(part) if isinstance(node.value, dict) else None
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -162,11 +167,12 @@ def _is_model(annotation: Any) -> bool:
 
 def _is_called(member: Any, label: int | str) -> bool:
     """Whether `label` is how pydantic's loc calls this member of a union: its class, or its discriminator's value."""
-    if not _is_model(member):
-        return False
-    annotations = [field.annotation for field in member.model_fields.values()]
-    tags = [tag for annotation in annotations if get_origin(annotation) is Literal for tag in get_args(annotation)]
-    return label == member.__name__ or label in tags
+    return _is_model(member) and (label == member.__name__ or label in _tags(member))
+
+
+def _tags(model: type[pydantic.BaseModel]) -> list[Any]:
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return [tag for annotation in annotations if get_origin(annotation) is Literal for tag in get_args(annotation)]
 
 
 def _wrong_stage(spot: _Spot, details: Any) -> Problem:
@@ -216,26 +222,32 @@ def _joined(whats: dict[str, str]) -> str:
 
 
 def _suggestion(path: tuple[str, ...], owners: list[Any], model: type[pydantic.BaseModel]) -> str:
+    """What an unknown key may have been meant to be: another trainer's name, a similar name, the name elsewhere."""
     *above, name = path
-    known = {".".join(field) for field in _field_paths(model)}
+    homes: dict[str, list[Any]] = {}
+    for field, owner in _fields(model):
+        homes.setdefault(".".join(field), []).append(owner)
     hint = FOREIGN_NAMES.get(name)
     if hint and " " in hint:
         return f"; {hint}"
     if hint:
-        return _did_you_mean([hint]) if hint in known else f"; in a training configuration it is '{hint}'"
+        return _did_you_mean([hint]) if hint in homes else f"; in a training configuration it is '{hint}'"
+    if of_others := [tag for owner in homes.get(".".join(path), []) for tag in _tags(owner)]:
+        return f"; it belongs to {' and '.join(of_others)}"
     here = [field for owner in owners if _is_model(owner) for field in owner.model_fields]
     if close := difflib.get_close_matches(name, here, n=1, cutoff=0.7):
         return _did_you_mean([".".join((*above, close[0]))])
-    return _did_you_mean(sorted(key for key in known if key.rpartition(".")[2] == name))
+    return _did_you_mean(sorted(key for key in homes if key.rpartition(".")[2] == name))
 
 
-def _field_paths(model: type[pydantic.BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _fields(model: type[pydantic.BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every setting's path and the model that has it."""
     for name, field in model.model_fields.items():
         path = (*above, name)
-        yield path
+        yield path, model
         if len(path) < 4:  # as deep as a configuration may be, so a model that holds itself ends too
             for member in filter(_is_model, _members(field.annotation)):
-                yield from _field_paths(member, path)
+                yield from _fields(member, path)
 
 
 def _did_you_mean(names: list[str]) -> str:

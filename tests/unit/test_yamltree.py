@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,7 +94,7 @@ def test_meaning_of_a_value(text: str, value: object) -> None:
         ("a: 1\n---\nb: 2", "x.yaml:2:1: a second document begins here"),
         ("? [a]\n: b", "x.yaml:1:3: a key should be text"),
         ("? {a: 1}\n: b", "x.yaml:1:3: a key should be text"),
-        ("? \n: 1", "x.yaml:2:1: a key should be text"),
+        ("? \n: 1", "x.yaml:1:2: a key should be text"),
         ("a: [1, 2", "x.yaml:1:9: is not YAML: while parsing a flow sequence, expected"),
         ("a: 'x", "is not YAML: while scanning a quoted scalar"),
         ("a:\n\t- b", "x.yaml:2:1: is not YAML"),
@@ -155,10 +157,8 @@ def test_maps_merge_and_lists_replace() -> None:
 
 
 scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
-text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])) | st.sampled_from(
-    [text for text, _ in MEANINGS if "\n" not in text]
-    + [".inf", "<<", "*a", "&a", "!x", "1e999", "9" * 50, "- a", "a: b"]
-)
+awkward = [".inf", "<<", "*a", "&a", "!x", "1e999", "9" * 50, "- a", "a: b", *(text for text, _ in MEANINGS)]
+text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])) | st.sampled_from(awkward)
 values = st.recursive(
     scalars | text, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12
 )
@@ -174,11 +174,6 @@ def test_what_is_written_is_read_back(value: object) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(Refused):
         tree, _ = yamltree.parse(text, "x.yaml")
-    except Refused as refused:
-        assert refused.problem.place.origin == "x.yaml"
-    else:
-        assert (
-            tree is None or tree.plain() is None or yamltree.parse(yamltree.to_text(tree.plain()), "y")[0] is not None
-        )
+        assert tree is None or yamltree.parse(yamltree.to_text(tree.plain()), "y.yaml")[0] is not None
