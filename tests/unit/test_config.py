@@ -57,7 +57,7 @@ class Train(StrictModel):
     optimizer: Identity[Annotated[Adafactor | AdamW, pydantic.Field(discriminator="name")]] = Adafactor()
     sources: tuple[Source, ...] = ()
     loop: Loop = Loop()
-    words: dict[str, float] = {}
+    words: dict[str, float] = pydantic.Field(default={})
     keep: frozenset[str] = frozenset()
 
 
@@ -127,7 +127,7 @@ loop:
         "a.yaml:10:5: sources.0.shard: is not a setting here, did you mean 'sources.0.shards'?",
         "a.yaml:10:5: sources.0.shards: is missing",
         "a.yaml:11:14: sources.1.shards: should be text, not 10; put it in quotes",
-        "a.yaml:11:26: sources.1.weight: should be a number, not 'no'",
+        "a.yaml:11:27: sources.1.weight: should be a number, not 'no'",
         "a.yaml:13:12: words.a: should be a number, not 'b'",
         "a.yaml:14:1: weight_decay: is not a setting here, did you mean 'optimizer.weight_decay'?",
         "a.yaml:15:1: loop: is given twice, first in line 12; keep one",
@@ -448,7 +448,7 @@ def test_identity_is_what_was_marked() -> None:
         inners: tuple[Inner, ...] = (Inner(), Inner(kept=5))
         group: Identity[Loop] = Loop()
         path: Identity[Path | None] = Path("a/b")
-        words: Identity[dict[str, int]] = {"x": 1}
+        words: Identity[dict[str, int]] = pydantic.Field(default={"x": 1})
         free: int = 3
 
     assert config.identity(Outer()) == {
@@ -502,14 +502,22 @@ def test_settings_of_any_type_are_found_again() -> None:
     class Holder(StrictModel):
         stage: Literal["train"]
         maybe: Source | None = None
-        table: dict[str, list[Source]] = {}
+        table: dict[str, list[Source]] = pydantic.Field(default={})
         either: Left | list[int] | None = None
-        numbers: dict[int, Any] = {}
+        numbers: dict[int, Any] = pydantic.Field(default={})
 
-    write(
-        "a.yaml",
-        "stage: train\nmaybe: {shards: a, wieght: 1}\ntable:\n  x:\n    - {shards: a}\n    - weight: z\n      shards: b\neither: [1, x]\nnumbers: {x: 1}\n",
-    )
+    text = """\
+stage: train
+maybe: {shards: a, wieght: 1}
+table:
+  x:
+    - {shards: a}
+    - weight: z
+      shards: b
+either: [1, x]
+numbers: {x: 1}
+"""
+    write("a.yaml", text)
     with pytest.raises(ConfigError) as caught:
         load_config("a.yaml", Holder)
     assert caught.value.problems == [
