@@ -62,15 +62,18 @@ def test_a_wrong_mean_a_wrong_scale_and_a_wrong_prediction_type_all_show():
         assert diffusion_loss(models, wrong_batch, DiffusionConfig(), seed=0).loss > 1.1 * best
 
 
-def test_loss_is_weighted_and_per_sample_is_not():
-    cfg = DiffusionConfig(weighting=MinSnrWeighting(gamma=5.0), prediction="v")
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+def test_loss_is_weighted_and_per_sample_is_not(zero_terminal_snr):
+    plain_cfg = DiffusionConfig(prediction="v", zero_terminal_snr=zero_terminal_snr)
+    cfg = plain_cfg.model_copy(update={"weighting": MinSnrWeighting(gamma=5.0)})
     batch = latent_batch(6)
     batch.loss_weights = torch.tensor([1.0, 0.0, 2.0, 0.5, 1.0, 3.0])
     batch.share = 0.5
-    plain = diffusion_loss(GaussianDenoiser(1.0, "v"), batch, DiffusionConfig(prediction="v"), seed=0)
-    weighted = diffusion_loss(GaussianDenoiser(1.0, "v"), batch, cfg, seed=0)
+    models = GaussianDenoiser(1.0, "v", zero_terminal_snr)
+    plain = diffusion_loss(models, batch, plain_cfg, seed=0)
+    weighted = diffusion_loss(models, batch, cfg, seed=0)
     assert torch.equal(plain.per_sample, weighted.per_sample)
-    snr_t = noise_schedule(zero_terminal_snr=False).snr[weighted.timesteps]
+    snr_t = noise_schedule(zero_terminal_snr=zero_terminal_snr).snr[weighted.timesteps]
     by_snr = min_snr_weight(snr_t, gamma=5.0, prediction="v")
     # a mean over all six samples, whatever their weights; the share is the trainer's business
     expected = (by_snr * batch.loss_weights * weighted.per_sample).sum() / 6
@@ -121,6 +124,11 @@ def test_everything_is_float32_even_for_bfloat16_latents_and_predictions():
     class Half(GaussianDenoiser):
         def predict(self, x_t, timesteps, text, time_ids):
             return super().predict(x_t, timesteps, text, time_ids).bfloat16()
+
+        def scale(self, latents):
+            # SDXL's factor, 0.13025, rounds latents off if it is applied in bfloat16
+            assert latents.dtype == torch.float32
+            return super().scale(latents)
 
     batch, models = latent_batch(4), Half(1.0)
     batch.latents = batch.latents.bfloat16()
