@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +17,7 @@ from animetune import tokens
 from animetune.models.conditioning import added_conditions
 from animetune.models.text import TextStates, encode_text, freeze_unused
 from animetune.models.vae import decode_latents, encode_pixels
+from animetune.seeding import Purpose, key_for
 
 Component = Literal["unet", "text_encoder", "text_encoder_2", "vae"]
 COMPONENTS: tuple[Component, ...] = ("unet", "text_encoder", "text_encoder_2", "vae")
@@ -99,6 +99,16 @@ def sdxl_configs() -> Architecture:
     )
 
 
+def is_sdxl(architecture: Architecture) -> bool:
+    """Whether the networks are SDXL's own, so that its written-out configurations describe them."""
+    return all(
+        getattr(architecture, component).get(key) == value
+        for component in COMPONENTS
+        for key, value in getattr(sdxl_configs(), component).items()
+        if key != "sample_size"  # a default of pipelines, no part of the network
+    )
+
+
 def text_config(*, hidden: int, layers: int, heads: int, activation: str, pad: int) -> dict[str, Any]:
     """A CLIP text encoder over the full vocabulary and 77 positions."""
     return {
@@ -119,42 +129,40 @@ def text_config(*, hidden: int, layers: int, heads: int, activation: str, pad: i
     }
 
 
-def build_unet(architecture: Architecture) -> UNet2DConditionModel:
-    """A UNet with freshly initialised weights, on the default device and in the default dtype."""
-    return UNet2DConditionModel.from_config(architecture.unet)
+def build_network(architecture: Architecture, component: Component) -> Any:
+    """One network with freshly initialised weights, on the default device and in the default dtype.
+
+    What can get no gradient is frozen: the VAE, and the unused end of CLIP-L.
+    """
+    config = getattr(architecture, component)
+    match component:
+        case "unet":
+            return UNet2DConditionModel.from_config(config)
+        case "text_encoder":
+            text_encoder = CLIPTextModel(CLIPTextConfig(**config))
+            freeze_unused(text_encoder)
+            return text_encoder
+        case "text_encoder_2":
+            return CLIPTextModelWithProjection(CLIPTextConfig(**config))
+        case "vae":
+            return AutoencoderKL.from_config(config).requires_grad_(False).eval()
 
 
-def build_text_encoder(architecture: Architecture) -> CLIPTextModel:
-    """CLIP-L, likewise; what can get no gradient is frozen."""
-    text_encoder = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder))
-    freeze_unused(text_encoder)
-    return text_encoder
-
-
-def build_text_encoder_2(architecture: Architecture) -> CLIPTextModelWithProjection:
-    """CLIP-G, likewise."""
-    return CLIPTextModelWithProjection(CLIPTextConfig(**architecture.text_encoder_2))
-
-
-def build_vae(architecture: Architecture) -> AutoencoderKL:
-    """A VAE, likewise; frozen and in evaluation mode."""
-    return AutoencoderKL.from_config(architecture.vae).requires_grad_(False).eval()
-
-
-def build_random(architecture: Architecture, *, seed: int, dtype: torch.dtype = torch.float32) -> Sdxl:
-    """Freshly initialised networks, a pure function of `seed`; the VAE is float32.
+def build_seeded(architecture: Architecture, component: Component, *, seed: int) -> Any:
+    """One network in float32 on the CPU whose initial weights are a pure function of `seed`.
 
     torch initialises from its global generator; it is forked, so the caller's state is untouched.
     """
-    with torch.random.fork_rng(devices=[]), _default_dtype(dtype):
-        torch.manual_seed(seed)
-        return Sdxl(
-            architecture,
-            unet=build_unet(architecture),
-            text_encoder=build_text_encoder(architecture),
-            text_encoder_2=build_text_encoder_2(architecture),
-            vae=build_vae(architecture).float(),
-        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_for(seed, Purpose.INIT, COMPONENTS.index(component)) % 2**63)
+        return build_network(architecture, component)
+
+
+def build_random(architecture: Architecture, *, seed: int) -> Sdxl:
+    """All networks with initial weights that are a pure function of `seed`, float32 on the CPU."""
+    return Sdxl(
+        architecture, **{component: build_seeded(architecture, component, seed=seed) for component in COMPONENTS}
+    )
 
 
 class Sdxl(nn.Module):
@@ -248,13 +256,3 @@ class Sdxl(nn.Module):
         if vae is not None and self.device.type != "meta":
             vae.to(self.device)
         return self
-
-
-@contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -1,0 +1,47 @@
+"""Load SDXL: `load_models` for all of it, `load_vae` for the VAE alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from animetune.models.config import ModelConfig
+from animetune.models.sdxl import COMPONENTS, Sdxl
+from animetune.models.sources import load_network, open_source, open_vae
+from animetune.models.vae import vae_digest
+
+__all__ = ["Sdxl", "load_models", "load_vae", "vae_digest"]
+
+
+def load_models(cfg: ModelConfig) -> Sdxl:
+    """The networks of `cfg.base` on the CPU: UNet and text encoders in `cfg.dtype`, the VAE in float32 and frozen.
+
+    What `cfg` does not train is frozen, and so is what can get no gradient (`text.freeze_unused`).
+    Raises SetupError when the weights cannot be had, DataError when they are not SDXL's.
+    """
+    source = open_source(cfg)
+    dtypes = {component: getattr(torch, cfg.dtype) for component in COMPONENTS} | {"vae": torch.float32}
+    models = Sdxl(
+        source.architecture,
+        **{component: load_network(source, component, dtype=dtypes[component]) for component in COMPONENTS},
+        parameterization=source.parameterization,
+        logit_scale=source.logit_scale,
+    )
+    if not cfg.train_unet:
+        models.unet.requires_grad_(False)
+    elif cfg.gradient_checkpointing:
+        models.unet.enable_gradient_checkpointing()
+    for text_encoder in (models.text_encoder, models.text_encoder_2):
+        if not cfg.train_text_encoders:
+            text_encoder.requires_grad_(False)
+        elif cfg.gradient_checkpointing:
+            # The reentrant kind loses the gradient when no input requires one, and token ids never do.
+            text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+    return models
+
+
+def load_vae(path: str, *, dtype: Literal["float32", "bfloat16"] = "float32") -> AutoencoderKL:
+    """A frozen VAE on the CPU, from its own folder or file or from anything that `ModelConfig.base` may name."""
+    return load_network(open_vae(path), "vae", dtype=getattr(torch, dtype))
