@@ -15,6 +15,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from animetune.errors import SetupError
+from animetune.errors import DataError, SetupError
 
 TEMP_PREFIX = ".tmp-"
 
@@ -90,24 +91,37 @@ def publish_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def append_line(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
-    """Append one JSON line in a single write, so that concurrent writers and a kill can tear no line but the last."""
+    """Append one JSON line; a line counts once its newline is there, and concurrent writers take turns.
+
+    What a killed writer left of an unfinished line is removed first, so that it does not swallow this one.
+    """
     line = (canonical_json(record) + "\n").encode()
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _disk_full_named(file), open(file, "ab", buffering=0) as stream:
-        stream.write(line)
+    with _disk_full_named(file), open(file, "a+b", buffering=0) as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        end = _end_of_lines(stream)
+        stream.truncate(end)
+        if stream.write(line) < len(line):
+            stream.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a file written by `append_line`; a torn last line is left out, a torn inner line is an error."""
+    """The records of a file written by `append_line`, without an unfinished last line; [] if there is no file.
+
+    Raises DataError, naming the line, if any other line is damaged.
+    """
     file = Path(path)
     if not file.exists():
         return []
-    *lines, last = file.read_text(encoding="utf-8").split("\n")
-    records = [json.loads(line) for line in lines if line]
-    if last:
-        with contextlib.suppress(json.JSONDecodeError):
-            records.append(json.loads(last))
+    *lines, _unfinished = file.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{file}:{number}: is not JSON ({error}); restore or remove that line") from error
     return records
 
 
@@ -179,6 +193,19 @@ def _flock(lock_file: Path, what: Path) -> Iterator[None]:
                 f"{what}: another animetune process is writing here; wait for it or choose another folder"
             ) from error
         yield
+
+
+def _end_of_lines(stream: io.FileIO) -> int:
+    """Offset behind the last newline, sought from the end."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 4096)
+        stream.seek(start)
+        newline = stream.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def _fsync(path: Path) -> None:
