@@ -7,7 +7,7 @@ its settings in the text chunk `parameters`, which A1111, Forge and ComfyUI's ex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def publish(
     requests: Sequence[Request],
     pictures: Iterable[tuple[int, np.ndarray]],
     *,
-    settings: dict[str, str | int | float],
+    settings: Mapping[str, str | int | float],
     columns: int,
 ) -> Manifest:
     """Write the pictures, uint8 RGB (h, w, 3) by place in `requests`, as they come, and publish the folder at once.
@@ -93,7 +93,7 @@ def read(folder: Path) -> list[DrawnPicture]:
     ]
 
 
-def parameters_text(request: Request, settings: dict[str, str | int | float]) -> str:
+def parameters_text(request: Request, settings: Mapping[str, str | int | float]) -> str:
     """The settings as A1111 writes them."""
     sampler = str(settings.get("sampler", ""))
     values = {

@@ -1,7 +1,7 @@
 """How much device memory a training step needs, counted on the meta device: no weights, no GPU.
 
-Parameters, gradients and optimizer state are counted exactly. Activations are what autograd saves in one forward pass of
-the UNet, counted tensor by tensor, with attention as the fused kernels save it (query, key, value, output, one
+Parameters, gradients and optimizer state are counted exactly. Activations are what autograd saves in one forward pass
+of the UNet, counted tensor by tensor, with attention as the fused kernels save it (query, key, value, output, one
 log-sum-exp a query, and no attention matrix). Not in it: the CUDA context and library workspaces (about 1 GB), the
 allocator's slack (3 to 8 %), and whatever the text encoders save when they are trained (small beside the UNet's).
 """

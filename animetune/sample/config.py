@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import StrictModel
-from animetune.diffusion.config import DiffusionConfig, SamplerConfig
+from animetune.diffusion.config import SamplerConfig
 from animetune.models.config import ModelConfig
 
 Side = Annotated[int, pydantic.Field(ge=64, multiple_of=8)]
@@ -21,8 +21,6 @@ class SampleConfig(StrictModel):
     stage: Literal["sample"]
     model: ModelConfig
     """What draws: a run directory, a folder, a single file or a hub id."""
-    diffusion: DiffusionConfig = DiffusionConfig()
-    """Prediction type and terminal SNR that the model was trained with."""
     out: str
     """Folder of the pictures; must not exist, or hold the very same request."""
     prompts: tuple[str, ...] = ()

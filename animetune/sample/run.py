@@ -10,10 +10,12 @@ import torch
 
 from animetune import fsio, samples
 from animetune.config import digest
+from animetune.diffusion.config import DiffusionConfig
 from animetune.diffusion.draw import draw
 from animetune.errors import ConfigError, SetupError
 from animetune.manifest import Manifest, has_manifest, read_manifest
 from animetune.models.load import load_models
+from animetune.models.sources import open_source
 from animetune.progress import track
 from animetune.records import Request, Size
 from animetune.sample.config import SampleConfig
@@ -27,22 +29,21 @@ def run(cfg: SampleConfig) -> Manifest:
     out = Path(cfg.out)
     requests = build_requests(cfg)
     with fsio.claim(out):
+        request = request_digest(cfg)
         if out.exists():
-            return _same_request(out, cfg)
+            return _same_request(out, request)
         device = pick_device(cfg.device)
         models = load_models(cfg.model).eval().to(device)
         if models.vae is None:
             raise ConfigError("model.vae: drawing needs a VAE, and this base has none; name one")
-        models.vae.to(device)
         settings: dict[str, str | int | float] = {
             "sampler": cfg.sampler.name,
             "steps": cfg.sampler.steps,
             "cfg_scale": cfg.sampler.cfg_scale,
-            "request": digest(cfg),
+            "request": request,
         }
-        pictures = draw(
-            models, requests, diffusion=cfg.diffusion, sampler=cfg.sampler, device=device, batch_size=cfg.batch
-        )
+        diffusion = DiffusionConfig(**models.parameterization._asdict())
+        pictures = draw(models, requests, diffusion=diffusion, sampler=cfg.sampler, device=device, batch_size=cfg.batch)
         return samples.publish(out, requests, _shown(pictures, len(requests)), settings=settings, columns=cfg.columns)
 
 
@@ -67,10 +68,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _same_request(out: Path, cfg: SampleConfig) -> Manifest:
+def request_digest(cfg: SampleConfig) -> str:
+    """Identity of the pictures: the configuration and the bytes of every file that the weights come from."""
+    files = [fsio.sha256_file(path) for path in open_source(cfg.model).files]
+    return fsio.short_digest(" ".join([digest(cfg), *files]))
+
+
+def _same_request(out: Path, request: str) -> Manifest:
     if has_manifest(out):
         manifest = read_manifest(out, kind="samples", format_version=samples.SAMPLES_FORMAT)
-        if manifest.facts.get("request") == digest(cfg):
+        if manifest.facts.get("request") == request:
             return manifest
     raise SetupError(f"out: {out}: holds pictures of another request; choose another folder or remove that one")
 

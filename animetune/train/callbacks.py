@@ -141,7 +141,7 @@ class MetricsCallback(StepCallback):
             "loss": loss / count,
             "grad_norm": module.grad_norm,
             "images_per_second": round(images / max(1e-9, self._since[0] - then), 3),
-            **{f"lr/{group['name']}": group["lr"] for group in module.optimizers().param_groups},
+            **{f"lr/{group['name']}": group["lr"] for group in module.optimizer.param_groups},
         }
 
 
@@ -169,7 +169,7 @@ class CheckpointCallback(StepCallback):
                     step=module.step,
                     model=dict(module.models.state_dict()),
                     ema=dict(self.ema.shadow) if self.ema else {},
-                    optimizer=dump_optimizer(module.optimizers().optimizer, module.parameter_names),
+                    optimizer=dump_optimizer(module.optimizer, module.parameter_names),
                     state={**self.state, "epoch": position[0], "step_in_epoch": position[1]},
                 ),
                 self.folder,

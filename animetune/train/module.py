@@ -49,11 +49,6 @@ class TrainModule(pl.LightningModule):
         self.stream = self._make_stream(self.trainer)
         return self.stream
 
-    def on_fit_start(self) -> None:
-        """Put the frozen VAE, which is not a submodule, beside the model."""
-        if self.models.vae is not None:
-            self.models.vae.to(self.device)
-
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """The micro-batch's loss, scaled so that the mean over a step's micro-batches is the mean over its samples."""
         self.output = diffusion_loss(self.models, batch, self.cfg.diffusion, seed=self.cfg.seed)
@@ -61,10 +56,11 @@ class TrainModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer, with the state of the checkpoint that is resumed."""
-        optimizer = build_optimizer(self.models, self.cfg.optimizer)
+        self.optimizer = build_optimizer(self.models, self.cfg.optimizer)
         if self._resume:
-            load_optimizer(optimizer, self.parameter_names, self._resume.optimizer)
-        return optimizer
+            load_optimizer(self.optimizer, self.parameter_names, self._resume.optimizer)
+            self._resume = None  # its tensors are of no more use
+        return self.optimizer
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

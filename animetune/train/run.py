@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     folder = Path(cfg.run)
     first = _find_checkpoint(folder, resume)
     resumed = checkpoint.load(first) if first else None
-    if resumed:
+    if resumed and first:
         check_identity(resumed.state["identity"], config.identity(cfg), first)
     if _is_first_rank():
         _write_run_files(folder, cfg, resumed)
@@ -89,7 +90,7 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     return _finish(folder, cfg, module)
 
 
-def build_trainer(cfg: TrainConfig, own_callbacks: list[pl.Callback]) -> pl.Trainer:
+def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.Trainer:
     """The Lightning trainer: one endless epoch, our own checkpoints, metrics and progress (see `stream`).
 
     Raises SetupError when the global batch does not divide over the ranks.
@@ -101,7 +102,7 @@ def build_trainer(cfg: TrainConfig, own_callbacks: list[pl.Callback]) -> pl.Trai
         strategy=_strategy(cfg.loop),
         max_epochs=1,
         gradient_clip_val=cfg.loop.gradient_clip or 0,
-        callbacks=own_callbacks,
+        callbacks=list(own_callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -69,7 +69,7 @@ def _create(
                 groups, lr=cfg.unet_lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay, fused=fused
             )
         case AdamW8bitConfig():
-            from bitsandbytes.optim import AdamW8bit
+            from bitsandbytes.optim.adamw import AdamW8bit
 
             return AdamW8bit(groups, lr=cfg.unet_lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)
 
