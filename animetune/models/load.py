@@ -9,10 +9,10 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from animetune.models.config import ModelConfig
 from animetune.models.sdxl import COMPONENTS, Sdxl
-from animetune.models.sources import load_network, open_source, open_vae
+from animetune.models.sources import Source, load_network, open_source, open_vae
 from animetune.models.vae import vae_digest
 
-__all__ = ["Sdxl", "load_models", "load_vae", "vae_digest"]
+__all__ = ["Sdxl", "load_models", "load_vae", "read_models", "vae_digest"]
 
 
 def load_models(cfg: ModelConfig) -> Sdxl:
@@ -21,14 +21,7 @@ def load_models(cfg: ModelConfig) -> Sdxl:
     What `cfg` does not train is frozen, and so is what can get no gradient (`text.freeze_unused`).
     Raises SetupError when the weights cannot be had, DataError when they are not SDXL's.
     """
-    source = open_source(cfg)
-    dtypes = {component: getattr(torch, cfg.dtype) for component in COMPONENTS} | {"vae": torch.float32}
-    models = Sdxl(
-        source.architecture,
-        **{component: load_network(source, component, dtype=dtypes[component]) for component in COMPONENTS},
-        parameterization=source.parameterization,
-        logit_scale=source.logit_scale,
-    )
+    models = read_models(open_source(cfg), dtype=getattr(torch, cfg.dtype))
     if not cfg.train_unet:
         models.unet.requires_grad_(False)
     elif cfg.gradient_checkpointing:
@@ -40,6 +33,20 @@ def load_models(cfg: ModelConfig) -> Sdxl:
             # The reentrant kind loses the gradient when no input requires one, and token ids never do.
             text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
     return models
+
+
+def read_models(source: Source, *, dtype: torch.dtype) -> Sdxl:
+    """All networks of a source on the CPU, the VAE in float32."""
+    networks = {
+        component: load_network(source, component, dtype=torch.float32 if component == "vae" else dtype)
+        for component in COMPONENTS
+    }
+    return Sdxl(
+        source.architecture,
+        **networks,
+        parameterization=source.parameterization,
+        logit_scale=source.logit_scale,
+    )
 
 
 def load_vae(path: str, *, dtype: Literal["float32", "bfloat16"] = "float32") -> AutoencoderKL:

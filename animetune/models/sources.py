@@ -14,8 +14,8 @@ import dataclasses
 import importlib.resources
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from animetune import checkpoint, tokens
 from animetune.config import load_config
 from animetune.errors import DataError, SetupError
-from animetune.manifest import MANIFEST_NAME
+from animetune.manifest import MANIFEST_NAME, read_manifest
 from animetune.models import keys
 from animetune.models.config import ModelConfig
 from animetune.models.sdxl import (
@@ -49,6 +49,7 @@ _BUILTIN = "builtin:tiny"
 _MADE = {"random:sdxl": sdxl_configs, "random:tiny": tiny_configs}
 _MADE_SEED = 0
 
+FACTS_PREFIX = "animetune."
 ARCHITECTURE_KEY = "animetune.architecture"
 """Metadata of a single file whose networks are not SDXL's: their configurations, as JSON."""
 
@@ -65,10 +66,12 @@ class Source:
     architecture: Architecture
     read: Callable[[Component], Tensors]
     """The tensors of one network under our names, without its prefix."""
-    files: tuple[Path, ...]
-    """What the weights are read from."""
+    files: Mapping[Component, tuple[Path, ...]]
+    """What each network is read from; a checkpoint is vouched for by its manifest."""
     parameterization: Parameterization = EPSILON
     logit_scale: float = LOGIT_SCALE
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """How the weights were trained: `step`, `config_sha256`, `weights`; empty when nothing is known."""
 
     def with_vae(self, vae: Source) -> Source:
         """This source, but with the VAE of another."""
@@ -76,7 +79,7 @@ class Source:
             self,
             architecture=dataclasses.replace(self.architecture, vae=vae.architecture.vae),
             read=lambda component: (vae if component == "vae" else self).read(component),
-            files=(*self.files, *vae.files),
+            files={**self.files, "vae": vae.files["vae"]},
         )
 
 
@@ -154,10 +157,15 @@ def load_network(source: Source, component: Component, *, dtype: torch.dtype) ->
     return network
 
 
+def canonical_state(network: nn.Module, component: Component) -> dict[str, Tensor]:
+    """The network's tensors under our names, whatever this version of transformers calls them."""
+    return {_canonical(name, component): tensor for name, tensor in network.state_dict().items()}
+
+
 def network_links(architecture: Architecture, component: Component) -> list[keys.Link]:
     """How the tensors of one network are named and laid out in a single file."""
     with torch.device("meta"):
-        names = [_canonical(name, component) for name in build_network(architecture, component).state_dict()]
+        names = canonical_state(build_network(architecture, component), component)
     config = getattr(architecture, component)
     match component:
         case "unet":
@@ -185,7 +193,7 @@ def _open_folder(folder: Path, name: str) -> Source:
         name=name,
         architecture=Architecture(**configs),
         read=lambda component: _read_files(files[component], component),
-        files=tuple(file for component in COMPONENTS for file in files[component]),
+        files=files,
         parameterization=_scheduler_parameterization(folder / "scheduler" / "scheduler_config.json"),
     )
 
@@ -196,7 +204,7 @@ def _open_vae_folder(folder: Path, name: str) -> Source:
         name=name,
         architecture=dataclasses.replace(sdxl_configs(), vae=_read_config(folder / "config.json")),
         read=lambda component: _read_files(files, component),
-        files=tuple(files),
+        files={"vae": files},
     )
 
 
@@ -214,17 +222,17 @@ def _read_config(path: Path) -> dict[str, Any]:
 _BOOKKEEPING = {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version"}
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def _weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors of a network's folder: whole before shards, full precision before the half-precision variant."""
     for stem in ("diffusion_pytorch_model", "model"):
         for variant in ("", ".fp16", ".bf16"):
             whole = folder / f"{stem}{variant}.safetensors"
             index = folder / f"{stem}.safetensors.index{variant}.json"
             if whole.is_file():
-                return [whole]
+                return (whole,)
             if index.is_file():
                 shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-                return [folder / shard for shard in sorted(set(shards))]
+                return tuple(folder / shard for shard in sorted(set(shards)))
     raise DataError(
         f"{folder}: holds no safetensors of the network"
         + (" (pickled .bin files are not read: they can run code; convert them)" if list(folder.glob("*.bin")) else "")
@@ -278,9 +286,14 @@ def _open_single_file(path: Path, name: str) -> Source:
         name=name,
         architecture=architecture,
         read=lambda component: _read_ldm(path, network_links(architecture, component), keys.PREFIXES[component]),
-        files=(path,),
+        files=dict.fromkeys(COMPONENTS, (path,)),
         parameterization=Parameterization("v", keys.ZERO_TERMINAL_SNR_KEY in present) if is_v else EPSILON,
         logit_scale=logit_scale,
+        facts={
+            key.removeprefix(FACTS_PREFIX): value
+            for key, value in metadata.items()
+            if key.startswith(FACTS_PREFIX) and key != ARCHITECTURE_KEY
+        },
     )
 
 
@@ -291,14 +304,14 @@ def _open_vae_file(path: Path, name: str) -> Source:
         architecture = _embedded_architecture(stream.metadata() or {}, name)
     prefix = keys.PREFIXES["vae"]
     if any(key.startswith("encoder.down_blocks.") for key in present):
-        return Source(name, architecture, lambda component: _read_files([path], component), (path,))
+        return Source(name, architecture, lambda component: _read_files([path], component), {"vae": (path,)})
     stored_prefix = prefix if any(key.startswith(prefix) for key in present) else ""
 
     def read(component: Component) -> Iterator[tuple[str, Tensor]]:
         links = network_links(architecture, component)
         return _read_ldm(path, links, prefix, stored_prefix=stored_prefix)
 
-    return Source(name, architecture, read, (path,))
+    return Source(name, architecture, read, {"vae": (path,)})
 
 
 def _read_ldm(
@@ -352,6 +365,7 @@ def _open_run(run: Path, folder: Path, cfg: ModelConfig) -> Source:
     """A run's checkpoint: UNet and text encoders as trained, the rest as in the base that the run started from."""
     trained = load_config(run / "config.yaml", _RunConfig)
     origin = open_source(trained.model)
+    facts = read_manifest(folder, kind="checkpoint", format_version=checkpoint.CHECKPOINT_FORMAT).facts
     state: dict[str, Tensor] = {}
 
     def read(component: Component) -> Tensors:
@@ -370,8 +384,13 @@ def _open_run(run: Path, folder: Path, cfg: ModelConfig) -> Source:
         origin,
         name=cfg.base,
         read=read,
-        files=(folder / MANIFEST_NAME, *origin.files),
+        files={**dict.fromkeys(COMPONENTS, (folder / MANIFEST_NAME,)), "vae": origin.files["vae"]},
         parameterization=Parameterization(trained.diffusion.prediction, trained.diffusion.zero_terminal_snr),
+        facts={
+            "step": str(facts["step"]),
+            "config_sha256": facts.get("config_digest", ""),
+            "weights": "ema" if cfg.weights == "ema" and list(folder.glob("ema-*.safetensors")) else "raw",
+        },
     )
 
 
@@ -391,7 +410,7 @@ def _open_random(name: str) -> Source:
     def read(component: Component) -> Tensors:
         return build_seeded(architecture, component, seed=_MADE_SEED).state_dict().items()
 
-    return Source(name, architecture, read, files=())
+    return Source(name, architecture, read, files=dict.fromkeys(COMPONENTS, ()))
 
 
 def _packaged(place: str) -> Path:
