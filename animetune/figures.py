@@ -1,0 +1,356 @@
+"""Figures and the offline page that they stand on: picture grids, thumbnails, SVG charts, an HTML shell.
+
+A chart is an `Svg`, built as a tree, so that text in it is escaped by construction; Jinja2 takes it as it is. Its
+colours are the page's, which follow the reader's light or dark setting. A page needs neither network nor script, and
+the Content-Security-Policy of the shell forbids both.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from xml.etree import ElementTree
+
+from animetune import fsio
+
+if TYPE_CHECKING:
+    import jinja2
+    from PIL import Image, ImageFont
+
+TEMPLATES = Path(__file__).parent / "templates"
+"""Folder of the shell, `page.html.j2`, and of its style sheet."""
+
+GRID_GAP = 12
+"""Pixels between the pictures of a grid."""
+FONT_SIZE = 15
+LINE_HEIGHT = 20
+MAX_CAPTION_LINES = 8
+
+CHART_WIDTH, CHART_HEIGHT = 480, 240
+"""Size of a chart in its own units; on the page it is as wide as its column."""
+MAX_POINTS = 600
+"""Points drawn of a line; more cannot be told apart and make the page heavy."""
+MAX_HOVERS = 120
+"""Places of a line chart that show their numbers under the pointer."""
+
+
+def image_grid(
+    images: Sequence[Image.Image], *, captions: Sequence[str] | None = None, columns: int, cell: int = 256
+) -> Image.Image:
+    """Pictures in rows on white, each fitted into `cell` pixels (small ones enlarged), its caption wrapped below."""
+    from PIL import Image, ImageDraw, ImageOps
+
+    if not images:
+        raise ValueError("a grid needs at least one picture")
+    if captions is not None and len(captions) != len(images):
+        raise ValueError(f"{len(images)} pictures but {len(captions)} captions")
+    fitted = [ImageOps.contain(image.convert("RGB"), (cell, cell)) for image in images]
+    texts = [_wrap(caption, cell) for caption in captions or [""] * len(images)]
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    picture_height = max(image.height for image in fitted)
+    step_x = cell + GRID_GAP
+    step_y = picture_height + max(len(lines) for lines in texts) * LINE_HEIGHT + GRID_GAP
+    grid = Image.new("RGB", (columns * step_x + GRID_GAP, rows * step_y + GRID_GAP), "white")
+    pen = ImageDraw.Draw(grid)
+    for place, (image, lines) in enumerate(zip(fitted, texts, strict=True)):
+        left, top = GRID_GAP + place % columns * step_x, GRID_GAP + place // columns * step_y
+        grid.paste(image, (left + (cell - image.width) // 2, top + (picture_height - image.height) // 2))
+        for number, line in enumerate(lines):
+            pen.text((left, top + picture_height + 3 + number * LINE_HEIGHT), line, fill="#333333", font=_font())
+    return grid
+
+
+def thumbnail(image: Image.Image | Path, *, side: int) -> str:
+    """A `data:` URI of the picture as WebP, shrunk to fit into `side` pixels; small pictures keep their size."""
+    from PIL import Image
+
+    if isinstance(image, Path):
+        with Image.open(image) as opened:
+            return thumbnail(opened, side=side)
+    small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=82, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(FONT_SIZE)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` pixels; words too long for one are broken, text too long for the caption is cut."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and _font().getlength(f"{lines[-1]} {word}") > width:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+        while len(lines[-1]) > 1 and _font().getlength(lines[-1]) > width:
+            fits = next(n for n in range(len(lines[-1]) - 1, 0, -1) if _font().getlength(lines[-1][:n]) <= width)
+            lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
+    if len(lines) > MAX_CAPTION_LINES:
+        lines = [*lines[: MAX_CAPTION_LINES - 1], lines[MAX_CAPTION_LINES - 1][:-1] + "…"]
+    return [line for line in lines if line]
+
+
+@dataclass(frozen=True)
+class Svg:
+    """A chart; `str` and Jinja2 render it as markup."""
+
+    root: ElementTree.Element
+
+    def __str__(self) -> str:
+        return ElementTree.tostring(self.root, encoding="unicode")
+
+    __html__ = __str__
+
+
+class Line(NamedTuple):
+    """One line of a chart; `faint` draws it thin and pale, for what lies behind a smoothed one."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    faint: bool = False
+
+
+def line_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
+    """Lines over a common x axis; points that are not finite are left out."""
+    lines = [line._replace(points=[point for point in line.points if all(map(math.isfinite, point))]) for line in lines]
+    lines = [line for line in lines if line.points]
+    root = _chart(title, [line.label for line in lines])
+    if not lines:
+        return _nothing(root)
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    frame = _Frame.around(min(xs), max(xs), min(ys), max(ys))
+    frame.draw_axes(root, x_label)
+    for place, line in enumerate(lines):
+        points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in _every(line.points, MAX_POINTS))
+        kind = f"line series-{place}" + (" faint" if line.faint else "")
+        if len(line.points) == 1:
+            x, y = line.points[0]
+            _add(root, "circle", cx=frame.x(x), cy=frame.y(y), r=3, class_=f"bar series-{place}")
+        else:
+            _add(root, "polyline", points=points, class_=kind)
+    _add_hovers(root, lines, frame, x_label)
+    return Svg(root)
+
+
+def bar_chart(bars: Mapping[str, Sequence[float]], *, title: str, series: Sequence[str]) -> Svg:
+    """Horizontal bars: for each label one value per series, none negative, with the number behind each bar."""
+    label_width, bar_height, group_gap, top = 168, 13, 9, 44 if len(series) > 1 else 34
+    group_height = bar_height * len(series) + group_gap
+    root = _chart(title, series if len(series) > 1 else (), height=top + group_height * max(1, len(bars)))
+    if not bars:
+        return _nothing(root)
+    longest = max(max(values) for values in bars.values()) or 1
+    room = CHART_WIDTH - label_width - 64
+    for place, (label, values) in enumerate(bars.items()):
+        y = top + place * group_height
+        group = _add(root, "g")
+        hover = ", ".join(f"{name} {format_number(value)}" for name, value in zip(series, values, strict=True))
+        _add(group, "title", text=f"{label}: {hover}")
+        middle = y + bar_height * len(series) / 2 + 4
+        _add(group, "text", text=_shorten(label, 24), x=label_width - 8, y=middle, class_="label")
+        for number, value in enumerate(values):
+            width = max(room * value / longest, 1 if value else 0)
+            y_bar = y + number * bar_height
+            _add(group, "rect", x=label_width, y=y_bar, width=width, height=bar_height - 2, rx=2,
+                 class_=f"bar series-{number}")  # fmt: skip
+            _add(group, "text", text=format_number(value), x=label_width + width + 5, y=y_bar + 10, class_="value")
+    return Svg(root)
+
+
+def histogram(values: Sequence[float], *, title: str, x_label: str, bins: int = 24) -> Svg:
+    """How many of the values fall into each of `bins` equal intervals from the least to the greatest."""
+    values = [value for value in values if math.isfinite(value)]
+    root = _chart(title, ())
+    if not values:
+        return _nothing(root)
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts = [0] * bins
+    for value in values:
+        counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
+    frame = _Frame.around(low, high, 0, max(counts))
+    frame.draw_axes(root, x_label)
+    for place, count in enumerate(counts):
+        start, end = (low + (high - low) * edge / bins for edge in (place, place + 1))
+        x = frame.x(start)
+        bar = _add(root, "rect", x=x + 0.5, y=frame.y(count), width=max(frame.x(end) - x - 1, 0.5),
+                   height=frame.y(0) - frame.y(count), class_="bar series-0")  # fmt: skip
+        _add(bar, "title", text=f"{format_number(start)} to {format_number(end)}: {count:,}")
+    return Svg(root)
+
+
+def smooth(values: Sequence[float], *, half_life: float) -> list[float]:
+    """Exponential moving average without bias at its start: a value counts half after `half_life` further ones."""
+    keep = 0.5 ** (1 / half_life)
+    total = weight = 0.0
+    smoothed = []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        smoothed.append(total / weight)
+    return smoothed
+
+
+def format_number(value: float) -> str:
+    """At most four digits: 0.0821, 1,024, 12.5k, 2.5e-6."""
+    size = abs(value)
+    if size >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if size >= 1e4:
+        return f"{value / 1e3:.3g}k"
+    if size >= 1e3:
+        return f"{value:,.0f}"
+    if 0 < size < 1e-3:
+        digits, exponent = f"{value:.2e}".split("e")
+        return f"{float(digits):g}e{int(exponent)}"
+    return f"{value:.3g}"
+
+
+def page_environment(*folders: Path) -> jinja2.Environment:
+    """Templates from `folders` and the shell `page.html.j2`, which they extend. Whatever is put in is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, TEMPLATES]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = format_number
+    return environment
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page; half surrogates, which JSON may hold and UTF-8 cannot, become question marks."""
+    fsio.atomic_write(path, html.encode("utf-8", errors="replace"))
+
+
+def _chart(title: str, legend: Sequence[str], *, height: float = CHART_HEIGHT) -> ElementTree.Element:
+    """An empty chart with its title, and a legend below it."""
+    root = ElementTree.Element("svg")
+    root.attrib.update(
+        {"viewBox": f"0 0 {CHART_WIDTH} {height:g}", "class": "chart", "role": "img", "aria-label": title}
+    )
+    _add(root, "text", text=title, x=2, y=15, class_="title")
+    x = 2.0
+    for place, label in enumerate(legend):
+        _add(root, "rect", x=x, y=25, width=10, height=10, rx=2, class_=f"bar series-{place}")
+        _add(root, "text", text=_shorten(label, 30), x=x + 14, y=34)
+        x += 28 + 6.6 * len(_shorten(label, 30))
+    return root
+
+
+def _nothing(root: ElementTree.Element) -> Svg:
+    _add(root, "text", text="nothing to show", x=2, y=40)
+    return Svg(root)
+
+
+def _add(
+    parent: ElementTree.Element, tag: str, *, text: str = "", class_: str = "", **numbers: float | str
+) -> ElementTree.Element:
+    element = ElementTree.SubElement(parent, tag)
+    for name, value in numbers.items():
+        element.set(name, value if isinstance(value, str) else f"{value:.6g}")
+    if class_:
+        element.set("class", class_)
+    if text:
+        element.text = text
+    return element
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The plane of a chart: the limits of the data, and where they lie on it."""
+
+    LEFT: ClassVar = 48
+    RIGHT: ClassVar = CHART_WIDTH - 8
+    TOP: ClassVar = 46
+    BOTTOM: ClassVar = CHART_HEIGHT - 34
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    @classmethod
+    def around(cls, x_low: float, x_high: float, y_low: float, y_high: float) -> _Frame:
+        """A frame that holds these limits, its y axis ending at ticks."""
+        if x_low == x_high:
+            x_low, x_high = x_low - 0.5, x_high + 0.5
+        if y_low == y_high:
+            margin = abs(y_low) / 2 or 0.5
+            y_low, y_high = y_low - margin, y_high + margin
+        step = _tick_step(y_low, y_high)
+        return cls(x_low, x_high, math.floor(y_low / step) * step, math.ceil(y_high / step) * step)
+
+    def x(self, value: float) -> float:
+        return self.LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (self.RIGHT - self.LEFT)
+
+    def y(self, value: float) -> float:
+        return self.BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (self.BOTTOM - self.TOP)
+
+    def draw_axes(self, root: ElementTree.Element, x_label: str) -> None:
+        for value in _ticks(self.y_low, self.y_high):
+            y = self.y(value)
+            _add(root, "path", d=f"M{self.LEFT} {y:.1f}H{self.RIGHT}", class_="grid")
+            _add(root, "text", text=format_number(value), x=self.LEFT - 6, y=y + 4, class_="label")
+        for value in _ticks(self.x_low, self.x_high):
+            _add(root, "text", text=format_number(value), x=self.x(value), y=self.BOTTOM + 15, class_="middle")
+        _add(root, "text", text=x_label, x=(self.LEFT + self.RIGHT) / 2, y=self.BOTTOM + 30, class_="middle")
+
+
+def _tick_step(low: float, high: float) -> float:
+    """A step of 1, 2 or 5 times a power of ten that makes four to eight steps."""
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    return power * next(nice for nice in (1, 2, 5, 10) if nice * power >= rough * 0.9)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    step = _tick_step(low, high)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def _add_hovers(root: ElementTree.Element, lines: Sequence[Line], frame: _Frame, x_label: str) -> None:
+    """Invisible columns over the chart, whose titles browsers show under the pointer."""
+    values: dict[float, list[str]] = {}
+    for line in lines:
+        for x, y in line.points:
+            values.setdefault(x, []).append(f"{line.label}: {format_number(y)}")
+    places = _every(sorted(values), MAX_HOVERS)
+    edges = [
+        frame.LEFT,
+        *((frame.x(a) + frame.x(b)) / 2 for a, b in itertools.pairwise(places)),
+        frame.RIGHT,
+    ]
+    for place, (left, right) in zip(places, itertools.pairwise(edges), strict=True):
+        column = _add(root, "rect", x=left, y=frame.TOP, width=right - left, height=frame.BOTTOM - frame.TOP,
+                      class_="hover")  # fmt: skip
+        _add(column, "title", text="\n".join([f"{x_label} {format_number(place)}", *values[place]]))
+
+
+def _every(items: Sequence[Any], limit: int) -> list[Any]:
+    """At most about `limit` items, evenly chosen, the last among them."""
+    stride = max(1, math.ceil(len(items) / limit))
+    return [*items[: len(items) - 1 : stride], items[-1]] if items else []
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
