@@ -1,0 +1,98 @@
+"""`ShardConfig` and `LabelsConfig`: the YAML of the stages `shard` and `labels`, field for field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+
+from animetune.buckets import SizesConfig
+from animetune.config import StrictModel
+from animetune.executor import ExecutorConfig
+
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class PixelStore(StrictModel):
+    """Keep pictures as encoded files; the VAE runs during training."""
+
+    name: Literal["pixels"]
+    format: Literal["jpeg", "webp", "png"] = "jpeg"
+    """jpeg decodes four times as fast as webp; png is lossless."""
+    quality: Annotated[int, pydantic.Field(ge=1, le=100)] = 95
+    """Of jpeg (without chroma subsampling, which blurs line art) and webp; png ignores it."""
+
+
+class LatentStore(StrictModel):
+    """Keep the VAE's posterior means, unscaled; training then needs no VAE."""
+
+    name: Literal["latents"]
+    vae: str
+    """Hub id, folder or single file of a VAE or of a whole SDXL model."""
+    dtype: Literal["float16", "bfloat16"] = "float16"
+    """Of the stored numbers; they are computed in float32."""
+    flip: bool = False
+    """Also keep the latent of the mirrored picture, which a mirrored latent is not. Doubles the size."""
+    batch: Annotated[int, pydantic.Field(ge=1)] = 1
+    """Pictures that the VAE encodes at once."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the VAE runs; `auto` takes a GPU when there is one."""
+
+
+Store = Annotated[PixelStore | LatentStore, pydantic.Field(discriminator="name")]
+
+
+class ShardConfig(StrictModel):
+    """`animetune shard CONFIG`."""
+
+    stage: Literal["shard"]
+    table: Path
+    """Folder of a curated table."""
+    out: Path
+    """Folder of the shard root. Settings and table of a root never change: other ones need another folder."""
+    store: Store
+    """What a shard holds: pixels or latents."""
+    sizes: SizesConfig
+    """The sizes that pictures are cropped to."""
+    max_upscale: Annotated[float, pydantic.Field(ge=1)] = 1.25
+    """Pictures that would have to be enlarged by more than this factor are dropped as `too_small`."""
+    shard_bytes: Annotated[int, pydantic.Field(ge=1, lt=2**31)] = 1 << 26
+    """Aimed size of a shard. Each is one file, written whole: a worker holds about twice as much."""
+    quarantine_limit: Share = 0.05
+    """Share of the pictures that may be unusable before the stage stops."""
+    executor: ExecutorConfig = ExecutorConfig()
+    """Where pictures are encoded; changes nothing in the output."""
+
+
+class LabelFilter(StrictModel):
+    """Which rows of the table keep their repeats; each list that is given must hold the row's value."""
+
+    quality: tuple[str | None, ...] | None = None
+    """Quality classes; null in the list stands for rows without one."""
+    aesthetic: tuple[str | None, ...] | None = None
+    """Aesthetic classes."""
+    rating: tuple[str | None, ...] | None = None
+    """Ratings."""
+    year: tuple[str | None, ...] | None = None
+    """Year classes."""
+    content_bucket: tuple[str, ...] | None = None
+    """Content buckets."""
+
+
+class LabelsConfig(StrictModel):
+    """`animetune labels CONFIG`."""
+
+    stage: Literal["labels"]
+    table: Path
+    """Folder of a curated table: the one that the shards were made from, or a later one."""
+    shards: Path
+    """Folder of the shard root."""
+    out: Path
+    """Folder of the label set."""
+    keep: LabelFilter = LabelFilter()
+    """Rows that it does not keep get repeats 0: they stay in the shards and are never drawn."""
+    tiers: Literal["divide", "all"] = "divide"
+    """A picture in several tiers: its repeats are divided among them, or each has them all."""
+    missing_limit: Share = 0.01
+    """Share of the table's rows that may lack a sample, not counting those that the shard stage refused."""

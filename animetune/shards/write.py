@@ -1,0 +1,264 @@
+"""One part of a shard root: pictures are decoded, resized, cropped and encoded into one MDS file.
+
+`write_part` runs in a worker process and knows nothing of other parts. Equal inputs give equal bytes: a part is
+encoded in one thread, in one order, in batches that are cut inside the part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from animetune.buckets import Geometry, fit
+from animetune.errors import PictureError
+from animetune.manifest import Manifest
+from animetune.pictures import decode, read_image
+from animetune.records import Size
+from animetune.shards.config import LatentStore, PixelStore
+from animetune.shardset import GEOMETRY_COLUMNS
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+PART_FORMAT = 1
+
+QUARANTINE_CODES = {
+    "size_changed": "the decoded picture has another size than curation saw",
+    "nonfinite_latent": "the VAE gave NaN or infinity, or a number beyond the range of the stored type",
+}
+"""Code -> meaning, for what this stage refuses beyond `pictures.PICTURE_CODES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """What a part needs to know of a row of the table."""
+
+    key: str
+    image: str
+    source: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one part, in order, and the size that they are cropped to."""
+
+    size: Size
+    rows: tuple[PartRow, ...]
+
+
+@dataclass(slots=True)
+class _Crop:
+    """A picture ready to be encoded."""
+
+    key: str
+    geometry: Geometry
+    image: Image.Image
+
+
+def write_part(
+    part: Part,
+    folder: Path,
+    *,
+    store: PixelStore | LatentStore,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_pixels: int = 64_000_000,
+) -> Manifest:
+    """Write `folder/shard.00000.mds` and its index; the manifest's facts name the keys kept and refused, in order.
+
+    A picture that cannot be decoded or encoded is quarantined. Failures that may pass (network, memory) are raised.
+    """
+    quarantined: list[tuple[str, str, str]] = []
+    crops = _crops(part, quarantined, background=background, max_pixels=max_pixels)
+    encoder = _Latents(store, quarantined) if isinstance(store, LatentStore) else _Pixels(store)
+    keys = []
+    with contextlib.ExitStack() as stack:
+        # Not `with MDSWriter`: it finishes a shard also when the body raises, and the half of it looks complete.
+        writer = _open_writer(folder, encoder.columns)
+        stack.callback(writer.executor.shutdown)
+        for crop, encoded in encoder.encode(crops):
+            writer.write({"key": crop.key, **_geometry_columns(crop.geometry), **encoded})
+            keys.append(crop.key)
+        writer.finish()
+    quarantined.sort()
+    codes = sorted({code for _, code, _ in quarantined})
+    return Manifest(
+        kind="chunk",
+        format_version=PART_FORMAT,
+        seen=len(part.rows),
+        kept=len(keys),
+        quarantined={code: sum(each == code for _, each, _ in quarantined) for code in codes},
+        facts={"keys": keys, "quarantined": [list(each) for each in quarantined], **encoder.facts()},
+    )
+
+
+def resize_and_crop(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """One Lanczos resize to the resized size, then the crop."""
+    if image.size != geometry.resized:
+        image = image.resize(geometry.resized, Image.Resampling.LANCZOS)
+    left, top, (width, height) = geometry.left, geometry.top, geometry.target
+    return image.crop((left, top, left + width, top + height))
+
+
+def bytes_per_sample(size: Size, store: PixelStore | LatentStore) -> int:
+    """Bytes of a sample of this size: exact for latents, a generous average of anime pictures for pixels."""
+    if isinstance(store, LatentStore):
+        return (1 + store.flip) * 4 * (size.width // 8) * (size.height // 8) * 2
+    return int(size.area * {"jpeg": 0.35, "webp": 0.2, "png": 1.5}[store.format])
+
+
+def _crops(
+    part: Part, quarantined: list[tuple[str, str, str]], *, background: tuple[int, int, int], max_pixels: int
+) -> Iterator[_Crop]:
+    for row in part.rows:
+        try:
+            image = decode(read_image(row.image), background=background, max_pixels=max_pixels).image
+        except PictureError as error:
+            quarantined.append((row.key, error.code, error.detail))
+            continue
+        if image.size != row.source:
+            seen = f"{row.source.name} when curated, {Size(*image.size).name} now"
+            quarantined.append((row.key, "size_changed", seen))
+            continue
+        geometry = fit(row.source, part.size)
+        yield _Crop(row.key, geometry, resize_and_crop(image, geometry))
+
+
+class _Pixels:
+    """Encodes crops as picture files."""
+
+    columns = {"image": "bytes"}  # noqa: RUF012 (a constant)
+
+    def __init__(self, store: PixelStore):
+        options: dict[str, dict[str, Any]] = {
+            "jpeg": {"format": "JPEG", "quality": store.quality, "subsampling": 0},
+            "webp": {"format": "WEBP", "quality": store.quality, "method": 4},
+            "png": {"format": "PNG"},
+        }
+        self._options = options[store.format]
+
+    def encode(self, crops: Iterator[_Crop]) -> Iterator[tuple[_Crop, dict[str, bytes]]]:
+        for crop in crops:
+            stream = io.BytesIO()
+            crop.image.save(stream, **self._options)
+            yield crop, {"image": stream.getvalue()}
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+
+class _Latents:
+    """Encodes crops as posterior means of the VAE, unscaled, and sums them up for the root's statistics."""
+
+    def __init__(self, store: LatentStore, quarantined: list[tuple[str, str, str]]):
+        import torch
+
+        self.store = store
+        self.columns = {"latent": "bytes"} | ({"latent_flip": "bytes"} if store.flip else {})
+        cuda = store.device == "cuda" or (store.device == "auto" and torch.cuda.is_available())
+        self._device = "cuda" if cuda else "cpu"
+        self._quarantined = quarantined
+        self._count = 0
+        self._sums = np.zeros((2, 4))
+
+    def encode(self, crops: Iterator[_Crop]) -> Iterator[tuple[_Crop, dict[str, bytes]]]:
+        batch: list[_Crop] = []
+        for crop in crops:
+            batch.append(crop)
+            if len(batch) == self.store.batch:
+                yield from self._encode_batch(batch)
+                batch = []
+        if batch:
+            yield from self._encode_batch(batch)
+
+    def _encode_batch(self, batch: list[_Crop]) -> Iterator[tuple[_Crop, dict[str, bytes]]]:
+        import torch
+
+        pixels = torch.from_numpy(np.stack([np.asarray(crop.image).transpose(2, 0, 1) for crop in batch]))
+        columns = [self._posterior_means(pixels)]
+        if self.store.flip:
+            columns.append(self._posterior_means(pixels.flip(-1)))
+        for crop, *latents in zip(batch, *columns, strict=True):
+            if all(bool(latent.isfinite().all()) for latent in latents):
+                values = latents[0].double().numpy()
+                self._count += values[0].size
+                self._sums += values.sum(axis=(1, 2)), np.square(values).sum(axis=(1, 2))
+                yield crop, {name: _bytes(each) for name, each in zip(self.columns, latents, strict=True)}
+            else:
+                self._quarantined.append((crop.key, "nonfinite_latent", f"stored as {self.store.dtype}"))
+
+    def _posterior_means(self, pixels: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        from animetune.models.vae import encode_pixels
+
+        vae, _ = _load_vae(self.store.vae, self._device)
+        with _deterministic():
+            return encode_pixels(vae, pixels.to(self._device)).to(getattr(torch, self.store.dtype)).cpu()
+
+    def facts(self) -> dict[str, Any]:
+        vae, digest = _load_vae(self.store.vae, self._device)
+        return {
+            "latents": {
+                "vae": digest,
+                "scaling_factor": float(vae.config["scaling_factor"]),
+                "values_per_channel": self._count,
+                "sums": self._sums[0].tolist(),
+                "sums_of_squares": self._sums[1].tolist(),
+            }
+        }
+
+
+@functools.lru_cache(maxsize=1)
+def _load_vae(path: str, device: str) -> tuple[AutoencoderKL, str]:
+    """The VAE in float32 and its digest; once per worker process."""
+    from animetune.models.load import load_vae
+    from animetune.models.vae import vae_digest
+
+    vae: Any = load_vae(path)
+    return vae.to(device), vae_digest(vae)
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    """One thread on the CPU, full float32 and fixed algorithms on the GPU: equal bytes for any number of workers."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _bytes(latent: torch.Tensor) -> bytes:
+    import torch
+
+    return latent.contiguous().view(torch.int16).numpy().tobytes()  # NumPy has no bfloat16
+
+
+def _open_writer(folder: Path, columns: dict[str, str]) -> Any:
+    from streaming.base.format.mds.writer import MDSWriter
+
+    columns = {"key": "str", **dict.fromkeys(GEOMETRY_COLUMNS, "ndarray:int32:2"), **columns}
+    return MDSWriter(columns=columns, out=str(folder), hashes=["xxh64"], size_limit=None)
+
+
+def _geometry_columns(geometry: Geometry) -> dict[str, np.ndarray]:
+    pairs = {
+        "source": (geometry.source.height, geometry.source.width),
+        "resized": (geometry.resized.height, geometry.resized.width),
+        "crop": (geometry.top, geometry.left),
+        "target": (geometry.target.height, geometry.target.width),
+    }
+    return {name: np.array(pairs[name], np.int32) for name in GEOMETRY_COLUMNS}
