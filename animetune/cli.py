@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,8 +181,7 @@ def config_schema(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", 
 
 def main() -> None:
     """Entry point: our own errors become one message and an exit code, everything else stays a traceback."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.captureWarnings(True)
+    _quiet_libraries()
     try:
         app(standalone_mode=True)
     except AnimetuneError as error:
@@ -190,6 +190,14 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: what was finished is kept, the same command continues\n")
         sys.exit(INTERRUPTED)
+
+
+def _quiet_libraries() -> None:
+    """Keep what other libraries say about themselves out of the output; their warnings about our data stay."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("pytorch_lightning", "lightning_fabric", "diffusers", "transformers", "streaming"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # pytorch-lightning 2.6 and torch
 
 
 def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> None:

@@ -6,6 +6,7 @@ between two micro-batches of one.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -65,15 +66,16 @@ class MetricsCallback(StepCallback):
     """One line in metrics.jsonl every `log_every` steps, TensorBoard scalars from it, and the progress display.
 
     `loss` is the mean squared error before any weighting, averaged over all samples since the last line and over all
-    ranks, so that runs with different weightings compare. The sums stay on the device: one wait per line.
+    ranks, so that runs with different weightings compare. The sums stay on the device: one wait per line. Samples whose
+    error is not finite are left out of it; a step that was skipped for them is a line in the ledger, with their rows.
     """
 
     def __init__(self, run: Path, *, global_batch: int):
         super().__init__()
         self.run = run
         self.global_batch = global_batch
-        self._sum: torch.Tensor | None = None
-        self._count = 0
+        self._sums: torch.Tensor | None = None
+        self._errors: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._shown: AbstractContextManager[Any] | None = None
         self._board: Any = None
 
@@ -93,22 +95,30 @@ class MetricsCallback(StepCallback):
     ) -> None:
         """Add the micro-batch to the sums."""
         assert module.output is not None
-        total = module.output.per_sample.sum()
-        self._sum = total if self._sum is None else self._sum + total
-        self._count += len(batch.prompts)
+        error = module.output.per_sample.double()
+        finite = error.isfinite()
+        sums = torch.stack([torch.where(finite, error, 0.0).sum(), finite.sum()])
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._errors.append((batch.rows, error))
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Show the step; write a line when one is due."""
         due = module.step % module.cfg.loop.log_every == 0 or module.step == module.stream.total_steps
         line = self._line(trainer, module) if due else {}
+        if module.skipped:
+            rows = [row for rows, error in self._errors for row in rows[~error.isfinite().cpu()].tolist()]
+            event = {"event": "skipped", "step": module.step, "rank": trainer.global_rank, "rows": rows}
+            fsio.append_line(self.run / "ledger.jsonl", event)
+        self._errors.clear()
         if not trainer.is_global_zero:
             return
-        self._progress.advance(1, **({"loss": line["loss"]} if line else {}))
+        self._progress.advance(1, **({"loss": line["loss"]} if line.get("loss") is not None else {}))
         if line:
             fsio.append_line(self.run / "metrics.jsonl", line)
             for name, value in line.items():
-                self._board.add_scalar(f"train/{name}", value, module.step)
+                if value is not None:
+                    self._board.add_scalar(f"train/{name}", value, module.step)
 
     def on_train_end(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Close the displays."""
@@ -124,13 +134,13 @@ class MetricsCallback(StepCallback):
             self._shown = None
             self._board.close()
 
-    def _line(self, trainer: pl.Trainer, module: TrainModule) -> dict[str, float]:
-        assert self._sum is not None
-        sums = torch.stack([self._sum.double(), torch.tensor(float(self._count), device=self._sum.device).double()])
+    def _line(self, trainer: pl.Trainer, module: TrainModule) -> dict[str, float | None]:
+        assert self._sums is not None
+        sums = self._sums
         if trainer.world_size > 1:
             sums = trainer.strategy.reduce(sums, reduce_op="sum")
         loss, count = sums.tolist()
-        self._sum, self._count = None, 0
+        self._sums = None
         then, step_then = self._since
         self._since = (time.perf_counter(), module.step)
         images = (module.step - step_then) * self.global_batch
@@ -138,8 +148,8 @@ class MetricsCallback(StepCallback):
             "step": module.step,
             "epoch": round(module.step / module.stream.loader.steps_per_epoch, 4),
             "images": module.step * self.global_batch,
-            "loss": loss / count,
-            "grad_norm": module.grad_norm,
+            "loss": loss / count if count else None,
+            "grad_norm": module.grad_norm if math.isfinite(module.grad_norm) else None,
             "images_per_second": round(images / max(1e-9, self._since[0] - then), 3),
             **{f"lr/{group['name']}": group["lr"] for group in module.optimizer.param_groups},
         }
@@ -227,13 +237,18 @@ class StopOnSignal(StepCallback):
         self._save = save
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> StopOnSignal:
+    def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
+        """Take the signals over from Lightning, which would save nothing."""
+        super().on_train_start(trainer, module)
         self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def on_train_end(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
+        """Give the signals back."""
+        self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, module: TrainModule, exception: BaseException) -> None:  # type: ignore[override]
+        """Give the signals back."""
+        self._restore()
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Save and stop if any rank was asked to."""
@@ -247,7 +262,10 @@ class StopOnSignal(StepCallback):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received:
-            for previous, handler in self._previous.items():
-                signal.signal(previous, handler)
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         self.received = number
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,7 @@ class TrainModule(pl.LightningModule):
         limit = self.cfg.loop.gradient_clip or float("inf")
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        if self.grad_norm == self.grad_norm and self.grad_norm != float("inf"):
+        if math.isfinite(self.grad_norm):
             self.skipped = 0
             return
         self.skipped += 1

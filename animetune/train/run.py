@@ -78,7 +78,7 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
         stop,
     ]
     trainer = build_trainer(cfg, own)
-    with stop, cluster.private_tmpdir(folder):
+    with cluster.private_tmpdir(folder):
         trainer.fit(module)
     if stop.received == signal.SIGINT:
         raise KeyboardInterrupt
