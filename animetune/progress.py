@@ -91,11 +91,16 @@ def track(description: str, total: int | None = None, *, done: int = 0) -> Itera
 class _Lines(Progress):
     _every = LINE_EVERY
 
-    def _show(self) -> None:
-        sys.stderr.write(self.text() + "\n")
-        sys.stderr.flush()
+    _last = ""
 
-    _close = _show
+    def _show(self) -> None:
+        if self.text() != self._last:
+            self._last = self.text()
+            sys.stderr.write(self._last + "\n")
+            sys.stderr.flush()
+
+    def _close(self) -> None:
+        self._show()
 
 
 class _Bar(Progress):
