@@ -70,8 +70,8 @@ def pick_device(name: str) -> torch.device:
 
 def request_digest(cfg: SampleConfig) -> str:
     """Identity of the pictures: the configuration and the bytes of every file that the weights come from."""
-    files = [fsio.sha256_file(path) for path in open_source(cfg.model).files]
-    return fsio.short_digest(" ".join([digest(cfg), *files]))
+    files = sorted({file for files in open_source(cfg.model).files.values() for file in files})
+    return fsio.short_digest(" ".join([digest(cfg), *(fsio.sha256_file(file) for file in files)]))
 
 
 def _same_request(out: Path, request: str) -> Manifest:

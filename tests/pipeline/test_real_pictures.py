@@ -64,9 +64,9 @@ loop: {{steps: 3, devices: 1, accelerator: cpu}}
 """
 EXPORT = """
 stage: export
-model: {{base: {out}/run-{store}}}
+base: {out}/run-{store}
 out: {out}/export-{store}
-title: real pictures
+about: {{title: real pictures, license: MIT}}
 """
 SAMPLE = """
 stage: sample
