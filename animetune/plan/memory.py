@@ -53,7 +53,7 @@ def state_bytes(models: Sdxl, optimizer: Optimizer, *, ema: bool) -> Memory:
     return Memory(
         weights=sum(parameter.numel() * parameter.element_size() for parameter in models.parameters()),
         gradients=sum(parameter.numel() * parameter.element_size() for parameter in trained),
-        optimizer=masters + sum(_optimizer_state(tuple(parameter.shape), optimizer) for parameter in trained),
+        optimizer=masters + sum(optimizer_state_bytes(tuple(parameter.shape), optimizer) for parameter in trained),
         ema=FP32 * count if ema else 0,
         activations=0,
     )
@@ -87,7 +87,7 @@ def activation_bytes(
     return int(total * GRADIENT_CHECKPOINTING_SHARE) if checkpointing else total
 
 
-def _optimizer_state(shape: tuple[int, ...], optimizer: Optimizer) -> int:
+def optimizer_state_bytes(shape: tuple[int, ...], optimizer: Optimizer) -> int:
     """Bytes of state for one parameter."""
     count = 1
     for side in shape:
