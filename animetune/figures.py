@@ -128,7 +128,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
     """Lines over a common x axis; points that are not finite are left out."""
     lines = [line._replace(points=[point for point in line.points if all(map(math.isfinite, point))]) for line in lines]
     lines = [line for line in lines if line.points]
-    root = _chart(title, [line.label for line in lines])
+    root = _chart(title, [line.label for line in lines] if len(lines) > 1 else [])
     if not lines:
         return _nothing(root)
     xs = [x for line in lines for x, _ in line.points]
@@ -196,18 +196,30 @@ def histogram(values: Sequence[float], *, title: str, x_label: str, bins: int = 
 
 
 def smooth(values: Sequence[float], *, half_life: float) -> list[float]:
-    """Exponential moving average without bias at its start: a value counts half after `half_life` further ones."""
-    keep = 0.5 ** (1 / half_life)
+    """Average of all values, each weighing half as much for every `half_life` values that lie between.
+
+    It looks both ways, so it does not lag, and is without bias at the ends.
+    """
+    ahead = _decaying_sums(values, 0.5 ** (1 / half_life))
+    back = _decaying_sums(values[::-1], 0.5 ** (1 / half_life))[::-1]
+    return [
+        (total_ahead + total_back - value) / (weight_ahead + weight_back - 1)
+        for value, (total_ahead, weight_ahead), (total_back, weight_back) in zip(values, ahead, back, strict=True)
+    ]
+
+
+def _decaying_sums(values: Sequence[float], keep: float) -> list[tuple[float, float]]:
+    """For each place, the sum of the values up to it, and of their weights: keep ** distance."""
     total = weight = 0.0
-    smoothed = []
+    sums = []
     for value in values:
         total, weight = keep * total + value, keep * weight + 1
-        smoothed.append(total / weight)
-    return smoothed
+        sums.append((total, weight))
+    return sums
 
 
 def format_number(value: float) -> str:
-    """At most four digits: 0.0821, 1,024, 12.5k, 2.5e-6."""
+    """Three or four digits: 0.0821, 1,024, 12.5k, 2.5e-6."""
     size = abs(value)
     if size >= 1e6:
         return f"{value / 1e6:.3g}M"
@@ -215,7 +227,7 @@ def format_number(value: float) -> str:
         return f"{value / 1e3:.3g}k"
     if size >= 1e3:
         return f"{value:,.0f}"
-    if 0 < size < 1e-3:
+    if 0 < size < 1e-2:
         digits, exponent = f"{value:.2e}".split("e")
         return f"{float(digits):g}e{int(exponent)}"
     return f"{value:.3g}"
@@ -252,7 +264,7 @@ def _chart(title: str, legend: Sequence[str], *, height: float = CHART_HEIGHT) -
     for place, label in enumerate(legend):
         _add(root, "rect", x=x, y=25, width=10, height=10, rx=2, class_=f"bar series-{place}")
         _add(root, "text", text=_shorten(label, 30), x=x + 14, y=34)
-        x += 28 + 6.6 * len(_shorten(label, 30))
+        x += 28 + 7.4 * len(_shorten(label, 30))
     return root
 
 
@@ -279,7 +291,7 @@ class _Frame:
     """The plane of a chart: the limits of the data, and where they lie on it."""
 
     LEFT: ClassVar = 48
-    RIGHT: ClassVar = CHART_WIDTH - 8
+    RIGHT: ClassVar = CHART_WIDTH - 20
     TOP: ClassVar = 46
     BOTTOM: ClassVar = CHART_HEIGHT - 34
 
@@ -316,8 +328,8 @@ class _Frame:
 
 
 def _tick_step(low: float, high: float) -> float:
-    """A step of 1, 2 or 5 times a power of ten that makes four to eight steps."""
-    rough = (high - low) / 5
+    """A step of 1, 2 or 5 times a power of ten that makes three to seven steps."""
+    rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     return power * next(nice for nice in (1, 2, 5, 10) if nice * power >= rough * 0.9)
 

@@ -1,0 +1,1 @@
+"""Reports: what stages left on disk, as pages that can be read anywhere."""
