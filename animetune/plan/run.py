@@ -126,7 +126,7 @@ def _memory_lines(cfg: TrainConfig, sizes: Sequence[Size]) -> Iterator[str]:
         largest,
         batch=cfg.data.micro_batch,
         dtype=getattr(torch, cfg.model.dtype),
-        chunks=cfg.data.token_chunks,
+        chunks=cfg.data.chunks,
         checkpointing=cfg.model.gradient_checkpointing,
     )
     parts = {
