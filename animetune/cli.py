@@ -5,11 +5,13 @@ Heavy libraries are imported inside the commands, so that `animetune --help` tak
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,9 +143,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("runs/demo"),
 ) -> None:
     """The whole pipeline on a CPU in minutes: draws pictures, trains on them, shows what was learned on one page."""
-    from animetune.demo.run import run
+    with _interruptible():
+        from animetune.demo.run import run
 
-    run(out)
+        run(out)
 
 
 @config_app.command("show")
@@ -187,9 +190,6 @@ def main() -> None:
     except AnimetuneError as error:
         sys.stderr.write(f"{_coloured('error:')} {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what was finished is kept, the same command continues\n")
-        sys.exit(INTERRUPTED)
 
 
 def _quiet_libraries() -> None:
@@ -201,9 +201,19 @@ def _quiet_libraries() -> None:
 
 
 def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> None:
-    cfg = _load(stage, path, overrides)
-    manifest = _import(STAGES[stage][1])(cfg, **options)
-    typer.echo(_summary(stage, manifest))
+    with _interruptible():
+        cfg = _load(stage, path, overrides)
+        manifest = _import(STAGES[stage][1])(cfg, **options)
+        typer.echo(_summary(stage, manifest))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what was finished is kept, the same command continues", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _load(stage: str, path: Path, overrides: list[str]) -> Any:
