@@ -1,0 +1,169 @@
+"""The step `pictures`: every picture is read and decoded once, completely, in worker processes.
+
+Adds the true size and format (`records.PICTURE_COLUMNS`), `image` (the first of the candidates that is there) and
+`pixel_md5`, by which `dedup` knows equal pictures. A picture that cannot be used is quarantined under its code of
+`pictures.PICTURE_CODES`, or under `md5_mismatch`.
+
+Pictures are taken not to change: the step is not run again when one does. Those that were missing are looked for again
+each time (`found_since`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from animetune import fsio, tables
+from animetune.curate import filters
+from animetune.curate.config import Filter, PicturesConfig
+from animetune.curate.steps import Outcome, Workplace
+from animetune.errors import PictureError
+from animetune.executor import Chunk
+from animetune.manifest import Manifest, has_manifest, read_manifest
+from animetune.pictures import Picture, decode, read_image
+from animetune.records import PICTURE_COLUMNS
+
+CHUNK_ROWS = 256
+MISSING = "image_missing"
+
+_SCHEMA: dict[str, pl.DataType] = {
+    "key": pl.String(),
+    "image": pl.String(),
+    **tables.schema(PICTURE_COLUMNS),
+    "pixel_md5": pl.String(),
+    "is_original": pl.Boolean(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A chunk: rows [start, start + CHUNK_ROWS) of a parquet file."""
+
+    part: Path
+    start: int
+    cfg: PicturesConfig
+
+    def rows(self) -> pl.DataFrame:
+        """key, md5, image_candidates"""
+        columns = pl.scan_parquet(self.part).select("key", "md5", "image_candidates")
+        return columns.slice(self.start, CHUNK_ROWS).collect()
+
+
+def look_at_pictures(cfg: PicturesConfig, size_filters: Sequence[Filter], at: Workplace) -> Outcome:
+    """Decode the pictures of all rows, and drop those whose true size a filter drops."""
+    found_since(cfg, at)
+    chunks = chunks_of(cfg, at)
+    at.executor.run(decode_chunk, chunks, at.chunks, progress=at.progress)
+    folders = [at.chunks / chunk.name for chunk in chunks]
+    pictures = tables.scan_parts([folder / "rows.parquet" for folder in folders], _SCHEMA).collect()
+    refused = tables.scan_parts([folder / "quarantined.parquet" for folder in folders], tables.QUARANTINED_SCHEMA)
+
+    rows = at.rows().drop("image_candidates").join(pictures, on="key", how="inner", maintain_order="left")
+    of_other_size = (pl.col("width") != pl.col("post_width")) | (pl.col("height") != pl.col("post_height"))
+    facts = {
+        "size_mismatches": int(rows.select(of_other_size.sum()).item()),
+        "md5_mismatches": int((~rows["is_original"]).sum()),
+    }
+    outcome = filters.apply(rows.drop("is_original"), size_filters, "picture")
+    return Outcome(kept=outcome.kept, dropped=outcome.dropped, quarantined=refused.collect(), facts=facts)
+
+
+def found_since(cfg: PicturesConfig, at: Workplace) -> bool:
+    """Whether a picture that was missing is there now; the chunks of such pictures are removed, to be done again."""
+    found = False
+    for chunk in chunks_of(cfg, at):
+        folder = at.chunks / chunk.name
+        if has_manifest(folder) and MISSING in read_manifest(folder).quarantined:
+            refused = pl.read_parquet(folder / "quarantined.parquet").filter(pl.col("code") == MISSING)
+            candidates = chunk.payload.rows().join(refused, on="key", how="semi")["image_candidates"].explode()
+            if any(_is_there(url) for url in candidates.drop_nulls()):
+                fsio.remove(folder)
+                found = True
+    return found
+
+
+def chunks_of(cfg: PicturesConfig, at: Workplace) -> list[Chunk]:
+    """The rows of the step before, cut by number."""
+    assert at.before is not None
+    slices = [
+        Slice(part, start, cfg)
+        for part in at.before.parts
+        for start in range(0, pl.scan_parquet(part).select(pl.len()).collect().item(), CHUNK_ROWS)
+    ]
+    return [Chunk(f"{index:06d}", part) for index, part in enumerate(slices)]
+
+
+def decode_chunk(part: Slice, folder: Path) -> Manifest:
+    """Decode the pictures of a slice into `rows.parquet` and `quarantined.parquet`."""
+    rows: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for key, md5, candidates in part.rows().iter_rows():
+        try:
+            rows.append({"key": key, **look_at(candidates, md5, part.cfg)})
+        except PictureError as error:
+            refused.append({"key": key, "code": error.code, "detail": error.detail})
+    tables.write_parquet(pl.DataFrame(rows, schema=_SCHEMA), folder / "rows.parquet")
+    tables.write_parquet(pl.DataFrame(refused, schema=tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
+    return Manifest(
+        kind="chunk",
+        format_version=1,
+        seen=len(rows) + len(refused),
+        kept=len(rows),
+        quarantined=dict(Counter(item["code"] for item in refused)),
+    )
+
+
+def look_at(candidates: Sequence[str], md5: str | None, cfg: PicturesConfig) -> dict[str, Any]:
+    """The columns of one picture, from the first of the candidates that is there. Raises PictureError."""
+    url, data = read_first(candidates)
+    is_original = md5 is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
+    if cfg.check_md5 and not is_original:
+        raise PictureError("md5_mismatch", f"{url}: the post states {md5}")
+    try:
+        picture = decode(data, background=cfg.background, max_pixels=cfg.max_pixels)
+    except PictureError as error:
+        raise PictureError(error.code, f"{url}: {error.detail}".removesuffix(": ")) from error
+    return {
+        "image": url,
+        "width": picture.image.width,
+        "height": picture.image.height,
+        "image_format": picture.format,
+        "image_bytes": len(data),
+        "had_alpha": picture.had_alpha,
+        "pixel_md5": pixel_md5(picture),
+        "is_original": is_original,
+    }
+
+
+def read_first(candidates: Sequence[str]) -> tuple[str, bytes]:
+    """(url, bytes) of the first candidate that is there. Raises PictureError."""
+    for url in candidates:
+        try:
+            return url, read_image(url)
+        except PictureError as error:
+            if error.code != MISSING:
+                raise
+    where = ", ".join(candidates) if candidates else "the post lacks what the path of `images` needs"
+    raise PictureError(MISSING, where)
+
+
+def pixel_md5(picture: Picture) -> str:
+    """MD5 of size and RGB bytes: equal for equal pictures, however they are encoded."""
+    digest = hashlib.md5(f"{picture.image.width}x{picture.image.height}".encode(), usedforsecurity=False)
+    digest.update(picture.image.tobytes())
+    return digest.hexdigest()
+
+
+def _is_there(url: str) -> bool:
+    if "://" not in url:
+        return Path(url).is_file()
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return bool(filesystem.isfile(path))

@@ -1,0 +1,207 @@
+"""The stage `curate`: posts and pictures -> a curated table.
+
+    animetune curate configs/curate.yaml
+
+Every step is found or done in turn (`steps`), and the table's manifest is written last, in one atomic write: it names
+the parts of the last step. Run again, it continues or does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pydantic
+
+from animetune import config, fsio, tables
+from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, tags
+from animetune.curate.config import CurateConfig
+from animetune.curate.steps import (
+    Published,
+    Step,
+    counted,
+    run_step,
+    sorted_drops,
+    sorted_quarantine,
+)
+from animetune.curate.tag_lists import Vocabulary
+from animetune.errors import QuarantineLimitError
+from animetune.executor import ExecutorConfig, build_executor
+from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, record_files, write_manifest
+from animetune.progress import track
+
+COUNTED = ("content_bucket", "rating", "quality", "year", "split", "image_format")
+"""Columns whose values the manifest counts."""
+
+
+def run(cfg: CurateConfig) -> Manifest:
+    """Make the table that the configuration describes, or go on with it.
+
+    Raises DataError for missing files, QuarantineLimitError when too much of the data cannot be used (after writing
+    `dropped.parquet` and `quarantined.parquet`, so that it can be seen what), SetupError when another process works in
+    the same folder or the disk is full.
+    """
+    with fsio.lock(cfg.out):
+        fsio.sweep(cfg.out)
+        executor = build_executor(cfg.executor)
+        done: list[Published] = []
+        for number, step in enumerate(chain(cfg)):
+            with track(f"curate: {step.name}") as progress:
+                before = done[-1] if done else None
+                done.append(run_step(step, cfg.out, number, before, executor, progress.reach))
+                if progress.total is None:  # steps that do not work in chunks
+                    progress.reach(done[-1].manifest.seen, done[-1].manifest.seen)
+            check_quarantine(done, cfg)
+        manifest = publish(done, cfg)
+        if cfg.prune:
+            prune(cfg.out, [step.folder.name for step in done])
+    return manifest
+
+
+def chain(cfg: CurateConfig) -> list[Step]:
+    """The steps in order, each with the settings that its outcome depends on."""
+    files = ingest.find_files(cfg.sources)
+    vocabulary = Vocabulary.load(cfg.tags.vocabulary)
+    lists = {"vocabulary": vocabulary.digest}
+    by_phase = {
+        phase: [item for item in cfg.filters if phase in filters.phases(item)]
+        for phase in ("post", "picture", "classes")
+    }
+    return [
+        Step(
+            "ingest",
+            lambda at: ingest.ingest(files, at),
+            settings=_plain(cfg.sources),
+            inputs={f"{file.number:05d} {file.label}": file.digest for file in files},
+        ),
+        Step(
+            "filters",
+            lambda at: filters.apply(at.rows(), by_phase["post"], "post"),
+            settings=_plain(by_phase["post"]),
+        ),
+        Step(
+            "pictures",
+            lambda at: pictures.look_at_pictures(cfg.pictures, by_phase["picture"], at),
+            settings=_plain([cfg.pictures, *by_phase["picture"]]),
+            is_stale=lambda at: pictures.found_since(cfg.pictures, at),
+        ),
+        Step(
+            "tags",
+            lambda at: tags.sort_tags(at.rows(), cfg.tags, vocabulary),
+            settings=cfg.tags.size_tags,
+            inputs=lists,
+        ),
+        Step("dedup", lambda at: dedup.keep_best(at.rows())),
+        Step(
+            "classes",
+            lambda at: classes.classify(at.rows(), cfg.classes, by_phase["classes"]),
+            settings=_plain([cfg.classes, *by_phase["classes"]]),
+        ),
+        Step(
+            "content",
+            lambda at: content.assign(at.rows(), cfg.content, vocabulary),
+            settings=_plain([cfg.content]),
+            inputs=lists,
+        ),
+        Step(
+            "balance",
+            lambda at: balance.weigh(at.rows(), cfg.balance, vocabulary),
+            settings=_plain(cfg.balance),
+            inputs=lists,
+        ),
+        Step(
+            "split",
+            lambda at: split.hold_out(at.rows(), cfg.split, seed=cfg.seed),
+            settings=[cfg.seed, *_plain([cfg.split])],
+        ),
+    ]
+
+
+def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
+    """Raise QuarantineLimitError when the steps so far could not use a larger share of the posts than allowed."""
+    seen = done[0].manifest.seen
+    codes = _added(step.manifest.quarantined for step in done)
+    unusable = sum(codes.values())
+    if unusable <= cfg.quarantine_limit * seen:
+        return
+    manifest = cfg.out / MANIFEST_NAME
+    if manifest.exists():  # of earlier settings: it would vouch for other files than those beside it
+        fsio.remove(manifest)
+    write_refusals(done, cfg.out)
+    by_count = sorted(codes.items(), key=lambda item: (-item[1], item[0]))
+    common = ", ".join(f"{code} {count}" for code, count in by_count)
+    first = pl.read_parquet(cfg.out / "quarantined.parquet").filter(pl.col("code") == by_count[0][0]).row(0)
+    raise QuarantineLimitError(
+        f"{cfg.out}: {unusable} of {seen} posts cannot be used ({unusable / seen:.1%}; quarantine_limit is "
+        f"{cfg.quarantine_limit:.1%}): {common}. For example {first[0] or 'a record'}: {first[2]}. All are listed in "
+        f"{cfg.out / 'quarantined.parquet'}; correct the data, or raise quarantine_limit"
+    )
+
+
+def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
+    """Write the refusals of all steps beside the table, and its manifest last."""
+    last = done[-1]
+    parts: dict[str, FileRecord] = {
+        f"steps/{last.folder.name}/{name}": record
+        for name, record in last.manifest.files.items()
+        if name.startswith("kept-")
+    }
+    manifest = Manifest(
+        kind=tables.TABLE_KIND,
+        format_version=tables.TABLE_FORMAT,
+        config_digest=config.digest(
+            cfg.model_copy(update={"out": Path(), "executor": ExecutorConfig(), "prune": False})
+        ),
+        inputs=done[0].manifest.inputs,
+        seen=done[0].manifest.seen,
+        kept=last.manifest.kept,
+        dropped=_added(step.manifest.dropped for step in done),
+        quarantined=_added(step.manifest.quarantined for step in done),
+        facts=table_facts(done, cfg),
+    )
+    manifest.check_outcomes()
+    names = write_refusals(done, cfg.out)
+    files = dict(sorted((parts | record_files(cfg.out, names)).items()))
+    return write_manifest(cfg.out, manifest.model_copy(update={"files": files}))
+
+
+def write_refusals(done: Sequence[Published], out: Path) -> list[str]:
+    """Write `dropped.parquet` and `quarantined.parquet` of all steps; returns their names."""
+    refusals = {
+        "dropped.parquet": sorted_drops(pl.concat([step.dropped() for step in done])),
+        "quarantined.parquet": sorted_quarantine(pl.concat([step.quarantined() for step in done])),
+    }
+    for name, frame in refusals.items():
+        with fsio.atomic_file(out / name) as temporary:
+            tables.write_parquet(frame, temporary)
+    return sorted(refusals)
+
+
+def table_facts(done: Sequence[Published], cfg: CurateConfig) -> dict[str, Any]:
+    """What the steps noted, how often each class occurs, and how pictures were decoded, for who decodes them again."""
+    rows = done[-1].rows().select(*COUNTED).collect()
+    noted = {key: value for step in done for key, value in step.manifest.facts.items()}
+    decoding = {"background": list(cfg.pictures.background), "max_pixels": cfg.pictures.max_pixels}
+    return noted | {"counts": {name: counted(rows[name]) for name in COUNTED}, "pictures": decoding}
+
+
+def prune(out: Path, used: Sequence[str]) -> None:
+    """Remove the steps and chunks that the table does not use."""
+    for folder in sorted([*(out / "steps").glob("*"), *(out / "chunks").glob("*")]):
+        if folder.name not in used:
+            fsio.remove(folder)
+
+
+def _added(counts: Any) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(sorted(total.items()))
+
+
+def _plain(models: Sequence[pydantic.BaseModel]) -> list[Any]:
+    """JSON values of models, for a digest."""
+    return [model.model_dump(mode="json") for model in models]
