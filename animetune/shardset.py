@@ -19,6 +19,7 @@ A root may be remote. Its small files are then kept in a local folder, and shard
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,6 +111,17 @@ class ShardRoot:
                 return range(start, stop)
             start = stop
         raise ValueError(f"{split!r} is no split; there are {', '.join(SPLITS)}")
+
+    def index(self, group: Group) -> list[dict[str, Any]]:
+        """The shards of a group as its index lists them: `samples`, `raw_data.basename`, hashes ..."""
+        return json.loads((self.folder / group.folder / INDEX_NAME).read_text(encoding="utf-8"))["shards"]
+
+    def fetch_shards(self, split: str) -> None:
+        """Download every shard of a split that is not here yet; nothing to do for a root that is used in place."""
+        if self.remote is not None:
+            for group in self.groups_of(split):
+                for shard in self.index(group):
+                    _fetch(self.remote, f"{group.folder}/{shard['raw_data']['basename']}", self.folder)
 
     def samples(self, *columns: str) -> pa.Table:
         """`samples.parquet`, or some columns of it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from animetune.errors import DataError
 from animetune.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from animetune.progress import track
+from animetune.shards.mds import SHARD_NAME
 from animetune.shardset import INDEX_NAME, open_root
 
 
@@ -44,7 +45,7 @@ def verify(root: str | os.PathLike[str]) -> list[str]:
         keys += [key for part in mine for key in held[part].facts["keys"]]
         index = json.loads((folder / group.folder / INDEX_NAME).read_text(encoding="utf-8"))
         indexed = [(Path(shard["raw_data"]["basename"]), shard["samples"]) for shard in index["shards"]]
-        expected = [(Path(part.name, "shard.00000.mds"), held[part].kept) for part in mine if held[part].kept]
+        expected = [(Path(part.name, SHARD_NAME), held[part].kept) for part in mine if held[part].kept]
         if indexed != expected:
             problems.append(f"{folder / group.folder / INDEX_NAME}: does not list the shards of its parts")
     if shard_root.samples("key")["key"].to_pylist() != keys:

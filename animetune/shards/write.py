@@ -23,6 +23,7 @@ from animetune.manifest import Manifest
 from animetune.pictures import decode, read_image
 from animetune.records import Size
 from animetune.shards.config import LatentStore, PixelStore
+from animetune.shards.mds import write_shard
 from animetune.shardset import GEOMETRY_COLUMNS
 
 if TYPE_CHECKING:
@@ -79,15 +80,15 @@ def write_part(
     quarantined: list[tuple[str, str, str]] = []
     crops = _crops(part, quarantined, background=background, max_pixels=max_pixels)
     encoder = _Latents(store, quarantined) if isinstance(store, LatentStore) else _Pixels(store)
-    keys = []
-    with contextlib.ExitStack() as stack:
-        # Not `with MDSWriter`: it finishes a shard also when the body raises, and the half of it looks complete.
-        writer = _open_writer(folder, encoder.columns)
-        stack.callback(writer.executor.shutdown)
+    keys: list[str] = []
+
+    def samples() -> Iterator[dict[str, Any]]:
         for crop, encoded in encoder.encode(crops):
-            writer.write({"key": crop.key, **_geometry_columns(crop.geometry), **encoded})
             keys.append(crop.key)
-        writer.finish()
+            yield {"key": crop.key, **_geometry_columns(crop.geometry), **encoded}
+
+    columns = {"key": "str", **dict.fromkeys(GEOMETRY_COLUMNS, "ndarray:int32:2"), **encoder.columns}
+    write_shard(folder, columns, samples())
     quarantined.sort()
     codes = sorted({code for _, code, _ in quarantined})
     return Manifest(
@@ -245,13 +246,6 @@ def _bytes(latent: torch.Tensor) -> bytes:
     import torch
 
     return latent.contiguous().view(torch.int16).numpy().tobytes()  # NumPy has no bfloat16
-
-
-def _open_writer(folder: Path, columns: dict[str, str]) -> Any:
-    from streaming.base.format.mds.writer import MDSWriter
-
-    columns = {"key": "str", **dict.fromkeys(GEOMETRY_COLUMNS, "ndarray:int32:2"), **columns}
-    return MDSWriter(columns=columns, out=str(folder), hashes=["xxh64"], size_limit=None)
 
 
 def _geometry_columns(geometry: Geometry) -> dict[str, np.ndarray]:
