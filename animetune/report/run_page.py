@@ -1,12 +1,12 @@
 """One offline page about one run: its data, its prompts, its loss, its pictures while it learned and at the end.
 
-run directory, table, label set  --read_run-->  RunPage (plain data)  --write-->  index.html
+run directory, table, label set  --reading.read_run-->  RunPage (plain data)  --write-->  index.html
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -99,6 +99,8 @@ class RunPage:
     title: str
     table: Manifest | None = None
     """Manifest of the curated table, for its counts."""
+    shards: Manifest | None = None
+    """Manifest of the shard root, for its counts."""
     content: Sequence[ContentCount] = ()
     sizes: Sequence[tuple[Size, int]] = ()
     """Size and number of pictures."""
@@ -108,11 +110,11 @@ class RunPage:
     """Training pictures, cut to their size, with a prompt as trained."""
     prompts: Sequence[PromptDraws] = ()
     metrics: Sequence[Mapping[str, float]] = ()
-    """Lines of metrics.jsonl."""
+    """Lines of metrics.jsonl, one per step."""
     progress: Sequence[ProgressRow] = ()
     final: Sequence[Picture] = ()
     scores: Sequence[Score] = ()
-    commands: Sequence[Command] = field(default=())
+    commands: Sequence[Command] = ()
 
 
 def write(page: RunPage, out: Path) -> Path:
@@ -125,7 +127,7 @@ def write(page: RunPage, out: Path) -> Path:
         sections=SECTIONS,
         summary=score_line(page.scores),
         facts=headline_facts(page),
-        funnel=funnel_chart(page.table),
+        funnel=funnel_chart(page.table, page.shards),
         content=content_chart(page.content),
         repeats=repeats_chart(page.repeats),
         total_sized=sum(count for _, count in page.sizes),
@@ -167,13 +169,18 @@ def score_line(scores: Sequence[Score]) -> str:
     return f"As the prompt says: {shares}, over {' to '.join(f'{total:,}' for total in totals)} pictures."
 
 
-def funnel_chart(table: Manifest | None) -> Svg:
-    """Rows seen, kept, and every reason for the difference."""
+def funnel_chart(table: Manifest | None, shards: Manifest | None) -> Svg:
+    """Posts seen, kept, in the shards, and every reason for the difference."""
     bars: dict[str, list[float]] = {}
     if table:
-        bars = {"seen": [table.seen], "kept": [table.kept]}
+        bars["posts seen"] = [table.seen]
         bars |= {f"dropped: {reason}": [count] for reason, count in _most_first(table.dropped)}
         bars |= {f"unusable: {code}": [count] for code, count in _most_first(table.quarantined)}
+        bars["kept"] = [table.kept]
+    if shards:
+        lost = {**shards.dropped, **shards.quarantined}
+        bars |= {f"not sharded: {reason}": [count] for reason, count in _most_first(lost)}
+        bars["in shards"] = [shards.kept]
     return bar_chart(bars, title="From posts to pictures", series=["pictures"])
 
 

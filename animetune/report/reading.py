@@ -1,0 +1,156 @@
+"""From what a run left on disk to the plain data of its page."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from animetune import fsio, samples
+from animetune.buckets import fit
+from animetune.config import load_config
+from animetune.errors import PictureError
+from animetune.pictures import decode, read_image
+from animetune.prompts import compose
+from animetune.records import Size
+from animetune.report.run_page import Command, ContentCount, Picture, ProgressRow, PromptDraws, RunPage
+from animetune.seeding import Purpose, rng_for
+from animetune.shards.write import resize_and_crop
+from animetune.shardset import LabelSet, ShardRoot, open_labels, open_root
+from animetune.tables import Table, open_table
+from animetune.train.config import TrainConfig
+
+SHEET_PICTURES = 24
+PROMPT_SAMPLES = 6
+DRAWS = 2
+"""Epochs whose prompts are shown."""
+
+
+def read_run(run: Path, *, table: Path | None = None, final: Path | None = None) -> RunPage:
+    """The page of a training run.
+
+    Args:
+        run: the run directory; its config.yaml says where shards and labels are.
+        table: the curated table of the run's labels, for its counts and its pictures.
+        final: a folder of the `sample` stage; without it, the last pictures drawn in training take its place.
+
+    Raises:
+        ConfigError, DataError: something that the run names is missing or does not belong to it.
+    """
+    cfg = load_config(run / "config.yaml", TrainConfig)
+    root = open_root(cfg.data.shards, cache=cfg.data.cache)
+    labels = open_labels(cfg.data.labels, root, cache=cfg.data.cache)
+    curated = open_table(table) if table else None
+    chosen = choose_rows(labels, root.rows_of("train"), count=SHEET_PICTURES, seed=cfg.seed)
+    prompts = [
+        PromptDraws(
+            key=label.key,
+            content_bucket=label.content_bucket or "",
+            draws=[
+                compose(label, cfg.prompts, rng_for(cfg.seed, Purpose.CAPTION, epoch, row, 0)) for epoch in range(DRAWS)
+            ],
+        )
+        for row in chosen
+        for label in [labels.label(row)]
+    ]
+    progress = [
+        ProgressRow(step=int(folder.name.removeprefix("step-")), pictures=_drawn(folder))
+        for folder in sorted((run / "samples").glob("step-*"))
+    ]
+    return RunPage(
+        title=run.name,
+        table=curated.manifest if curated else None,
+        shards=root.manifest,
+        content=count_content(labels, root.rows_of("train")),
+        sizes=_count_sizes(root),
+        repeats=labels.repeats[_slice(root.rows_of("train"))].tolist(),
+        pictures=_training_pictures(curated, root, chosen, prompts) if curated else [],
+        prompts=_spread(prompts, PROMPT_SAMPLES),
+        metrics=latest_metrics(run),
+        progress=progress,
+        final=_drawn(final) if final else (progress[-1].pictures if progress else []),
+        commands=[
+            Command("Train on, to twice the length", f"animetune train {run}/config.yaml --set {_twice_as_long(cfg)}"),
+            Command("See more prompts as they are trained", f"animetune preview {run}/config.yaml"),
+            Command("Watch all curves", f"tensorboard --logdir {run}/tb"),
+        ],
+    )
+
+
+def choose_rows(labels: LabelSet, rows: range, *, count: int, seed: int) -> list[int]:
+    """Up to `count` rows that are trained on, in row order; at random by `seed`, in turns from every content bucket."""
+    trained = np.array(rows)[labels.repeats[_slice(rows)] > 0]
+    shuffled = rng_for(seed, Purpose.CONTACT_SHEET).permutation(trained).tolist()
+    content = labels.column("content_bucket")
+    by_content: dict[str, list[int]] = {}
+    for row in shuffled:
+        by_content.setdefault(content[row].as_py() or "", []).append(row)
+    turns = itertools.zip_longest(*(by_content[name] for name in sorted(by_content)))
+    in_turns = [row for turn in turns for row in turn if row is not None]
+    return sorted(in_turns[:count])
+
+
+def count_content(labels: LabelSet, rows: range) -> list[ContentCount]:
+    """Rows and repeats of every content bucket, most rows first."""
+    counts: dict[str, list[float]] = {}
+    contents = labels.column("content_bucket").slice(rows.start, len(rows)).to_pylist()
+    for content, repeats in zip(contents, labels.repeats[_slice(rows)].tolist(), strict=True):
+        count = counts.setdefault(content or "none", [0, 0.0])
+        count[0] += 1
+        count[1] += repeats
+    ordered = sorted(counts.items(), key=lambda item: (-item[1][0], item[0]))
+    return [ContentCount(name, int(count), repeats) for name, (count, repeats) in ordered]
+
+
+def latest_metrics(run: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl by step; of a step done twice, because training was resumed before it, the last."""
+    by_step = {line["step"]: line for line in fsio.read_lines(run / "metrics.jsonl")}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _training_pictures(
+    table: Table, root: ShardRoot, rows: Sequence[int], prompts: Sequence[PromptDraws]
+) -> list[Picture]:
+    import polars as pl
+
+    index = root.samples("width", "height")
+    keys = [prompt.key for prompt in prompts]
+    found = table.scan().filter(pl.col("key").is_in(keys)).select("key", "image").collect()
+    urls = dict(found.iter_rows())
+    pictures = []
+    for row, prompt in zip(rows, prompts, strict=True):
+        target = Size(index["width"][row].as_py(), index["height"][row].as_py())
+        # The table may have come from another machine, where its pictures stayed: its labels are shown all the same.
+        with contextlib.suppress(PictureError):
+            image = decode(read_image(urls[prompt.key])).image
+            cropped = resize_and_crop(image, fit(Size(*image.size), target))
+            pictures.append(Picture(cropped, prompt.draws[0], prompt.content_bucket))
+    return pictures
+
+
+def _drawn(folder: Path) -> list[Picture]:
+    return [Picture(drawn.file, drawn.request.prompt) for drawn in samples.read(folder)]
+
+
+def _count_sizes(root: ShardRoot) -> list[tuple[Size, int]]:
+    counts: dict[Size, int] = {}
+    for group in root.groups_of("train"):
+        counts[group.size] = counts.get(group.size, 0) + group.samples
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _spread(items: Sequence[PromptDraws], count: int) -> list[PromptDraws]:
+    """`count` of the items, evenly spaced."""
+    return list(items[:: max(1, len(items) // count)])[:count]
+
+
+def _twice_as_long(cfg: TrainConfig) -> str:
+    loop = cfg.loop
+    return f"loop.steps={2 * loop.steps}" if loop.steps else f"loop.epochs={2 * (loop.epochs or 0):g}"
+
+
+def _slice(rows: range) -> slice:
+    return slice(rows.start, rows.stop)

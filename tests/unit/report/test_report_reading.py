@@ -1,0 +1,146 @@
+"""A run on disk becomes its page: counts, pictures cut as trained, prompts as trained, the metrics that count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animetune import fsio, samples
+from animetune.config import to_yaml
+from animetune.errors import DataError
+from animetune.prompts import compose
+from animetune.records import Request, Size
+from animetune.report.reading import choose_rows, latest_metrics, read_run
+from animetune.report.run_page import write
+from animetune.seeding import Purpose, rng_for
+from animetune.shardset import open_labels, open_root
+from animetune.train.config import TrainConfig
+from tests.builders import TINY_SOURCES, tiny_shards
+
+CONTENT = ["1girl_only", "1girl_only", "1girl_only", "animal", "object"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run directory, with its table, shards and labels, as the stages leave them."""
+    folder = tmp_path_factory.mktemp("finished")
+    shards, labels = tiny_shards(
+        folder,
+        TINY_SOURCES * 8,
+        split=["train"] * 35 + ["val"] * 5,
+        content_bucket=CONTENT * 8,
+        repeats=[0.0 if row % 7 == 3 else 1.5 for row in range(40)],
+    )
+    run = folder / "runs" / "tiny"
+    cfg = TrainConfig.model_validate(
+        {
+            "stage": "train",
+            "run": str(run),
+            "seed": 5,
+            "model": {"base": "random:tiny"},
+            "data": {"shards": str(shards), "labels": str(labels), "global_batch": 4, "micro_batch": 2},
+            "prompts": {"order": ["caption", "general", "quality"], "shuffle": ["general"], "tag_dropout": 0.3},
+            "optimizer": {"name": "adafactor", "unet_lr": 1e-5},
+            "loop": {"steps": 100},
+        }
+    )
+    fsio.atomic_write(run / "config.yaml", to_yaml(cfg))
+    for step in (10, 20, 30, 20, 30):
+        fsio.append_line(run / "metrics.jsonl", {"step": step, "loss": step / 100, "images": 4 * step})
+    for step in (0, 20):
+        publish_samples(run / "samples" / f"step-{step:08d}", value=step)
+    return folder, cfg
+
+
+def publish_samples(folder, *, value):
+    requests = [Request(f"prompt {i}", seed=i, size=Size(16, 16), negative="") for i in range(2)]
+    pictures = [(i, np.full((16, 16, 3), value + i, np.uint8)) for i in range(2)]
+    samples.publish(folder, requests, pictures, settings={"steps": 1}, columns=2)
+
+
+def test_page_of_a_run(finished, tmp_path):
+    folder, _ = finished
+    page = read_run(folder / "runs" / "tiny", table=folder / "table")
+    assert page.title == "tiny"
+    assert page.table.kept == 40
+    assert page.shards.kept == 40
+    assert {count.content_bucket: count.rows for count in page.content} == {"1girl_only": 21, "animal": 7, "object": 7}
+    assert sum(count.repeats for count in page.content) == pytest.approx(sum(page.repeats))
+    assert sum(count for _, count in page.sizes) == 35 == len(page.repeats)
+    assert [line["step"] for line in page.metrics] == [10, 20, 30]
+    assert [row.step for row in page.progress] == [0, 20]
+    assert [picture.prompt for picture in page.final] == ["prompt 0", "prompt 1"]
+    assert "loop.steps=200" in page.commands[0].line
+    html = write(page, tmp_path / "index.html").read_text()
+    assert html.count("<img") == 24 + 2 * 2 + 2 + 2  # sheet, previews, final, and the final ones that open the page
+
+
+def test_pictures_and_prompts_are_those_of_training(finished):
+    folder, cfg = finished
+    page = read_run(folder / "runs" / "tiny", table=folder / "table")
+    root = open_root(cfg.data.shards)
+    labels = open_labels(cfg.data.labels, root)
+    rows = choose_rows(labels, root.rows_of("train"), count=24, seed=cfg.seed)
+    assert len(page.pictures) == len(rows) == 24
+    index = root.samples()
+    for picture, row in zip(page.pictures, rows, strict=True):
+        label = labels.label(row)
+        prompt = compose(label, cfg.prompts, rng_for(cfg.seed, Purpose.CAPTION, 0, row, 0))
+        assert picture.prompt == prompt
+        assert picture.image.size == (index["width"][row].as_py(), index["height"][row].as_py())
+        assert picture.note == label.content_bucket
+    draws = [draw for sample in page.prompts for draw in sample.draws]
+    assert len(page.prompts) == 6
+    assert len(draws) == 12
+    assert any(sample.draws[0] != sample.draws[1] for sample in page.prompts)
+
+
+def test_rows_come_in_turns_from_every_content_bucket_and_only_if_trained_on(finished):
+    _, cfg = finished
+    root = open_root(cfg.data.shards)
+    labels = open_labels(cfg.data.labels, root)
+    rows = choose_rows(labels, root.rows_of("train"), count=9, seed=1)
+    contents = [labels.label(row).content_bucket for row in rows]
+    assert {name: contents.count(name) for name in contents} == {"1girl_only": 3, "animal": 3, "object": 3}
+    assert all(labels.repeats[row] > 0 for row in rows)
+    assert rows == sorted(rows)
+    assert rows != choose_rows(labels, root.rows_of("train"), count=9, seed=2)
+    everything = choose_rows(labels, root.rows_of("train"), count=1000, seed=1)
+    assert len(everything) == sum(labels.repeats[row] > 0 for row in root.rows_of("train"))
+
+
+def test_a_final_folder_takes_the_place_of_the_last_preview(finished, tmp_path):
+    folder, _ = finished
+    publish_samples(tmp_path / "final", value=200)
+    page = read_run(folder / "runs" / "tiny", final=tmp_path / "final")
+    with Image.open(page.final[0].image) as image:
+        assert image.getpixel((0, 0)) == (200, 200, 200)
+    assert page.table is None
+    assert page.pictures == []
+
+
+def test_pictures_that_stayed_on_another_machine_are_left_out(finished, tmp_path):
+    folder, _ = finished
+    images = folder / "table-images"
+    images.rename(tmp_path / "elsewhere")
+    try:
+        page = read_run(folder / "runs" / "tiny", table=folder / "table")
+    finally:
+        (tmp_path / "elsewhere").rename(images)
+    assert page.pictures == []
+    assert len(page.prompts) == 6
+
+
+def test_of_a_step_done_twice_the_last_counts(tmp_path):
+    for step, loss in ((1, 0.9), (2, 0.8), (3, 0.7), (2, 0.5)):
+        fsio.append_line(tmp_path / "metrics.jsonl", {"step": step, "loss": loss})
+    assert [(line["step"], line["loss"]) for line in latest_metrics(tmp_path)] == [(1, 0.9), (2, 0.5), (3, 0.7)]
+
+
+def test_missing_shards_are_named(finished, tmp_path):
+    _, cfg = finished
+    moved = cfg.model_copy(update={"data": cfg.data.model_copy(update={"shards": str(tmp_path / "gone")})})
+    fsio.atomic_write(tmp_path / "run" / "config.yaml", to_yaml(moved))
+    with pytest.raises(DataError, match="gone"):
+        read_run(tmp_path / "run")
