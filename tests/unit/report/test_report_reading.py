@@ -96,6 +96,28 @@ def test_pictures_and_prompts_are_those_of_training(finished):
     assert any(sample.draws[0] != sample.draws[1] for sample in page.prompts)
 
 
+def test_prompts_are_those_that_the_loader_gives(finished):
+    from animetune.data.loader import build_loader
+
+    folder, cfg = finished
+    shown = {sample.key: sample.draws for sample in read_run(folder / "runs" / "tiny").prompts}
+    data = cfg.data.model_copy(update={"workers": 0})
+    loader = build_loader(data, cfg.prompts, seed=cfg.seed)
+    labels = open_labels(data.labels)
+    compared = 0
+    try:
+        for epoch in range(2):
+            for batch in loader:
+                for row, copy, prompt in zip(batch.rows.tolist(), batch.copies.tolist(), batch.prompts, strict=True):
+                    if copy == 0 and (key := labels.label(row).key) in shown:
+                        assert shown[key][epoch] == prompt
+                        compared += 1
+    finally:
+        loader.close()
+    # repeats are 1.5, so every row comes at least once an epoch, but for the tail that is rounded off
+    assert compared >= 10
+
+
 def test_rows_come_in_turns_from_every_content_bucket_and_only_if_trained_on(finished):
     _, cfg = finished
     root = open_root(cfg.data.shards)
