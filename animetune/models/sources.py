@@ -131,23 +131,27 @@ def load_network(source: Source, component: Component, *, dtype: torch.dtype) ->
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     loaded: dict[str, Tensor] = {}
     unexpected: list[str] = []
-    misshaped: list[str] = []
+    misshaped: dict[str, str] = {}
     for given, tensor in source.read(component):
         name = _fit_name(given, expected)
         if name not in expected:
             unexpected.append(given)
         elif tuple(tensor.shape) != expected[name]:
-            misshaped.append(f"{given} {list(tensor.shape)} instead of {list(expected[name])}")
+            misshaped[name] = f"{given} {list(tensor.shape)} instead of {list(expected[name])}"
         else:
             # A copy: what safetensors returns may be a view of the file.
             loaded[name] = tensor.to(dtype, copy=True)
     if not (loaded or unexpected or misshaped):
         remedy = "; name one with model.vae" if component == "vae" else ""
         raise DataError(f"{source.name}: holds no tensor of the {component}{remedy}")
-    missing = [name for name in expected if name not in loaded]
+    missing = [name for name in expected if name not in loaded and name not in misshaped]
     problems = [
         f"{kind} {len(names)}: {', '.join(sorted(names)[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", list(misshaped.values())),
+        )
         if names
     ]
     if problems:

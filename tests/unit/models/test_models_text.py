@@ -1,0 +1,119 @@
+"""Text states against CLIP written out in float64, and the traps: pads, first EOS, penultimate layer, chunks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from animetune.models.sdxl import Sdxl
+from animetune.models.tiny import build_tiny
+from tests.builders import token_ids
+
+EOS = 49407
+
+
+@pytest.fixture(scope="module")
+def models() -> Sdxl:
+    return build_tiny(0).requires_grad_(False)
+
+
+def clip_layers(state: dict[str, Tensor], ids: Tensor, *, heads: int, activation) -> list[Tensor]:
+    """Hidden states before the first layer and after each, by the equations of Radford et al. 2021, in float64."""
+    state = {name: tensor.double() for name, tensor in state.items()}
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    x = state["text_model.embeddings.token_embedding.weight"][ids]
+    x = x + state["text_model.embeddings.position_embedding.weight"]
+    width = x.shape[-1] // heads
+    future = torch.ones(77, 77, dtype=torch.bool).triu(1)
+    states = [x]
+    for layer in range(2):
+        prefix = f"text_model.encoder.layers.{layer}"
+        y = norm(x, f"{prefix}.layer_norm1")
+        q, k, v = (
+            linear(y, f"{prefix}.self_attn.{name}_proj").unflatten(-1, (heads, width)).transpose(1, 2) for name in "qkv"
+        )
+        weights = (q @ k.mT / width**0.5).masked_fill(future, -torch.inf).softmax(-1)
+        x = x + linear((weights @ v).transpose(1, 2).flatten(2), f"{prefix}.self_attn.out_proj")
+        y = norm(x, f"{prefix}.layer_norm2")
+        x = x + linear(activation(linear(y, f"{prefix}.mlp.fc1")), f"{prefix}.mlp.fc2")
+        states.append(x)
+    return [*states, norm(x, "text_model.final_layer_norm")]
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def test_states_equal_clip_written_out(models: Sdxl) -> None:
+    ids = token_ids("1girl, blue hair", "", "a photo of a cat, wow!")
+    text = models.encode_text(ids)
+    assert text.hidden.shape == (3, 77, 64)
+    assert text.pooled.shape == (3, 40)
+
+    states_l = clip_layers(models.text_encoder.state_dict(), ids[:, 0], heads=3, activation=quick_gelu)
+    states_g = clip_layers(models.text_encoder_2.state_dict(), ids[:, 1], heads=5, activation=F.gelu)
+    # States 0 (embeddings), 1, 2 of two layers and the normed last: the last but one layer's output is index 1.
+    penultimate = torch.cat([states_l[1], states_g[1]], dim=-1)
+    torch.testing.assert_close(text.hidden.double(), penultimate, rtol=1e-5, atol=1e-5)
+
+    first_eos = [row.tolist().index(EOS) for row in ids[:, 1]]
+    at_eos = states_g[-1][torch.arange(3), first_eos]
+    projected = at_eos @ models.text_encoder_2.text_projection.weight.double().T
+    torch.testing.assert_close(text.pooled.double(), projected, rtol=1e-5, atol=1e-5)
+
+
+def test_pooled_is_taken_at_the_first_eos(models: Sdxl) -> None:
+    """Some tokenizers pad CLIP-G with EOS too; the pooled vector must not move to the last of them."""
+    ids = token_ids("a photo of a cat")
+    padded_with_eos = ids.clone()
+    padded_with_eos[0, 1, 7:] = EOS
+    assert torch.equal(models.encode_text(ids).pooled, models.encode_text(padded_with_eos).pooled)
+
+
+def test_padding_changes_the_states_of_padding_only(models: Sdxl) -> None:
+    """CLIP-G pads with 0 and CLIP-L with EOS: exchanging them would be seen by the UNet's cross-attention."""
+    ids = token_ids("a photo of a cat")
+    text, swapped = models.encode_text(ids), models.encode_text(ids.flip(1))
+    assert torch.equal(text.hidden[:, :7], swapped.hidden[:, :7])
+    assert not torch.allclose(text.hidden[:, 7:, :24], swapped.hidden[:, 7:, :24])
+    assert not torch.allclose(text.hidden[:, 7:, 24:], swapped.hidden[:, 7:, 24:])
+    assert torch.equal(text.pooled, swapped.pooled)
+
+
+@pytest.mark.parametrize("chunks", [2, 3])
+def test_chunks_are_encoded_by_themselves_and_laid_end_to_end(models: Sdxl, chunks: int) -> None:
+    ids = token_ids(" ".join(["red hair, smile"] * 40), "1girl", chunks=chunks)
+    text = models.encode_text(ids)
+    alone = [models.encode_text(part) for part in ids.split(77, dim=2)]
+    torch.testing.assert_close(text.hidden, torch.cat([part.hidden for part in alone], dim=1))
+    torch.testing.assert_close(text.pooled, alone[0].pooled)
+    assert not torch.allclose(text.pooled, alone[1].pooled)
+
+
+def test_exactly_the_parameters_without_gradient_are_frozen() -> None:
+    """DDP waits for every trained parameter's gradient; CLIP-L's last layer and final norm would never send one."""
+    models = build_tiny(1)
+    text = models.encode_text(token_ids("1girl", "blue hair"))
+    x_t = torch.linspace(-1, 1, 2 * 4 * 8 * 8).reshape(2, 4, 8, 8)
+    time_ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]] * 2)
+    models.predict(x_t, torch.tensor([10, 900]), text, time_ids).square().mean().backward()
+
+    frozen = {name for name, parameter in models.named_parameters() if not parameter.requires_grad}
+    without = {name for name, parameter in models.named_parameters() if parameter.grad is None}
+    assert frozen == without
+    layer = "text_encoder.text_model.encoder.layers.1."
+    norm = "text_encoder.text_model.final_layer_norm."
+    assert frozen == {name for name, _ in models.named_parameters() if name.startswith((layer, norm))}
+    # A parameter may have an all-zero gradient only where SDXL's own structure makes it so: tokens not in the prompt.
+    for name, parameter in models.named_parameters():
+        assert parameter.grad is None or parameter.grad.abs().sum() > 0, name
