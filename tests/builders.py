@@ -70,6 +70,7 @@ def tiny_table(folder: Path, sources: Sequence[tuple[int, int]], **columns: Any)
             format_version=tables.TABLE_FORMAT,
             seen=frame.height,
             kept=frame.height,
+            facts={"pictures": {"background": [255, 255, 255], "max_pixels": 64_000_000}},
             files=record_files(temporary),
         )
         write_manifest(temporary, manifest)
@@ -110,3 +111,108 @@ def tiny_shards(
     run.run(ShardConfig.model_validate(shard))
     labels.run(LabelsConfig(stage="labels", table=table, shards=folder / "shards", out=folder / "labels"))
     return folder / "shards", folder / "labels"
+
+
+def token_ids(*prompts: str, chunks: int = 1) -> Any:
+    """int64 tensor (b, 2, 77 * chunks) of the prompts."""
+    import torch
+
+    from animetune.tokens import tokenize
+
+    return torch.stack([torch.from_numpy(tokenize(prompt, chunks=chunks)) for prompt in prompts])
+
+
+# Posts, as curation reads them.
+
+
+def danbooru_post(post_id: int, **fields: Any) -> dict[str, Any]:
+    """A post object with the keys of Danbooru's API; `fields` replace or add, and those that are `...` are left out."""
+    tags = {
+        "general": fields.pop("general", "1girl solo long_hair blue_eyes smile"),
+        "character": fields.pop("character", ""),
+        "copyright": fields.pop("copyright", "original"),
+        "artist": fields.pop("artist", "somebody"),
+        "meta": fields.pop("meta", "highres"),
+    }
+    post = {
+        "id": post_id,
+        "created_at": "2020-06-01T12:00:00.000-04:00",
+        "rating": "g",
+        "score": 10,
+        "fav_count": 12,
+        "image_width": 64,
+        "image_height": 48,
+        "file_ext": "png",
+        "md5": f"{post_id:032x}",
+        "parent_id": None,
+        "is_deleted": False,
+        "is_banned": False,
+        "is_pending": False,
+        "tag_string": " ".join(text for text in tags.values() if text),
+        **{f"tag_string_{name}": text for name, text in tags.items()},
+        **fields,
+    }
+    return {name: value for name, value in post.items() if value is not ...}
+
+
+CONTENT_TAGS = {
+    "1girl_with_emotion": "1girl solo long_hair blue_eyes smile",
+    "1girl_only": "1girl solo short_hair dress standing",
+    "1boy_with_emotion": "1boy solo male_focus short_hair angry",
+    "1boy_only": "1boy solo male_focus glasses",
+    "multiple_girls": "2girls multiple_girls yuri smile",
+    "multiple_boys": "2boys multiple_boys male_focus",
+    "animal": "no_humans animal cat grass",
+    "object": "no_humans still_life cup simple_background",
+    "no_human": "no_humans scenery outdoors sky",
+}
+"""General tags that put a post in each content bucket."""
+
+
+def write_posts(folder: Path, count: int, **fields: Any) -> Path:
+    """`count` posts with pictures and captions in `folder`; the content buckets take turns.
+
+    Writes posts.jsonl, captions.jsonl and images/<id>.png. `fields` are those of `danbooru_post`, for all posts.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True)
+    general = list(CONTENT_TAGS.values())
+    posts = []
+    for post_id in range(1, count + 1):
+        width, height = ((64, 48), (48, 64), (56, 56))[post_id % 3]
+        picture(post_id, width, height).save(images / f"{post_id}.png")
+        own = {
+            "general": general[post_id % len(general)],
+            "rating": "gsqe"[post_id % 4],
+            "score": post_id * 7 % 50,
+            "image_width": width,
+            "image_height": height,
+        }
+        posts.append(danbooru_post(post_id, **{**own, **fields}))
+    captions = [{"id": post["id"], "long": [f"A picture with the number {post['id']}."]} for post in posts]
+    write_lines(folder / "posts.jsonl", posts)
+    write_lines(folder / "captions.jsonl", captions)
+    return folder
+
+
+def write_lines(path: Path, records: Sequence[Any]) -> Path:
+    """JSON lines; bytes are written as they are."""
+    import json
+
+    lines = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in records]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def curate_config(folder: Path, **settings: Any) -> Any:
+    """The configuration of `curate` over what `write_posts` wrote to `folder`, in this process."""
+    from animetune.curate.config import CurateConfig
+
+    source = {
+        "name": "tiny",
+        "posts": [str(folder / "posts.jsonl")],
+        "images": [{"root": str(folder / "images"), "path": "{id}.png"}],
+        "captions": [str(folder / "captions.jsonl")],
+    }
+    own = {"stage": "curate", "out": folder / "table", "sources": [source], "executor": {"workers": 0}}
+    return CurateConfig.model_validate({**own, **settings})
