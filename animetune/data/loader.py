@@ -134,7 +134,7 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
     Ranks are taken from RANK, WORLD_SIZE and LOCAL_WORLD_SIZE, as torchrun sets them; build it on every rank, after
     the process group. Raises DataError, ConfigError or SetupError on every rank when something does not fit.
     """
-    root, labels = _open(cfg)
+    root, labels = open_data(cfg)
     spec = plan_spec(cfg, root, labels, seed=seed)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     _check_shared_memory(cfg, root, spec)
@@ -182,7 +182,7 @@ def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Da
     The whole split counts as one step: the mean of `share * loss` over the micro-batches of all ranks is the mean over
     its samples. Each rank gets equally many; ranks that would have one less repeat one with share 0.
     """
-    root, labels = _open(cfg)
+    root, labels = open_data(cfg)
     root.fetch_shards("val")
     maker = SampleMaker(root, labels, prompts, seed=seed, chunks=cfg.chunks, flip=0.0)
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -238,7 +238,9 @@ class _ValDataset(Dataset[Batch]):
         return dataclasses.replace(batch, share=0.0) if surplus else batch
 
 
-def _open(cfg: DataConfig) -> tuple[ShardRoot, LabelSet]:
+def open_data(cfg: DataConfig) -> tuple[ShardRoot, LabelSet]:
+    """The shard root and its label set, in place or by their copies in `cfg.cache`."""
+
     def copies(kind: str, location: str) -> Path | None:
         return None if cfg.cache is None else Path(cfg.cache, f"{kind}-{fsio.short_digest(location)}")
 

@@ -9,13 +9,13 @@ import torch
 
 from animetune.buckets import ANIMAGINE_SIZES
 from animetune.data.epoch_plan import PlanSpec
-from animetune.data.loader import plan_spec
+from animetune.data.loader import open_data, plan_spec
 from animetune.errors import DataError, SetupError
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
 from animetune.models.tiny import tiny_configs
 from animetune.plan.memory import activation_bytes, state_bytes
 from animetune.records import Size
-from animetune.shardset import Group, open_labels, open_root
+from animetune.shardset import Group
 from animetune.train.config import TrainConfig
 from animetune.train.run import total_steps
 
@@ -72,8 +72,7 @@ def _data(cfg: TrainConfig, assume_images: int | None) -> tuple[list[SizeLine], 
         sizes = [SizeLine(size, share, float(share)) for size, share in zip(ANIMAGINE_SIZES, shares, strict=True)]
         return sizes, max(1, assume_images // cfg.data.global_batch), []
     try:
-        root = open_root(cfg.data.shards, cache=cfg.data.cache)
-        labels = open_labels(cfg.data.labels, root, cache=cfg.data.labels_cache)
+        root, labels = open_data(cfg.data)
     except (DataError, SetupError) as error:
         raise type(error)(f"{error}\n(with --assume-images N, plan works without reading the shards)") from error
     spec = plan_spec(cfg.data, root, labels, seed=cfg.seed)

@@ -180,7 +180,12 @@ class CheckpointCallback(StepCallback):
                     model=dict(module.models.state_dict()),
                     ema=dict(self.ema.shadow) if self.ema else {},
                     optimizer=dump_optimizer(module.optimizer, module.parameter_names),
-                    state={**self.state, "epoch": position[0], "step_in_epoch": position[1]},
+                    state={
+                        **self.state,
+                        "epoch": position[0],
+                        "step_in_epoch": position[1],
+                        "data": module.stream.loader.fingerprint,
+                    },
                 ),
                 self.folder,
             )

@@ -42,6 +42,7 @@ class TrainModule(pl.LightningModule):
         """Global gradient norm of the last step, before clipping."""
         self.output: LossOutput | None = None
         """The last micro-batch's loss, for the callbacks."""
+        self.stream: StepStream
         self._make_stream = stream
         self._resume = resume
 
@@ -49,6 +50,11 @@ class TrainModule(pl.LightningModule):
         """The micro-batches of all remaining steps, as one endless epoch for Lightning."""
         self.stream = self._make_stream(self.trainer)
         return self.stream
+
+    def close(self) -> None:
+        """Let go of the data, however the run ended."""
+        if hasattr(self, "stream"):
+            self.stream.loader.close()
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """The micro-batch's loss, scaled so that the mean over a step's micro-batches is the mean over its samples."""

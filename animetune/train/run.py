@@ -66,7 +66,8 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
         models.load_state_dict(resumed.model)
     ema = _build_ema(models, cfg, resumed)
     state = {"identity": config.identity(cfg), "config_digest": config.digest(cfg)}
-    module = TrainModule(models, cfg, lambda trainer: _build_stream(cfg, trainer, module), resumed)
+    fingerprint = resumed.state["data"] if resumed else None
+    module = TrainModule(models, cfg, lambda trainer: _build_stream(cfg, trainer, module.step, fingerprint), resumed)
 
     saver = callbacks.CheckpointCallback(folder / "checkpoints", state=state, ema=ema)
     stop = callbacks.StopOnSignal(saver.save_now)
@@ -79,7 +80,10 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     ]
     trainer = build_trainer(cfg, own)
     with cluster.private_tmpdir(folder):
-        trainer.fit(module)
+        try:
+            trainer.fit(module)
+        finally:
+            module.close()
     if stop.received == signal.SIGINT:
         raise KeyboardInterrupt
     if stop.received:
@@ -165,11 +169,13 @@ def _build_ema(models: Sdxl, cfg: TrainConfig, resumed: Checkpoint | None) -> Em
     return ema
 
 
-def _build_stream(cfg: TrainConfig, trainer: pl.Trainer, module: TrainModule) -> StepStream:
+def _build_stream(
+    cfg: TrainConfig, trainer: pl.Trainer, first_step: int, fingerprint: dict[str, str] | None
+) -> StepStream:
     cluster.export_ranks(trainer)
     loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
     length = total_steps(cfg.loop, loader.steps_per_epoch)
-    return StepStream(loader, first_step=module.step, total_steps=length)
+    return StepStream(loader, first_step=first_step, total_steps=length, fingerprint=fingerprint)
 
 
 def _strategy(loop: LoopConfig) -> Any:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -31,14 +32,20 @@ class MemoryLoader:
     """Batches that are a function of (epoch, step, micro-batch), as the real loader's are."""
 
     steps_per_epoch = STEPS_PER_EPOCH
+    fingerprint: ClassVar = {"shards": "memory"}
+    closed = False
 
     def __init__(self, accumulation: int, poison: int | None = None):
         self.accumulation = accumulation
         self.poison = poison
         self.position = {"epoch": 0, "step": 0}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state["fingerprint"] == self.fingerprint
         self.position = dict(state)
+
+    def close(self) -> None:
+        self.closed = True
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.position["epoch"], self.position["step"]
@@ -106,6 +113,7 @@ def equal(a: Path, b: Path) -> bool:
 
 def test_what_a_run_leaves(cfg: TrainConfig) -> None:
     train_run.run(cfg)
+    assert train_run.build_loader().closed
     run = Path(cfg.run)
     assert [path.name for path in checkpoint.steps(run / "checkpoints")] == ["step-00000003", "step-00000006"]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
