@@ -397,6 +397,7 @@ def test_only_one_form_of_the_weights_is_downloaded() -> None:
     assert {name for name in vae if name.endswith(".safetensors")} == {"vae/diffusion_pytorch_model.safetensors"}
 
 
+@pytest.mark.slow
 def test_import_needs_no_data_or_table_library() -> None:
     code = "import sys, animetune.models.load; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
