@@ -148,10 +148,8 @@ def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
 
 def _decoding(table: tables.Table) -> dict[str, Any]:
     """How curation decoded the pictures; shards decode them in the same way."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in table.manifest.facts.get("decoding", {}).items()
-    }
+    pictures = table.manifest.facts["pictures"]
+    return {"background": tuple(pictures["background"]), "max_pixels": pictures["max_pixels"]}
 
 
 def _check_quarantine(cfg: ShardConfig, outcome: _Outcome) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,12 @@ def write_part(
     folder: Path,
     *,
     store: PixelStore | LatentStore,
-    background: tuple[int, int, int] = (255, 255, 255),
-    max_pixels: int = 64_000_000,
+    background: tuple[int, int, int],
+    max_pixels: int,
 ) -> Manifest:
     """Write `folder/shard.00000.mds` and its index; the manifest's facts name the keys kept and refused, in order.
 
+    `background` and `max_pixels` are those of `pictures.decode` and must be curation's, so that both see one picture.
     A picture that cannot be decoded or encoded is quarantined. Failures that may pass (network, memory) are raised.
     """
     quarantined: list[tuple[str, str, str]] = []
@@ -165,7 +167,7 @@ class _Latents:
         self.store = store
         self.columns = {"latent": "bytes"} | ({"latent_flip": "bytes"} if store.flip else {})
         cuda = store.device == "cuda" or (store.device == "auto" and torch.cuda.is_available())
-        self._device = "cuda" if cuda else "cpu"
+        self._device = f"cuda:{_worker_number() % torch.cuda.device_count()}" if cuda else "cpu"
         self._quarantined = quarantined
         self._count = 0
         self._sums = np.zeros((2, 4))
@@ -183,7 +185,8 @@ class _Latents:
     def _encode_batch(self, batch: list[_Crop]) -> Iterator[tuple[_Crop, dict[str, bytes]]]:
         import torch
 
-        pixels = torch.from_numpy(np.stack([np.asarray(crop.image).transpose(2, 0, 1) for crop in batch]))
+        channels_last = torch.from_numpy(np.stack([np.asarray(crop.image) for crop in batch]))
+        pixels = channels_last.permute(0, 3, 1, 2).contiguous()
         columns = [self._posterior_means(pixels)]
         if self.store.flip:
             columns.append(self._posterior_means(pixels.flip(-1)))
@@ -226,6 +229,12 @@ def _load_vae(path: str, device: str) -> tuple[AutoencoderKL, str]:
 
     vae: Any = load_vae(path)
     return vae.to(device), vae_digest(vae)
+
+
+def _worker_number() -> int:
+    """Tells spawned workers apart, so that they share the GPUs of the machine evenly."""
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
 
 
 @contextlib.contextmanager

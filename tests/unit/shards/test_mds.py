@@ -1,0 +1,57 @@
+"""Our MDS writer against mosaicml-streaming's own writer and reader."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from animetune.shards.mds import write_shard
+
+COLUMNS = {"key": "str", "latent": "bytes", "source": "ndarray:int32:2", "square": "ndarray:float32:2,2"}
+SAMPLES = st.fixed_dictionaries(
+    {
+        "key": st.text(max_size=8),
+        "latent": st.binary(max_size=40),
+        "source": st.lists(st.integers(-(2**31), 2**31 - 1), min_size=2, max_size=2).map(
+            lambda pair: np.array(pair, np.int32)
+        ),
+        "square": st.floats(width=32).map(lambda value: np.full((2, 2), value, np.float32)),
+    }
+)
+
+
+@settings(max_examples=25)
+@given(samples=st.lists(SAMPLES, max_size=6))
+def test_bytes_equal_those_of_streamings_writer(samples, tmp_path_factory):
+    from streaming import MDSWriter
+
+    folder = tmp_path_factory.mktemp("mds")
+    theirs = MDSWriter(columns=COLUMNS, out=str(folder / "theirs"), hashes=["xxh64"], size_limit=None)
+    for sample in samples:
+        theirs.write(sample)
+    theirs.finish()
+    (folder / "ours").mkdir()
+    assert write_shard(folder / "ours", COLUMNS, iter(samples)) == len(samples)
+    names = sorted(path.name for path in (folder / "theirs").iterdir())
+    assert names == sorted(path.name for path in (folder / "ours").iterdir())
+    for name in names:
+        assert (folder / "ours" / name).read_bytes() == (folder / "theirs" / name).read_bytes()
+
+
+def test_a_sample_of_another_size_is_refused(tmp_path):
+    sample = {"source": np.zeros(3, np.int32)}
+    with pytest.raises(ValueError, match="column source has 12 bytes, ndarray:int32:2 has 8"):
+        write_shard(tmp_path, {"source": "ndarray:int32:2"}, [sample])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exception_in_the_samples_leaves_no_index(tmp_path):
+    def samples():
+        yield {"key": "a"}
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_shard(tmp_path, {"key": "str"}, samples())
+    assert not list(tmp_path.iterdir())
