@@ -195,7 +195,7 @@ def main() -> None:
 def _quiet_libraries() -> None:
     """Keep what other libraries say about themselves out of the output; their warnings about our data stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("pytorch_lightning", "lightning_fabric", "diffusers", "transformers", "streaming"):
+    for name in ("diffusers", "transformers", "streaming"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # pytorch-lightning 2.6 and torch
 

@@ -64,7 +64,7 @@ def activation_bytes(
 ) -> int:
     """What autograd saves in one forward pass of the UNet at `size` pixels."""
     with torch.device("meta"):
-        unet = build_network(architecture, "unet").to(dtype)
+        unet = cast(build_network(architecture, "unet"), dtype)
         latents = torch.empty(batch, 4, size.height // 8, size.width // 8, dtype=dtype)
         text = torch.empty(batch, CHUNK * chunks, architecture.unet["cross_attention_dim"], dtype=dtype)
         added = {
@@ -85,6 +85,11 @@ def activation_bytes(
         unet(latents, timesteps, text, added_cond_kwargs=added)
     total = sum(storage.nbytes() for storage in saved.values())
     return int(total * GRADIENT_CHECKPOINTING_SHARE) if checkpointing else total
+
+
+def cast(network: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """The network in `dtype`; not by its own `to`, in which diffusers warns of layers that no SDXL network has."""
+    return torch.nn.Module.to(network, dtype)
 
 
 def optimizer_state_bytes(shape: tuple[int, ...], optimizer: Optimizer) -> int:

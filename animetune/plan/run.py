@@ -13,7 +13,7 @@ from animetune.data.loader import open_data, plan_spec
 from animetune.errors import DataError, SetupError
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
 from animetune.models.tiny import tiny_configs
-from animetune.plan.memory import activation_bytes, state_bytes
+from animetune.plan.memory import activation_bytes, cast, state_bytes
 from animetune.records import Size
 from animetune.shardset import Group
 from animetune.train.config import TrainConfig
@@ -53,7 +53,8 @@ def meta_models(cfg: TrainConfig) -> Sdxl:
     and every base but the tiny ones has SDXL's."""
     with torch.device("meta"):
         networks = {component: build_network(architecture_of(cfg), component) for component in COMPONENTS}
-    models = Sdxl(architecture_of(cfg), **networks).to(getattr(torch, cfg.model.dtype))
+    dtype = getattr(torch, cfg.model.dtype)
+    models = Sdxl(architecture_of(cfg), **{name: cast(network, dtype) for name, network in networks.items()})
     models.unet.requires_grad_(cfg.model.train_unet)
     if not cfg.model.train_text_encoders:
         models.text_encoder.requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import os
 import platform
@@ -99,6 +100,8 @@ def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.
 
     Raises SetupError when the global batch does not divide over the ranks.
     """
+    for name in ("pytorch_lightning", "lightning_fabric"):  # which set their own level when imported
+        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = pl.Trainer(
         accelerator=cfg.loop.accelerator,
         devices=cfg.loop.devices,

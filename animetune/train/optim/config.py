@@ -43,7 +43,9 @@ class AdamWConfig(_Rates):
 
     name: Literal["adamw"]
     betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay of the first and of the second moment."""
     eps: Annotated[float, pydantic.Field(gt=0)] = 1e-8
+    """Added to the root of the second moment, so that no update is divided by nearly zero."""
 
 
 class AdamW8bitConfig(_Rates):
@@ -51,7 +53,9 @@ class AdamW8bitConfig(_Rates):
 
     name: Literal["adamw8bit"]
     betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay of the first and of the second moment."""
     eps: Annotated[float, pydantic.Field(gt=0)] = 1e-8
+    """Added to the root of the second moment, so that no update is divided by nearly zero."""
 
 
 OptimizerConfig = Annotated[
