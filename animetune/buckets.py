@@ -61,7 +61,9 @@ class SizesConfig(StrictModel):
 
     @pydantic.model_validator(mode="after")
     def _one_way_of_choosing(self) -> SizesConfig:
-        generated = sorted(self.model_fields_set - {"preset"})
+        # A default that is written out, as in a resolved configuration, asks for nothing.
+        defaults = {name: field.default for name, field in type(self).model_fields.items() if name != "preset"}
+        generated = sorted(name for name, default in defaults.items() if getattr(self, name) != default)
         if self.preset is not None and generated:
             raise ValueError(f"preset {self.preset} has its own list; leave out preset or {', '.join(generated)}")
         if not enumerate_sizes(self):
