@@ -43,16 +43,17 @@ _SCHEMA: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A chunk: rows [start, start + CHUNK_ROWS) of a parquet file."""
+    """A chunk: `length` rows of a parquet file, from `start` on."""
 
     part: Path
     start: int
+    length: int
     cfg: PicturesConfig
 
     def rows(self) -> pl.DataFrame:
         """key, md5, image_candidates"""
         columns = pl.scan_parquet(self.part).select("key", "md5", "image_candidates")
-        return columns.slice(self.start, CHUNK_ROWS).collect()
+        return columns.slice(self.start, self.length).collect()
 
 
 def look_at_pictures(cfg: PicturesConfig, size_filters: Sequence[Filter], at: Workplace) -> Outcome:
@@ -92,7 +93,7 @@ def chunks_of(cfg: PicturesConfig, at: Workplace) -> list[Chunk]:
     """The rows of the step before, cut by number."""
     assert at.before is not None
     slices = [
-        Slice(part, start, cfg)
+        Slice(part, start, CHUNK_ROWS, cfg)
         for part in at.before.parts
         for start in range(0, pl.scan_parquet(part).select(pl.len()).collect().item(), CHUNK_ROWS)
     ]

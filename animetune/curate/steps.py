@@ -4,7 +4,8 @@
     <out>/chunks/<nn-name>-<digest>/   the chunks of a record step (ingest, pictures), published one by one
 
 The digest is of all that a step's rows depend on: its settings, what it reads, the digest of the step before, and its
-format. So an equal step is found and not run again, and a change re-runs a step and those behind it.
+format. So an equal step is found and not run again, and a change re-runs a step and those behind it, up to the first
+whose rows come out as they were.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from animetune.manifest import Manifest, has_manifest, read_manifest, record_fil
 
 STEP_FORMAT = 1
 STEP_KIND = "step"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

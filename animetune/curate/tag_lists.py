@@ -6,9 +6,9 @@ file. In `groups/`, whose files partition the general tags for balancing, `*` st
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -71,26 +71,20 @@ class Vocabulary:
 
     def group_of(self, tags: Iterable[str]) -> dict[str, str]:
         """Tag -> group. A tag that is listed as it is belongs there; else the longest pattern that fits decides."""
-        exact: dict[str, str] = {}
-        patterns: list[tuple[int, str, str]] = []
-        for group, entries in self.groups.items():
-            for entry in entries:
-                if "*" in entry:
-                    patterns.append((-len(entry.replace("*", "")), group, entry))
-                else:
-                    exact.setdefault(entry, group)
+        listed = [(entry, group) for group, entries in self.groups.items() for entry in entries]
+        exact = {entry: group for entry, group in reversed(listed) if "*" not in entry}
+        patterns = [(-len(entry.replace("*", "")), group, entry) for entry, group in listed if "*" in entry]
         patterns.sort()
-        return {tag: exact.get(tag) or _first_fit(tag, patterns) for tag in tags}
+        # One regular expression of all patterns: the first alternative that fits is the longest pattern.
+        literals = ([re.escape(text) for text in entry.split("*")] for _, _, entry in patterns)
+        fits = re.compile("|".join(f"({'.*'.join(texts)})" for texts in literals))
+        groups = [group for _, group, _ in patterns]
 
+        def fitting(tag: str) -> str:
+            match = fits.fullmatch(tag) if patterns else None
+            return groups[(match.lastindex or 0) - 1] if match else OTHER
 
-def _first_fit(tag: str, patterns: list[tuple[int, str, str]]) -> str:
-    return next((group for _, group, pattern in patterns if fnmatch.fnmatchcase(tag, _literal(pattern))), OTHER)
-
-
-@functools.cache
-def _literal(pattern: str) -> str:
-    """Only `*` has a meaning: tags such as `[]` and `?` stand for themselves."""
-    return "".join(char if char == "*" else f"[{char}]" if char in "?[" else char for char in pattern)
+        return {tag: exact.get(tag) or fitting(tag) for tag in tags}
 
 
 @functools.cache

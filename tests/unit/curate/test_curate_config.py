@@ -1,0 +1,53 @@
+"""Mistakes in the configuration are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from animetune.curate.config import CurateConfig
+
+SOURCE = {"name": "site", "posts": ["posts.jsonl"]}
+
+
+def config(**settings) -> CurateConfig:
+    return CurateConfig.model_validate({"stage": "curate", "out": "table", "sources": [SOURCE], **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"stage": "shard"}, "curate"),
+        ({"sources": []}, "at least 1 item"),
+        ({"sources": [SOURCE, SOURCE]}, "same name: site, site"),
+        ({"sources": [{**SOURCE, "name": "a/b"}]}, "pattern"),
+        ({"sources": [{**SOURCE, "name": ".."}]}, "pattern"),
+        ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "picture.png"}]}]}, "names no field"),
+        ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id.__class__}"}]}]}, "is not a field"),
+        ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id!r}"}]}]}, "is not a field"),
+        ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{0}"}]}]}, "is not a field"),
+        ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id"}]}]}, "is not a pattern"),
+        ({"filters": [{"name": "score"}]}, "score_min"),
+        ({"filters": [{"name": "min_side", "pixels": 0}]}, "greater than 0"),
+        ({"filters": [{"name": "megapixels", "min": 5, "max": 1}]}, "nothing would stay"),
+        ({"filters": [{"name": "rating", "keep": ["x"]}]}, "'g', 's', 'q' or 'e'"),
+        ({"filters": [{"name": "exclude_tags", "tags": []}]}, "at least 1 item"),
+        ({"pictures": {"max_pixels": 10**9}}, "less than or equal"),
+        ({"balance": [{"name": "median"}]}, "content_buckets"),
+        ({"split": {"val_share": 1.5}}, "less than or equal to 1"),
+        ({"quarantine_limit": -1}, "greater than or equal to 0"),
+        ({"filtres": []}, "Extra inputs"),
+    ],
+)
+def test_mistakes(settings: dict, words: str):
+    with pytest.raises(pydantic.ValidationError, match=words):
+        config(**settings)
+
+
+def test_defaults():
+    cfg = config()
+    assert cfg.out == Path("table")
+    assert cfg.quarantine_limit == 0.05
+    assert next(level.name for level in cfg.classes.quality.levels) == "masterpiece"
