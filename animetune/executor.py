@@ -226,7 +226,10 @@ def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent ends, even by SIGKILL: an orphan would go on writing beside the next run."""
+    """End this process when its parent ends, even by SIGKILL: an orphan would go on writing beside the next run.
+
+    Linux ties the signal to the thread that started us, which is the one that `run` waits in.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         pr_set_pdeathsig = 1
