@@ -11,10 +11,13 @@ Equal frames give equal files: row groups and parts are cut by row number, never
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from animetune.errors import DataError
@@ -81,19 +84,27 @@ def open_table(folder: str | os.PathLike[str]) -> Table:
     return table
 
 
-def write_parts(frame: pl.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Write `frame` as `folder/<name>-00000.parquet` and so on; an empty frame is one empty part."""
+def frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """A frame of rows given as mappings. By way of Arrow, which is several times faster for lists of text."""
+    empty = pl.DataFrame(schema=dict(columns)).to_arrow(compat_level=pl.CompatLevel.oldest())
+    found = pl.from_arrow(pa.Table.from_pylist(rows, schema=empty.schema))
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def write_parts(rows: pl.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write `rows` as `folder/<name>-00000.parquet` and so on; an empty frame is one empty part."""
     paths = []
-    for index, start in enumerate(range(0, max(1, frame.height), PART_ROWS)):
+    for index, start in enumerate(range(0, max(1, rows.height), PART_ROWS)):
         paths.append(folder / f"{name}-{index:05d}.parquet")
-        write_parquet(frame.slice(start, PART_ROWS), paths[-1])
+        write_parquet(rows.slice(start, PART_ROWS), paths[-1])
     return paths
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+def write_parquet(rows: pl.DataFrame, path: Path) -> None:
     """Write one file; `path` lies in a folder that `fsio` handed out."""
     # By pyarrow from one chunk: the bytes that Polars writes depend on how the frame lies in memory.
-    table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+    table = rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
     pq.write_table(
         table, path, row_group_size=ROW_GROUP_ROWS, compression="zstd", compression_level=3, store_schema=False
     )

@@ -32,12 +32,11 @@ COUNTS: dict[str, dict[str, int]] = {
 }
 """Kind of person -> tag -> the least number that it states."""
 
-_ALL_TAGS = pl.concat_list("tags_count", "tags_general", "tags_special", "tags_meta")
-
 
 def assign(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> Outcome:
     """Add `content_bucket`, `content_reason` and `content_conflict`; rows without a bucket are dropped."""
     columns = [*rows.columns, "content_bucket", "content_reason", "content_conflict"]
+    rows = rows.with_columns(all_tags=pl.concat_list("tags_count", "tags_general", "tags_special", "tags_meta"))
     rows = rows.with_columns(**{f"is_{name}": expr for name, expr in evidence(cfg, vocabulary).items()})
     rows = rows.with_columns(**{f"n_{kind}": people(kind) for kind in COUNTS})
     rows = rows.with_columns(subject=subject(cfg.mixed))
@@ -58,7 +57,7 @@ def assign(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> Ou
 
 
 def evidence(cfg: ContentConfig, vocabulary: Vocabulary) -> dict[str, pl.Expr]:
-    """What single tags say, as truth values."""
+    """What single tags say, as truth values of the column `all_tags`."""
     emotion = ("emotion-strong",) if cfg.emotion == "strong" else ("emotion-strong", "emotion-weak")
     lists = {
         "no_humans": ["no_humans"],
@@ -72,7 +71,7 @@ def evidence(cfg: ContentConfig, vocabulary: Vocabulary) -> dict[str, pl.Expr]:
         "scenery": vocabulary.tags("scenery"),
         "place": vocabulary.tags("scenery", "place"),
     }
-    return {name: has_any(tags, _ALL_TAGS) for name, tags in lists.items()}
+    return {name: has_any(tags, pl.col("all_tags")) for name, tags in lists.items()}
 
 
 def people(kind: str) -> pl.Expr:

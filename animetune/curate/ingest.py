@@ -157,8 +157,8 @@ def parse_chunk(part: ByteRange, folder: Path) -> Manifest:
         else:
             rows.append(row | {"file": file.number, "offset": offset})
     schema = _ROW_SCHEMA if file.kind == "posts" else _CAPTION_SCHEMA
-    tables.write_parquet(pl.DataFrame(rows, schema=schema), folder / "rows.parquet")
-    tables.write_parquet(pl.DataFrame(refused, schema=tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
+    tables.write_parquet(tables.frame(rows, schema), folder / "rows.parquet")
+    tables.write_parquet(tables.frame(refused, tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
     return Manifest(
         kind="chunk",
         format_version=1,

@@ -109,8 +109,8 @@ def decode_chunk(part: Slice, folder: Path) -> Manifest:
             rows.append({"key": key, **look_at(candidates, md5, part.cfg)})
         except PictureError as error:
             refused.append({"key": key, "code": error.code, "detail": error.detail})
-    tables.write_parquet(pl.DataFrame(rows, schema=_SCHEMA), folder / "rows.parquet")
-    tables.write_parquet(pl.DataFrame(refused, schema=tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
+    tables.write_parquet(tables.frame(rows, _SCHEMA), folder / "rows.parquet")
+    tables.write_parquet(tables.frame(refused, tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
     return Manifest(
         kind="chunk",
         format_version=1,

@@ -13,7 +13,7 @@ import math
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from animetune.curate.config import ImagesConfig, SourceConfig
@@ -283,13 +283,16 @@ def _listed_tag(tag: Any, field: str) -> tuple[str, str]:
     raise RecordError("bad_record", f"{field}: {_shown(tag)} is not a tag")
 
 
-def _distinct(tags: Iterable[str]) -> list[str]:
-    cleaned = dict.fromkeys("_".join(clean(tag).split()) for tag in tags)
-    cleaned.pop("", None)
-    long = next((tag for tag in cleaned if len(tag.encode()) > MAX_TAG_BYTES), None)
-    if long is not None:
-        raise RecordError("bad_record", f"tags: {_shown(long)} is longer than {MAX_TAG_BYTES} bytes")
-    return list(cleaned)
+def _distinct(tags: list[str]) -> list[str]:
+    together = "".join(tags)
+    if not together.isascii() or not together.isprintable() or " " in together:
+        tags = ["_".join(clean(tag).split()) for tag in tags]
+    distinct = dict.fromkeys(tags)
+    distinct.pop("", None)
+    for tag in distinct:
+        if len(tag) > MAX_TAG_BYTES // 4 and len(tag.encode()) > MAX_TAG_BYTES:
+            raise RecordError("bad_record", f"tags: {_shown(tag)} is longer than {MAX_TAG_BYTES} bytes")
+    return list(distinct)
 
 
 def _captions(record: Record, kind: str) -> list[str]:
