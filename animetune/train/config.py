@@ -69,7 +69,7 @@ class TrainConfig(StrictModel):
     """`animetune train CONFIG`."""
 
     stage: Literal["train"]
-    run: Identity[str]
+    run: str
     """Folder of the run: checkpoints, metrics, previews. An existing run is resumed."""
     seed: Identity[int] = 0
     """Key of every random draw."""

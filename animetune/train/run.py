@@ -66,7 +66,7 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     if resumed:
         models.load_state_dict(resumed.model)
     ema = _build_ema(models, cfg, resumed)
-    state = {"identity": config.identity(cfg), "config_digest": config.digest(cfg)}
+    state = {"identity": config.identity(cfg)}
     fingerprint = resumed.state["data"] if resumed else None
     module = TrainModule(models, cfg, lambda trainer: _build_stream(cfg, trainer, module.step, fingerprint), resumed)
 
