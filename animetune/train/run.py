@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import logging
 import math
@@ -66,7 +67,10 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     if resumed:
         models.load_state_dict(resumed.model)
     ema = _build_ema(models, cfg, resumed)
-    state = {"identity": config.identity(cfg)}
+    identity = config.identity(cfg)
+    # Of the identity, not of the whole config: a run that was moved, or resumed on other devices, is the same run.
+    digest = hashlib.sha256(fsio.canonical_json(identity).encode()).hexdigest()
+    state = {"identity": identity, "config_digest": digest}
     fingerprint = resumed.state["data"] if resumed else None
     module = TrainModule(models, cfg, lambda trainer: _build_stream(cfg, trainer, module.step, fingerprint), resumed)
 
