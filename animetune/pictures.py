@@ -22,7 +22,7 @@ from typing import Literal, cast
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from animetune.errors import PictureError
+from animetune.errors import PictureError, SetupError
 
 PICTURE_CODES = {
     "image_missing": "there is no file where the row's `image` points",
@@ -131,7 +131,7 @@ def sniff(data: bytes) -> Format:
         (data.startswith(_PNG_SIGNATURE), "PNG"),
         (data.startswith(b"RIFF") and data[8:12] == b"WEBP", "WEBP"),
         (data.startswith((b"GIF87a", b"GIF89a")), "GIF"),
-        (data[4:12] in (b"ftypavif", b"ftypavis"), "AVIF"),
+        (bool({b"avif", b"avis"} & _brands(data)), "AVIF"),
         (data.startswith(b"BM"), "BMP"),
     )
     for matches, name in known:
@@ -143,9 +143,18 @@ def sniff(data: bytes) -> Format:
         raise PictureError("markup")
     if data.startswith((b"PK", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")):
         raise PictureError("archive")
-    if data[4:8] == b"ftyp" or data.startswith((b"\x1aE\xdf\xa3", b"FWS", b"CWS", b"ZWS")):
+    is_heif = bool({b"mif1", b"msf1", b"heic", b"heix"} & _brands(data))
+    if (data[4:8] == b"ftyp" and not is_heif) or data.startswith((b"\x1aE\xdf\xa3", b"FWS", b"CWS", b"ZWS")):
         raise PictureError("video")
-    raise PictureError("unknown_format", f"begins with {data[:8].hex()}")
+    raise PictureError("unknown_format", f"begins with {data[:12].hex()}")
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """The brands that an ISO base media file names in its first box: the major one and those it is compatible with."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(len(data), struct.unpack_from(">I", data)[0], 256)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
 
 
 def _check_whole(data: bytes, picture_format: Format) -> None:
@@ -325,7 +334,10 @@ def _open(path: str) -> io.BufferedIOBase:
         return Path(path).open("rb")
     import fsspec
 
-    return fsspec.open(path, "rb").open()
+    try:
+        return fsspec.open(path, "rb").open()
+    except (ImportError, ValueError) as error:  # the package for this kind of URL is not installed, or there is none
+        raise SetupError(f"{path}: {error}; for s3:// install animetune[s3]") from error
 
 
 def _said(error: BaseException) -> str:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from animetune.errors import DataError, PictureError
-from animetune.pictures import PICTURE_CODES, decode, read_image, sniff
+from animetune.errors import DataError, PictureError, SetupError
+from animetune.pictures import PICTURE_CODES, decode, read_image
 
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
@@ -274,6 +274,46 @@ def test_cmyk_needs_a_profile():
     assert code_of(encoded(cmyk, "JPEG", icc_profile=b"junk")) == "cmyk_no_profile"
 
 
+def cmyk_profile() -> bytes:
+    """A printer profile (ICC.1:2001-12) whose table of 16 corners knows white paper and black everything else."""
+
+    def tag(kind: bytes, content: bytes) -> bytes:
+        return kind + bytes(4) + content + bytes(-len(content) % 4)
+
+    ramp = bytes(range(256))
+    corners = b"".join(bytes([255 if corner == 0 else 0, 128, 128]) for corner in range(16))
+    identity = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
+    table = tag(b"mft1", bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3)
+    white = tag(b"XYZ ", struct.pack(">3i", 63190, 65536, 54061))
+    text = tag(b"text", b"none\0")
+    name = tag(b"desc", struct.pack(">I", 5) + b"test\0" + bytes(8) + bytes(70))
+    body = b""
+    directory = struct.pack(">I", 4)
+    for signature, content in ((b"A2B0", table), (b"wtpt", white), (b"cprt", text), (b"desc", name)):
+        directory += struct.pack(">4sII", signature, 128 + 4 + 4 * 12 + len(body), len(content))
+        body += content
+    size = 128 + len(directory) + len(body)
+    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02400000, b"prtr", b"CMYK", b"Lab ") + bytes(12) + b"acsp"
+    header += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + directory + body
+
+
+def test_cmyk_is_converted_by_its_profile():
+    for ink, grey in ((0, 255), (255, 0)):
+        cmyk = Image.new("CMYK", (8, 8), (0, 0, 0, ink))
+        picture = decode(encoded(cmyk, "JPEG", icc_profile=cmyk_profile()))
+        assert picture.profile == "converted"
+        assert picture.image.getpixel((4, 4)) == pytest.approx((grey, grey, grey), abs=2)
+
+
+def test_a_grey_profile_is_for_grey_pictures(shared_data: Path):
+    with Image.open(shared_data / "edge_images" / "dupes" / "countergirl-rgb-gray.jpg") as image:
+        profile = image.info["icc_profile"]
+    assert decode(encoded(Image.new("L", (4, 4), 128), icc_profile=profile)).profile == "converted"
+    assert decode(encoded(Image.new("LA", (4, 4), (128, 9)), icc_profile=profile)).profile == "converted"
+    assert decode(encoded(Image.new("RGB", (4, 4)), icc_profile=profile)).profile == "unusable"
+
+
 def test_a_junk_profile_is_named_and_sRGB_assumed():
     picture = decode(encoded(Image.new("RGB", (4, 4), RED), icc_profile=b"junk"))
     assert picture.profile == "unusable"
@@ -346,6 +386,8 @@ def test_the_preview_inside_a_camera_jpeg_is_no_animation():
         (b"PK\x03\x04....", "archive"),
         (b"\x1f\x8b\x08....", "archive"),
         (b"\x00\x00\x00\x18ftypmp42....", "video"),
+        (b"\x00\x00\x00\x14ftypheic\x00\x00\x00\x00mif1", "unknown_format"),
+        (b"\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00avif", "corrupt"),  # an AVIF by its compatible brand
         (b"\x1aE\xdf\xa3....", "video"),
         (b"CWS\x0a....", "video"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "unknown_format"),
@@ -355,8 +397,6 @@ def test_the_preview_inside_a_camera_jpeg_is_no_animation():
 )
 def test_what_is_no_picture_is_named(data: bytes, code: str):
     assert code_of(data) == code
-    with pytest.raises(PictureError):
-        sniff(data)
 
 
 def test_unsupported_modes_are_refused():
@@ -409,6 +449,11 @@ def test_read_image_finds_files_members_and_urls(tmp_path: Path):
         stream.write(b"abcdef")
     assert read_image("memory://bucket/1.png") == b"abcdef"
     assert read_image("memory://bucket/1.png!x@1+2") == b"bc"
+
+
+def test_a_kind_of_url_that_is_not_installed():
+    with pytest.raises(SetupError, match="nosuch"):
+        read_image("nosuch://bucket/1.png")
 
 
 def test_read_image_names_what_is_not_there(tmp_path: Path):
