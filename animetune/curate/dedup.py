@@ -17,7 +17,8 @@ REASON = "duplicate"
 def keep_best(rows: pl.DataFrame) -> Outcome:
     """Keep the best of each set of equal pictures: highest score (unknown is lowest), then lowest source and id.
 
-    The families of all are joined, so that what is related to a duplicate is related to the one that is kept.
+    Their areas are equal, so no size has to decide. The families of all are joined, so that what is related to a
+    duplicate is related to the one that is kept.
     """
     rows = rows.sort("score", "source", "id", descending=[True, False, False], nulls_last=True)
     rows = rows.with_columns(is_best=pl.col("pixel_md5").is_first_distinct())

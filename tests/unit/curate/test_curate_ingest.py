@@ -73,6 +73,26 @@ def test_every_line_belongs_to_one_range(data: bytes, size: int):
     assert [content for _, _, content in whole] == [line.strip() for line in data.split(b"\n") if line.strip()]
 
 
+LINES = st.one_of(
+    st.binary(max_size=30),
+    st.integers(-2, 5).map(lambda number: json.dumps({"id": number}).encode()),
+    st.dictionaries(st.sampled_from(["id", "score", "tags", "rating"]), st.integers() | st.text(max_size=5)).map(
+        lambda record: json.dumps(record).encode()
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LINES, max_size=8))
+def test_any_file_has_one_outcome_for_each_line(tmp_path_factory, lines: list[bytes]):
+    folder = tmp_path_factory.mktemp("lines")
+    (folder / "posts.jsonl").write_bytes(b"\n".join(lines))
+    outcome = run(folder, source(folder))  # asserts that every record seen was kept or quarantined
+    read = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    assert outcome.seen == len([line for line in read if line.strip()])
+    assert outcome.kept["key"].is_unique().all()
+
+
 def test_workers_change_nothing(tmp_path: Path, monkeypatch):
     write_lines(tmp_path / "posts.jsonl", [danbooru_post(n) for n in range(40)] + [b"{", b"[]"])
     monkeypatch.setattr(ingest, "CHUNK_BYTES", 4000)
