@@ -113,7 +113,7 @@ def test_tensors_of_the_single_file(exported: Path, models: Sdxl) -> None:
     assert torch.equal(stored["conditioner.embedders.1.model.text_projection"], weight.T)
     assert not torch.equal(weight, weight.T)
     assert stored["conditioner.embedders.1.model.logit_scale"].item() == pytest.approx(4.6052, abs=1e-4)
-    assert stored["first_stage_model.decoder.mid.attn_1.q.weight"].shape == (32, 32, 1, 1)
+    assert stored["first_stage_model.decoder.mid.attn_1.q.weight"].shape == (64, 64, 1, 1)
     prefixes = ("model.diffusion_model.", "conditioner.embedders.", "first_stage_model.")
     assert all(name.startswith(prefixes) for name in stored), "an epsilon model has no marker"
 
@@ -140,7 +140,7 @@ def test_metadata_is_modelspec(exported: Path) -> None:
     data = path.read_bytes()
     tensors = data[8 + int.from_bytes(data[:8], "little") :]
     assert metadata.pop("modelspec.hash_sha256") == "0x" + hashlib.sha256(tensors).hexdigest()
-    assert json.loads(metadata.pop("animetune.architecture"))["unet"]["block_out_channels"] == [32, 40, 48]
+    assert json.loads(metadata.pop("animetune.architecture"))["unet"]["block_out_channels"] == [32, 48, 64]
     assert metadata == expected
 
 
