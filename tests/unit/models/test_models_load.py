@@ -320,7 +320,7 @@ def test_another_models_file_is_refused(single_file: Path, models: Sdxl, tmp_pat
 
     # Without our metadata, a single file is taken for SDXL, and the tiny tensors do not fit.
     save_file(load_file(single_file), tmp_path / "tiny.safetensors")
-    with pytest.raises(DataError, match=r"of another shape 499: .*conv_in\.bias \[32\] instead of \[320\]"):
+    with pytest.raises(DataError, match=r"of another shape \d+: .*conv_in\.bias \[\d+\] instead of \[320\]"):
         load(tmp_path / "tiny.safetensors")
 
     state = {name: tensor for name, tensor in load_file(single_file).items() if not name.startswith("first_stage")}

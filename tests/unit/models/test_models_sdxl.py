@@ -13,7 +13,6 @@ from animetune.models.tiny import build_tiny, tiny_configs
 from animetune.models.vae import vae_digest
 from tests.builders import token_ids
 
-
 POOLED = tiny_configs().text_encoder_2["projection_dim"]
 WIDTH = tiny_configs().unet["addition_time_embed_dim"]
 """Numbers that each of the six time_ids becomes."""

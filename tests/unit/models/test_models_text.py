@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from animetune.models.sdxl import Sdxl
-from animetune.models.tiny import build_tiny
+from animetune.models.sources import canonical_state
+from animetune.models.tiny import build_tiny, tiny_configs
 from tests.builders import token_ids
 
 EOS = 49407
+L, G = tiny_configs().text_encoder, tiny_configs().text_encoder_2
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +23,7 @@ def models() -> Sdxl:
     return build_tiny(0).requires_grad_(False)
 
 
-def clip_layers(state: dict[str, Tensor], ids: Tensor, *, heads: int, activation) -> list[Tensor]:
+def clip_layers(state: dict[str, Tensor], ids: Tensor, config: dict[str, Any], activation) -> list[Tensor]:
     """Hidden states before the first layer and after each, by the equations of Radford et al. 2021, in float64."""
     state = {name: tensor.double() for name, tensor in state.items()}
 
@@ -33,10 +37,10 @@ def clip_layers(state: dict[str, Tensor], ids: Tensor, *, heads: int, activation
 
     x = state["text_model.embeddings.token_embedding.weight"][ids]
     x = x + state["text_model.embeddings.position_embedding.weight"]
-    width = x.shape[-1] // heads
+    heads, width = config["num_attention_heads"], x.shape[-1] // config["num_attention_heads"]
     future = torch.ones(77, 77, dtype=torch.bool).triu(1)
     states = [x]
-    for layer in range(2):
+    for layer in range(config["num_hidden_layers"]):
         prefix = f"text_model.encoder.layers.{layer}"
         y = norm(x, f"{prefix}.layer_norm1")
         q, k, v = (
@@ -57,13 +61,13 @@ def quick_gelu(x: Tensor) -> Tensor:
 def test_states_equal_clip_written_out(models: Sdxl) -> None:
     ids = token_ids("1girl, blue hair", "", "a photo of a cat, wow!")
     text = models.encode_text(ids)
-    assert text.hidden.shape == (3, 77, 64)
-    assert text.pooled.shape == (3, 40)
+    assert text.hidden.shape == (3, 77, L["hidden_size"] + G["hidden_size"])
+    assert text.pooled.shape == (3, G["projection_dim"])
 
-    states_l = clip_layers(models.text_encoder.state_dict(), ids[:, 0], heads=3, activation=quick_gelu)
-    states_g = clip_layers(models.text_encoder_2.state_dict(), ids[:, 1], heads=5, activation=F.gelu)
-    # States 0 (embeddings), 1, 2 of two layers and the normed last: the last but one layer's output is index 1.
-    penultimate = torch.cat([states_l[1], states_g[1]], dim=-1)
+    states_l = clip_layers(canonical_state(models.text_encoder, "text_encoder"), ids[:, 0], L, quick_gelu)
+    states_g = clip_layers(canonical_state(models.text_encoder_2, "text_encoder_2"), ids[:, 1], G, F.gelu)
+    # The embeddings, the output of each layer, the last one normed: third from the end is the last layer's input.
+    penultimate = torch.cat([states_l[-3], states_g[-3]], dim=-1)
     torch.testing.assert_close(text.hidden.double(), penultimate, rtol=1e-5, atol=1e-5)
 
     first_eos = [row.tolist().index(EOS) for row in ids[:, 1]]
@@ -85,8 +89,8 @@ def test_padding_changes_the_states_of_padding_only(models: Sdxl) -> None:
     ids = token_ids("a photo of a cat")
     text, swapped = models.encode_text(ids), models.encode_text(ids.flip(1))
     assert torch.equal(text.hidden[:, :7], swapped.hidden[:, :7])
-    assert not torch.allclose(text.hidden[:, 7:, :24], swapped.hidden[:, 7:, :24])
-    assert not torch.allclose(text.hidden[:, 7:, 24:], swapped.hidden[:, 7:, 24:])
+    assert not torch.allclose(text.hidden[:, 7:, : L["hidden_size"]], swapped.hidden[:, 7:, : L["hidden_size"]])
+    assert not torch.allclose(text.hidden[:, 7:, L["hidden_size"] :], swapped.hidden[:, 7:, L["hidden_size"] :])
     assert torch.equal(text.pooled, swapped.pooled)
 
 
@@ -111,9 +115,10 @@ def test_exactly_the_parameters_without_gradient_are_frozen() -> None:
     frozen = {name for name, parameter in models.named_parameters() if not parameter.requires_grad}
     without = {name for name, parameter in models.named_parameters() if parameter.grad is None}
     assert frozen == without
-    layer = "text_encoder.text_model.encoder.layers.1."
-    norm = "text_encoder.text_model.final_layer_norm."
-    assert frozen == {name for name, _ in models.named_parameters() if name.startswith((layer, norm))}
+    unused = (f"encoder.layers.{L['num_hidden_layers'] - 1}.", "final_layer_norm.")
+    of_clip_l = {name for name, _ in models.named_parameters() if name.startswith("text_encoder.")}
+    assert frozen == {name for name in of_clip_l if any(part in name for part in unused)}
+    assert len(frozen) == 16 + 2
     # A parameter may have an all-zero gradient only where SDXL's own structure makes it so: tokens not in the prompt.
     for name, parameter in models.named_parameters():
         assert parameter.grad is None or parameter.grad.abs().sum() > 0, name
