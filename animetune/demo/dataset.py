@@ -144,7 +144,7 @@ class Drawn(NamedTuple):
 def draw_picture(index: int, *, seed: int) -> Drawn:
     """Picture `index` of the data set of `seed`: a pure function of both. Sides are 128 to 256 pixels."""
     rng = rng_for(seed, Purpose.DRAW, index)
-    scene = imagine(_kind(index), rng)
+    scene = imagine(kind_of(index), rng)
     width, height = _size(rng)
     return Drawn(scene, draw(scene, width, height, rng), rng)
 
@@ -152,7 +152,7 @@ def draw_picture(index: int, *, seed: int) -> Drawn:
 def draw_scene(index: int, size: tuple[int, int], *, seed: int) -> Image.Image:
     """A scene of the data set's mixture at exactly `size` (width, height)."""
     rng = rng_for(seed, Purpose.DRAW, index)
-    return draw(imagine(_kind(index), rng), *size, rng)
+    return draw(imagine(kind_of(index), rng), *size, rng)
 
 
 def write_dataset(folder: str | Path, *, count: int, seed: int) -> Manifest:
@@ -209,7 +209,7 @@ def _flawed(folder: Path, *, first: int, seed: int) -> Iterator[dict[str, Any]]:
     yield _publish(folder, next(ids), again, _encoded(again.picture, "png"), "png")
 
 
-def _kind(index: int) -> str:
+def kind_of(index: int) -> str:
     """Content buckets by their shares, spread evenly over the index (multiples of the golden ratio)."""
     place = index * 0.6180339887498949 % 1.0
     edges = np.cumsum(list(KINDS.values()))
