@@ -10,8 +10,8 @@ import torch
 
 from animetune import fsio, tokens
 from animetune.export.tensors import Entry, write_safetensors
+from animetune.models.networks import canonical_state
 from animetune.models.sdxl import COMPONENTS, Component, Parameterization, Sdxl
-from animetune.models.sources import canonical_state
 
 _CLASSES = {
     "unet": "UNet2DConditionModel",

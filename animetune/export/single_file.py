@@ -17,8 +17,9 @@ from animetune import fsio
 from animetune.export.config import AboutConfig
 from animetune.export.tensors import Entry, write_safetensors
 from animetune.models import keys
+from animetune.models.networks import canonical_state, network_links
 from animetune.models.sdxl import COMPONENTS, Sdxl, is_sdxl
-from animetune.models.sources import ARCHITECTURE_KEY, canonical_state, network_links
+from animetune.models.sources import ARCHITECTURE_KEY
 
 LATENT_CELL = 8
 """Pixels per latent cell."""

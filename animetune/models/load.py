@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from animetune.models.config import ModelConfig
-from animetune.models.sdxl import COMPONENTS, Sdxl
-from animetune.models.sources import Source, load_network, open_source, open_vae
+from animetune.models.networks import load_network
+from animetune.models.sdxl import COMPONENTS, Component, Sdxl
+from animetune.models.sources import Source, open_source, open_vae
 from animetune.models.vae import vae_digest
 
 __all__ = ["Sdxl", "load_models", "load_vae", "read_models", "vae_digest"]
@@ -38,7 +39,7 @@ def load_models(cfg: ModelConfig) -> Sdxl:
 def read_models(source: Source, *, dtype: torch.dtype) -> Sdxl:
     """All networks of a source on the CPU, the VAE in float32."""
     networks = {
-        component: load_network(source, component, dtype=torch.float32 if component == "vae" else dtype)
+        component: _load(source, component, dtype=torch.float32 if component == "vae" else dtype)
         for component in COMPONENTS
     }
     return Sdxl(
@@ -51,4 +52,8 @@ def read_models(source: Source, *, dtype: torch.dtype) -> Sdxl:
 
 def load_vae(path: str, *, dtype: Literal["float32", "bfloat16"] = "float32") -> AutoencoderKL:
     """A frozen VAE on the CPU, from its own folder or file or from anything that `ModelConfig.base` may name."""
-    return load_network(open_vae(path), "vae", dtype=getattr(torch, dtype))
+    return _load(open_vae(path), "vae", dtype=getattr(torch, dtype))
+
+
+def _load(source: Source, component: Component, *, dtype: torch.dtype) -> Any:
+    return load_network(source.architecture, component, source.read(component), dtype=dtype, origin=source.name)

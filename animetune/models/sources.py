@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from animetune import checkpoint, tokens
 from animetune.config import load_config
@@ -30,6 +29,7 @@ from animetune.errors import DataError, SetupError
 from animetune.manifest import MANIFEST_NAME, read_manifest
 from animetune.models import keys
 from animetune.models.config import ModelConfig
+from animetune.models.networks import Tensors, canonical_name, network_links
 from animetune.models.sdxl import (
     COMPONENTS,
     EPSILON,
@@ -37,13 +37,10 @@ from animetune.models.sdxl import (
     Architecture,
     Component,
     Parameterization,
-    build_network,
     build_seeded,
     sdxl_configs,
 )
 from animetune.models.tiny import tiny_configs
-
-Tensors = Iterable[tuple[str, Tensor]]
 
 _BUILTIN = "builtin:tiny"
 _MADE = {"random:sdxl": sdxl_configs, "random:tiny": tiny_configs}
@@ -52,9 +49,6 @@ _MADE_SEED = 0
 FACTS_PREFIX = "animetune."
 ARCHITECTURE_KEY = "animetune.architecture"
 """Metadata of a single file whose networks are not SDXL's: their configurations, as JSON."""
-
-SHOWN = 5
-"""Tensors that an error names, of each kind."""
 
 
 @dataclass(frozen=True)
@@ -118,68 +112,6 @@ def _open_base(cfg: ModelConfig) -> Source:
     if (path / "config.yaml").is_file():
         return _open_run(path, _newest_checkpoint(path), cfg)
     return _open_folder(path if path.is_dir() else _download(cfg.base, COMPONENTS), cfg.base)
-
-
-def load_network(source: Source, component: Component, *, dtype: torch.dtype) -> Any:
-    """One network with the source's weights in `dtype`.
-
-    Built without memory and filled tensor by tensor, so that the peak is the network itself and one tensor.
-    Raises DataError naming missing, unexpected and wrongly shaped tensors.
-    """
-    with torch.device("meta"):
-        network = build_network(source.architecture, component)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    loaded: dict[str, Tensor] = {}
-    unexpected: list[str] = []
-    misshaped: dict[str, str] = {}
-    for given, tensor in source.read(component):
-        name = _fit_name(given, expected)
-        if name not in expected:
-            unexpected.append(given)
-        elif tuple(tensor.shape) != expected[name]:
-            misshaped[name] = f"{given} {list(tensor.shape)} instead of {list(expected[name])}"
-        else:
-            # A copy: what safetensors returns may be a view of the file.
-            loaded[name] = tensor.to(dtype, copy=True)
-    if not (loaded or unexpected or misshaped):
-        remedy = "; name one with model.vae" if component == "vae" else ""
-        raise DataError(f"{source.name}: holds no tensor of the {component}{remedy}")
-    missing = [name for name in expected if name not in loaded and name not in misshaped]
-    problems = [
-        f"{kind} {len(names)}: {', '.join(sorted(names)[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", list(misshaped.values())),
-        )
-        if names
-    ]
-    if problems:
-        raise DataError(f"{source.name}: its {component} is not the expected network; tensors " + "; ".join(problems))
-    network.load_state_dict(loaded, assign=True)
-    _fill_buffers(network)
-    return network
-
-
-def canonical_state(network: nn.Module, component: Component) -> dict[str, Tensor]:
-    """The network's tensors under our names, whatever this version of transformers calls them."""
-    return {_canonical(name, component): tensor for name, tensor in network.state_dict().items()}
-
-
-def network_links(architecture: Architecture, component: Component) -> list[keys.Link]:
-    """How the tensors of one network are named and laid out in a single file."""
-    with torch.device("meta"):
-        names = canonical_state(build_network(architecture, component), component)
-    config = getattr(architecture, component)
-    match component:
-        case "unet":
-            return keys.unet_links(names, layers_per_block=config["layers_per_block"])
-        case "text_encoder":
-            return keys.text_encoder_links(names)
-        case "text_encoder_2":
-            return keys.text_encoder_2_links(names)
-        case "vae":
-            return keys.vae_links(names, levels=len(config["block_out_channels"]))
 
 
 # ---- diffusers folder
@@ -248,7 +180,7 @@ def _read_files(files: Iterable[Path], component: Component) -> Iterator[tuple[s
         with _open_safetensors(file) as stream:
             for name in stream.keys():  # noqa: SIM118 - safe_open is no dict
                 if not name.endswith("position_ids"):
-                    yield _canonical(name, component), stream.get_tensor(name)
+                    yield canonical_name(name, component), stream.get_tensor(name)
 
 
 def _scheduler_parameterization(path: Path) -> Parameterization:
@@ -327,11 +259,15 @@ def _read_ldm(
         for name in sorted(stream.keys()):
             if not name.startswith(stored) or _is_ignored(name):
                 continue
-            link = by_ldm.get(name)
-            if link is None:
-                yield name, stream.get_tensor(name)
+            tensor = stream.get_tensor(name)
+            if name in by_ldm:
+                yield from zip(by_ldm[name].names, by_ldm[name].from_ldm(tensor), strict=True)
             else:
-                yield from zip(link.names, link.from_ldm(stream.get_tensor(name)), strict=True)
+                # diffusers' own conversion script writes the linear layer's matrix, under the layer's name.
+                yield name.removeprefix(keys.PREFIXES["text_encoder_2"]) if name == _LINEAR_PROJECTION else name, tensor
+
+
+_LINEAR_PROJECTION = keys.PREFIXES["text_encoder_2"] + "text_projection.weight"
 
 
 def _is_ignored(name: str) -> bool:
@@ -379,7 +315,7 @@ def _open_run(run: Path, folder: Path, cfg: ModelConfig) -> Source:
             state.update(checkpoint.read_weights(folder, cfg.weights))
         prefix = f"{component}."
         return [
-            (_canonical(name.removeprefix(prefix), component), tensor)
+            (canonical_name(name.removeprefix(prefix), component), tensor)
             for name, tensor in state.items()
             if name.startswith(prefix)
         ]
@@ -461,9 +397,6 @@ def _patterns(components: Sequence[Component], *, variant: str = "") -> list[str
     ]
 
 
-# ---- tensors
-
-
 _PICKLED = {".ckpt", ".pt", ".pth", ".bin"}
 _WEIGHT_SUFFIXES = _PICKLED | {".safetensors"}
 
@@ -475,31 +408,3 @@ def _open_safetensors(path: Path) -> Any:
         return safe_open(path, framework="pt", device="cpu")
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: is no readable safetensors file ({error})") from error
-
-
-def _canonical(name: str, component: Component) -> str:
-    """Our name: that of transformers 4 for CLIP-L (5 leaves out `text_model.`), and diffusers' own since 0.15."""
-    if component == "text_encoder" and not name.startswith("text_model."):
-        return f"text_model.{name}"
-    if component == "vae":
-        return _OLD_ATTENTION.sub(lambda match: f"attentions.0.{_NEW_ATTENTION[match[1]]}.", name)
-    return name
-
-
-_NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_OLD_ATTENTION = re.compile(rf"attentions\.0\.({'|'.join(_NEW_ATTENTION)})\.")
-
-
-def _fit_name(name: str, expected: dict[str, Any]) -> str:
-    """The name that this version of transformers uses for our name."""
-    bare = name.removeprefix("text_model.")
-    return bare if bare in expected else name
-
-
-def _fill_buffers(network: nn.Module) -> None:
-    """Give the position ids, which no file holds, their values."""
-    for module in network.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_meta:
-                assert name == "position_ids", f"{name}: no file holds this buffer"
-                module.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from animetune.models.keys import Link, unet_links, vae_links
+from animetune.models.networks import canonical_state, network_links
 from animetune.models.sdxl import COMPONENTS, Architecture, build_network, sdxl_configs
-from animetune.models.sources import canonical_state, network_links
 from animetune.models.tiny import build_tiny, tiny_configs
 
 Shapes = dict[str, tuple[int, ...]]

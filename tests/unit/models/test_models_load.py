@@ -255,6 +255,15 @@ def test_logit_scale_is_kept(models: Sdxl, single_file: Path, tmp_path: Path) ->
     assert load(tmp_path / "other.safetensors").logit_scale == 2.5
 
 
+def test_untransposed_projection_of_diffusers_script(models: Sdxl, single_file: Path, tmp_path: Path) -> None:
+    stored = load_file(single_file)
+    name = "conditioner.embedders.1.model.text_projection"
+    stored[f"{name}.weight"] = stored.pop(name).T.contiguous()
+    metadata = {"animetune.architecture": json.dumps(vars(models.architecture))}
+    save_file(stored, tmp_path / "converted.safetensors", metadata)
+    assert_equal(load(tmp_path / "converted.safetensors"), models)
+
+
 # ---- what trains
 
 

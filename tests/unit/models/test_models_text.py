@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from animetune.models.networks import canonical_state
 from animetune.models.sdxl import Sdxl
-from animetune.models.sources import canonical_state
 from animetune.models.tiny import build_tiny, tiny_configs
 from tests.builders import token_ids
 
