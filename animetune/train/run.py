@@ -20,7 +20,7 @@ from animetune import checkpoint, config, fsio
 from animetune.checkpoint import Checkpoint
 from animetune.data.loader import build_loader
 from animetune.errors import Preempted, ResumeError, SetupError
-from animetune.manifest import Manifest, write_manifest
+from animetune.manifest import Manifest, has_manifest, read_manifest, write_manifest
 from animetune.models.load import load_models
 from animetune.models.sdxl import Sdxl
 from animetune.train import callbacks, cluster
@@ -57,6 +57,9 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     """
     folder = Path(cfg.run)
     first = _find_checkpoint(folder, resume)
+    finished = _finished(folder, cfg, first)
+    if finished:
+        return finished
     resumed = checkpoint.load(first) if first else None
     if resumed and first:
         check_identity(resumed.state["identity"], config.identity(cfg), first)
@@ -165,6 +168,15 @@ def _find_checkpoint(folder: Path, resume: str) -> Path | None:
     if resume != "auto":
         return Path(resume)
     return checkpoint.latest(folder / "checkpoints")
+
+
+def _finished(folder: Path, cfg: TrainConfig, newest: Path | None) -> Manifest | None:
+    """The manifest of a run that this very configuration has finished."""
+    if newest is None or not has_manifest(folder):
+        return None
+    manifest = read_manifest(folder, kind="run", format_version=RUN_FORMAT)
+    same = manifest.config_digest == config.digest(cfg) and manifest.facts["checkpoint"] == newest.name
+    return manifest if same else None
 
 
 def _build_ema(models: Sdxl, cfg: TrainConfig, resumed: Checkpoint | None) -> Ema | None:
