@@ -11,10 +11,12 @@ workers; an error in the plan hangs all ranks but one; its names in /dev/shm and
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ import xxhash
 from PIL import Image
 from streaming import Stream, StreamingDataset
 from streaming.base.batching import batching_methods
-from streaming.base.constant import BARRIER_FILELOCK, CACHE_FILELOCK
+from streaming.base.constant import BARRIER_FILELOCK, CACHE_FILELOCK, LOCALS
 from streaming.base.dataset import _ShardState
 from streaming.base.world import World
 from torch.utils.data import get_worker_info
@@ -46,6 +48,11 @@ METHOD = "animetune"
 """Name of our order among streaming's batching methods."""
 DOWNLOAD_TIMEOUT = 300.0
 """Seconds for one shard."""
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps it)
+NAME_DIGITS = 9
+"""Of the number that begins the names of a job in shared memory; streaming's own have 6."""
+SWEEP_AFTER = 600.0
+"""Seconds after which unlocked names are those of a dead job, and not of one that is just starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ class TrainDataset(StreamingDataset):
 
     def __init__(self, maker: SampleMaker, spec: PlanSpec, *, in_workers: bool, cache_bytes: int | None):
         root = maker.root
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            sweep_shared_memory()
         with _private_names():
             super().__init__(
                 streams=_streams(root),
@@ -107,6 +116,7 @@ class TrainDataset(StreamingDataset):
                 validate_hash=None if root.remote is None else "xxh64",
                 download_timeout=DOWNLOAD_TIMEOUT,
             )
+        self._lives = _hold_names(self._shm_prefix_int)
         self.batching_method = METHOD  # after the constructor, which knows only streaming's own four
         self.spanner = _RowSpanner(self.spanner, self.num_samples)  # type: ignore[assignment]
         self.maker = maker
@@ -243,7 +253,11 @@ class TrainDataset(StreamingDataset):
         )
 
     def release(self) -> None:
-        """Give back shared memory and lock files; the data set cannot be used afterwards."""
+        """Stop the threads, give back shared memory and lock files; the data set cannot be used afterwards."""
+        if hasattr(self, "_iterator"):  # iterated in this process; a thread would wait for a shard for ever
+            self._event.set()
+            self._iterator.non_blocking_exit()
+            self._executor.shutdown()
         shared = [
             self._locals_shm,
             self._shared_barrier._arr.shm,
@@ -257,6 +271,7 @@ class TrainDataset(StreamingDataset):
             memory.cleanup()
         for name in (BARRIER_FILELOCK, CACHE_FILELOCK):
             Path(self._filelock_root, shm_names._get_path(self._shm_prefix_int, name)).unlink(missing_ok=True)
+        self._lives.close()
 
 
 def collate(
@@ -323,6 +338,25 @@ def _decode_latent(data: bytes, size: Size, dtype: str) -> np.ndarray:
     return values.reshape(4, size.height // 8, size.width // 8)
 
 
+def sweep_shared_memory() -> None:
+    """Remove what killed jobs left in /dev/shm, which is memory. A job that lives holds a lock on its `locals` file."""
+    for path in SHARED_MEMORY.glob(f"{'[0-9]' * NAME_DIGITS}_{LOCALS}"):
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - path.stat().st_mtime > SWEEP_AFTER:
+                for leftover in SHARED_MEMORY.glob(f"{path.name.removesuffix(LOCALS)}*"):
+                    leftover.unlink(missing_ok=True)
+
+
+def _hold_names(number: int) -> contextlib.ExitStack:
+    """Lock the names that begin with `number` until closed, or until this process and its workers have ended."""
+    held = contextlib.ExitStack()
+    path = SHARED_MEMORY / shm_names._get_path(number, LOCALS)
+    if path.is_file():  # not on macOS, where shared memory has no files
+        fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_SH)
+    return held
+
+
 @contextlib.contextmanager
 def _private_names() -> Iterator[None]:
     """Let streaming number its files in /dev/shm and TMPDIR from a number of this job, not from 0.
@@ -334,7 +368,8 @@ def _private_names() -> Iterator[None]:
         job = ":".join(os.environ.get(name, "") for name in ("SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"))
     else:
         job = str(os.getpid())
-    first = 10**8 + xxhash.xxh32_intdigest(job.encode()) % (9 * 10**8)
+    smallest = 10 ** (NAME_DIGITS - 1)
+    first = smallest + xxhash.xxh32_intdigest(job.encode()) % (9 * smallest)
     original = shm_names._each_prefix_int
     shm_names._each_prefix_int = lambda: itertools.count(first)
     try:

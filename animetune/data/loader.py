@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from animetune import fsio
 from animetune.data.config import DataConfig
-from animetune.data.dataset import SampleMaker, TrainDataset, collate
+from animetune.data.dataset import SHARED_MEMORY, SampleMaker, TrainDataset, collate
 from animetune.data.epoch_plan import PlanSpec
 from animetune.errors import ConfigError, DataError, ResumeError, SetupError, ShortEpochError
 from animetune.prompts import PromptConfig
@@ -28,7 +28,6 @@ from animetune.shardset import LabelSet, ShardRoot, open_labels, open_root
 
 WORKER_TIMEOUT = 1800.0
 """Seconds without a micro-batch after which the loader gives up: longer than any download may take."""
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps it)
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +37,12 @@ class TrainLoader:
 
     The position is (epoch, optimizer step): `state_dict` rounds down to a whole step, and after the last step says
     (epoch + 1, 0). A run that continues from it, on any number of ranks and workers, sees the very samples, prompts
-    and crops that it would have seen. Lightning saves and restores it like any loader with these two methods.
+    and crops that it would have seen. Lightning saves and restores the position in checkpoints that are made after a
+    step; in those made at the end of an epoch, its version 2.6 forgets it.
     """
 
     def __init__(self, dataset: TrainDataset, cfg: DataConfig, *, ranks: int, held: contextlib.ExitStack):
-        self.dataset = dataset
+        self.source = dataset  # not `dataset`: Lightning would warn of its length and change its settings
         self.spec: PlanSpec = dataset.spec
         self.steps_per_epoch = self.spec.steps
         self.accumulation = self.spec.micro_batches // ranks
@@ -71,7 +71,7 @@ class TrainLoader:
     def __iter__(self) -> Iterator[Batch]:
         epoch, step = self._position()
         self._epoch, self._yielded = epoch, step * self.accumulation
-        self.dataset.seek(epoch, step)
+        self.source.seek(epoch, step)
         for batch in self._loader:
             self._yielded += 1
             yield batch
@@ -108,7 +108,7 @@ class TrainLoader:
         """What the order of the samples depends on, in short: equal fingerprints mean equal plans."""
         spec = self.spec
         return {
-            "shards": self.dataset.maker.root.digest[:16],
+            "shards": self.source.maker.root.digest[:16],
             "repeats": xxhash.xxh3_64_hexdigest(np.ascontiguousarray(spec.repeats).tobytes()),
             "batch": f"{spec.global_batch}/{spec.micro_batch}",
             "order": f"seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
@@ -119,7 +119,7 @@ class TrainLoader:
         if self._loader._iterator is not None:
             self._loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
             self._loader._iterator = None
-        self.dataset.release()
+        self.source.release()
         self._held.close()
 
     def _position(self) -> tuple[int, int]:
