@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,11 @@ from animetune import fsio
 from animetune.data.config import DataConfig
 from animetune.data.dataset import SHARED_MEMORY, SampleMaker, TrainDataset, collate
 from animetune.data.epoch_plan import PlanSpec
-from animetune.errors import ConfigError, DataError, ResumeError, SetupError, ShortEpochError
+from animetune.data.source import open_data, plan_spec
+from animetune.errors import DataError, ResumeError, SetupError, ShortEpochError
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
-from animetune.shardset import LabelSet, ShardRoot, open_labels, open_root
+from animetune.shardset import ShardRoot
 
 WORKER_TIMEOUT = 1800.0
 """Seconds without a micro-batch after which the loader gives up: longer than any download may take."""
@@ -158,24 +158,6 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
     return loader
 
 
-def plan_spec(cfg: DataConfig, root: ShardRoot, labels: LabelSet, *, seed: int) -> PlanSpec:
-    """What the sample order depends on; needs no streaming, so that plans and exposure are cheap to compute."""
-    groups = root.groups_of("train")
-    if not groups:
-        raise DataError(f"{root.remote or root.folder}: holds no sample of the split train")
-    rows = root.rows_of("train")
-    return PlanSpec(
-        repeats=labels.repeats[: len(rows)],
-        size_starts=np.cumsum([0, *(group.samples for group in groups)]),
-        shard_starts=np.cumsum([0, *(shard["samples"] for group in groups for shard in root.index(group))]),
-        micro_batch=cfg.micro_batch,
-        global_batch=cfg.global_batch,
-        seed=seed,
-        shuffle_block=cfg.shuffle_block,
-        whole_steps=cfg.one_size_per == "step",
-    )
-
-
 def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> DataLoader[Batch]:
     """The validation split once, in shard order, always with the prompts of (epoch 0, copy 0) and never mirrored.
 
@@ -236,22 +218,6 @@ class _ValDataset(Dataset[Batch]):
             step_batches=len(self._mine) * self._ranks,
         )
         return dataclasses.replace(batch, share=0.0) if surplus else batch
-
-
-def open_data(cfg: DataConfig) -> tuple[ShardRoot, LabelSet]:
-    """The shard root and its label set, in place or by their copies in `cfg.cache`."""
-
-    def copies(kind: str, location: str) -> Path | None:
-        return None if cfg.cache is None else Path(cfg.cache, f"{kind}-{fsio.short_digest(location)}")
-
-    root = open_root(cfg.shards, cache=copies("shards", cfg.shards))
-    labels = open_labels(cfg.labels, root, cache=copies("labels", cfg.labels))
-    if cfg.flip and root.latents is not None and not root.latents["flip"]:
-        raise ConfigError(
-            f"data.flip: {cfg.shards} holds no latents of mirrored pictures, and mirroring a latent does not make one; "
-            "set flip to 0, or make the shards with `flip: true`"
-        )
-    return root, labels
 
 
 def _check_shared_memory(cfg: DataConfig, root: ShardRoot, spec: PlanSpec) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from animetune.data.config import DataConfig
-from animetune.data.loader import open_data
+from animetune.data.source import open_data
 from animetune.prompts import PromptConfig, compose
 from animetune.records import Label
 from animetune.seeding import Purpose, rng_for

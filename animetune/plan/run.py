@@ -9,7 +9,7 @@ import torch
 
 from animetune.buckets import ANIMAGINE_SIZES
 from animetune.data.epoch_plan import PlanSpec
-from animetune.data.loader import open_data, plan_spec
+from animetune.data.source import open_data, plan_spec
 from animetune.errors import DataError, SetupError
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
 from animetune.models.tiny import tiny_configs
