@@ -37,7 +37,7 @@ from torch.utils.data import get_worker_info
 
 from animetune.buckets import Geometry, time_ids
 from animetune.data.epoch_plan import PlanSpec, Units, check_ranks, for_world, plan_epoch, plan_units, work_of
-from animetune.errors import DataError, ShortEpochError
+from animetune.errors import AnimetuneError, DataError, ShortEpochError
 from animetune.prompts import PromptConfig, compose
 from animetune.records import NO_ROW, Batch, Sample, Size
 from animetune.seeding import Purpose, rng_for
@@ -144,12 +144,21 @@ class TrainDataset(StreamingDataset):
             data = json.dumps(position).encode() + b"\0"
             self._resume_shm.buf[: len(data)] = data
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # streaming says dict, DataLoader takes any
+    def __iter__(self) -> Iterator[Batch | AnimetuneError]:  # type: ignore[override]  # streaming says dict
+        """Micro-batches; in a worker an error of ours is the last item: raised, it would arrive as a traceback's text."""
         if self.in_workers and get_worker_info() is None:
             raise RuntimeError(
                 "the training data set may only be iterated in the loader's workers: file locks taken in the main "
                 "process are inherited by workers that are forked later, which then wait for ever"
             )
+        try:
+            yield from self._batches()
+        except AnimetuneError as error:
+            if not self.in_workers:
+                raise
+            yield error
+
+    def _batches(self) -> Iterator[Batch]:
         samples: list[Sample] = []
         done = 0
         stream: Iterator[Any] = super().__iter__()

@@ -21,7 +21,7 @@ from animetune.data.config import DataConfig
 from animetune.data.dataset import SHARED_MEMORY, SampleMaker, TrainDataset, collate
 from animetune.data.epoch_plan import PlanSpec
 from animetune.data.source import open_data, plan_spec
-from animetune.errors import DataError, ResumeError, SetupError, ShortEpochError
+from animetune.errors import AnimetuneError, DataError, ResumeError, SetupError, ShortEpochError
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
 from animetune.shardset import ShardRoot
@@ -56,7 +56,7 @@ class TrainLoader:
             "multiprocessing_context": "fork",  # workers inherit the first plan and the maps of the labels
             "timeout": WORKER_TIMEOUT,
         }
-        self._loader: DataLoader[Batch] = DataLoader(
+        self._loader: DataLoader[Batch | AnimetuneError] = DataLoader(
             dataset,
             batch_size=None,
             num_workers=cfg.workers,
@@ -73,6 +73,8 @@ class TrainLoader:
         self._epoch, self._yielded = epoch, step * self.accumulation
         self.source.seek(epoch, step)
         for batch in self._loader:
+            if isinstance(batch, AnimetuneError):
+                raise batch
             self._yielded += 1
             yield batch
         if self._yielded != len(self):

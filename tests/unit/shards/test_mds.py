@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from animetune.shards.mds import write_shard
 
+# Importing streaming takes seconds: once is enough.
+pytestmark = pytest.mark.xdist_group("streaming")
+
 COLUMNS = {"key": "str", "latent": "bytes", "source": "ndarray:int32:2", "square": "ndarray:float32:2,2"}
 SAMPLES = st.fixed_dictionaries(
     {

@@ -22,6 +22,9 @@ from animetune.shards.config import ShardConfig
 from animetune.shards.verify import verify
 from tests.builders import TINY_SIZES, TINY_SOURCES, picture, tiny_shards, tiny_table
 
+# Importing streaming takes seconds: once is enough.
+pytestmark = pytest.mark.xdist_group("streaming")
+
 SIZES = enumerate_sizes(SizesConfig(**TINY_SIZES))
 
 
