@@ -114,7 +114,11 @@ class ShardRoot:
 
     def index(self, group: Group) -> list[dict[str, Any]]:
         """The shards of a group as its index lists them: `samples`, `raw_data.basename`, hashes ..."""
-        return json.loads((self.folder / group.folder / INDEX_NAME).read_text(encoding="utf-8"))["shards"]
+        path = self.folder / group.folder / INDEX_NAME
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["shards"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: is missing or damaged ({error}); `animetune verify` says what else is") from error
 
     def fetch_shards(self, split: str) -> None:
         """Download every shard of a split that is not here yet; nothing to do for a root that is used in place."""

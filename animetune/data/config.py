@@ -39,3 +39,11 @@ class DataConfig(StrictModel):
     """Whether only the samples of a micro-batch have one size, or those of a whole optimizer step."""
     shuffle_block: Identity[Count] = 1 << 14
     """Samples of a size among which the order is random; smaller keeps fewer shards in use at a time."""
+
+    @pydantic.model_validator(mode="after")
+    def _limits_only_copies(self) -> DataConfig:
+        if self.cache_bytes is not None and self.cache is None:
+            raise ValueError(
+                "cache_bytes limits the copies in cache, but there is no cache; set it, or remove cache_bytes"
+            )
+        return self

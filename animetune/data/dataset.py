@@ -145,7 +145,7 @@ class TrainDataset(StreamingDataset):
             self._resume_shm.buf[: len(data)] = data
 
     def __iter__(self) -> Iterator[Batch | AnimetuneError]:  # type: ignore[override]  # streaming says dict
-        """Micro-batches; in a worker an error of ours is the last item: raised, it would arrive as a traceback's text."""
+        """Micro-batches; in a worker, an error of ours is the last item: raised, it would arrive as a traceback."""
         if self.in_workers and get_worker_info() is None:
             raise RuntimeError(
                 "the training data set may only be iterated in the loader's workers: file locks taken in the main "

@@ -21,7 +21,7 @@ from animetune.data.config import DataConfig
 from animetune.data.dataset import SHARED_MEMORY, SampleMaker, TrainDataset, collate
 from animetune.data.epoch_plan import PlanSpec
 from animetune.data.source import open_data, plan_spec
-from animetune.errors import AnimetuneError, DataError, ResumeError, SetupError, ShortEpochError
+from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
 from animetune.shardset import ShardRoot
@@ -148,16 +148,17 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
             cfg.micro_batch,
             ", ".join(f"{group.size.name} ({group.samples})" for group in small),
         )
-    held = contextlib.ExitStack()
-    if cfg.cache is not None and os.environ.get("LOCAL_RANK", "0") == "0":
-        held.enter_context(fsio.lock(cfg.cache))  # another job would evict shards that this one reads
-    with contextlib.ExitStack() as undo:
-        undo.callback(held.close)
+    with contextlib.ExitStack() as held:
+        if cfg.cache is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+            held.enter_context(fsio.lock(cfg.cache))  # another job would evict shards that this one reads
         maker = SampleMaker(root, labels, prompts, seed=seed, chunks=cfg.chunks, flip=cfg.flip)
-        dataset = TrainDataset(maker, spec, in_workers=cfg.workers > 0, cache_bytes=cfg.cache_bytes)
-        loader = TrainLoader(dataset, cfg, ranks=ranks, held=held)
-        undo.pop_all()
-    return loader
+        try:
+            dataset = TrainDataset(maker, spec, in_workers=cfg.workers > 0, cache_bytes=cfg.cache_bytes)
+        except ValueError as error:
+            if cfg.cache_bytes is None:
+                raise
+            raise ConfigError(f"data.cache_bytes: {error}") from error  # streaming wants room for four shards
+        return TrainLoader(dataset, cfg, ranks=ranks, held=held.pop_all())
 
 
 def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> DataLoader[Batch]:

@@ -98,6 +98,14 @@ def test_what_is_no_root_is_refused(tiny, tmp_path):
         open_root(rewritten(tiny[0], tmp_path / "newer", format_version=99))
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 2, "sh'])
+def test_a_damaged_index_is_named(tiny, tmp_path, text):
+    root = open_root(rewritten(tiny[0], tmp_path / "copy"))
+    (root.folder / root.groups[0].folder / "index.json").write_text(text)
+    with pytest.raises(DataError, match=r"train/64/56x72/index\.json: is missing or damaged"):
+        root.index(root.groups[0])
+
+
 def test_labels_of_another_root_are_refused(tiny, tmp_path):
     other = rewritten(tiny[0], tmp_path / "other", config_digest="another")
     with pytest.raises(DataError, match="these labels were made for another shard root"):

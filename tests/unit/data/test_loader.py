@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydantic
 import pytest
 from PIL import Image
 
@@ -405,6 +406,26 @@ def test_only_one_job_at_a_time_uses_a_cache(build, tiny, tmp_path):
         build(cache=str(tmp_path / "cache"))
     train.close()
     assert len(build(cache=str(tmp_path / "cache")))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cache_that_is_too_small_for_all_shards_gives_the_same_epoch(build, tiny, tmp_path, uninterrupted, workers):
+    shards = [path.stat().st_size for path in (tiny[0] / "train").rglob("*.mds")]
+    indexes = sum(path.stat().st_size for path in (tiny[0] / "train").glob("*/*/index.json"))
+    limit = indexes + 5 * max(shards)
+    assert indexes + sum(shards) > limit
+    cache = tmp_path / "cache"
+    train = build(shards=tiny[0], cache=str(cache), cache_bytes=limit, workers=workers, flip=0.5)
+    assert [summary(batch) for batch in train] == uninterrupted[0]
+    assert sum(path.stat().st_size for path in cache.rglob("*.mds")) <= limit
+    assert len(list((tiny[0] / "train").rglob("*.mds"))) == len(shards)
+
+
+def test_a_cache_without_room_and_a_limit_without_cache_are_refused(build, tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.cache_bytes: "):
+        build(cache=str(tmp_path / "cache"), cache_bytes=1000)
+    with pytest.raises(pydantic.ValidationError, match="cache_bytes limits the copies in cache"):
+        build(cache_bytes=10**9)  # streaming would evict shards of the root itself
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="POSIX shared memory is elsewhere on this system")
