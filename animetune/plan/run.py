@@ -17,7 +17,6 @@ from animetune.plan.memory import activation_bytes, cast, state_bytes
 from animetune.records import Size
 from animetune.shardset import Group
 from animetune.train.config import TrainConfig
-from animetune.train.run import total_steps
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
     Raises SetupError or DataError when the shards or labels cannot be read and nothing was assumed.
     """
     sizes, steps_per_epoch, warnings = _data(cfg, assume_images)
-    steps = total_steps(cfg.loop, steps_per_epoch)
+    steps = cfg.loop.total_steps(steps_per_epoch)
     lines = [
         *_section("data", _data_lines(cfg, sizes, assume_images)),
         *_section("length", _length_lines(cfg, steps_per_epoch, steps)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import pydantic
@@ -46,6 +47,13 @@ class LoopConfig(StrictModel):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give the length once: either epochs or steps")
         return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the whole run."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * steps_per_epoch))
 
 
 class PreviewConfig(StrictModel):

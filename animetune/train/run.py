@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
-import math
 import os
 import platform
 import signal
@@ -150,14 +149,6 @@ def check_identity(saved: dict[str, Any], current: dict[str, Any], source: Path)
         )
 
 
-def total_steps(loop: LoopConfig, steps_per_epoch: int) -> int:
-    """Optimizer steps of the whole run."""
-    if loop.steps is not None:
-        return loop.steps
-    assert loop.epochs is not None
-    return max(1, math.ceil(loop.epochs * steps_per_epoch))
-
-
 def _find_checkpoint(folder: Path, resume: str) -> Path | None:
     if resume == "never":
         if checkpoint.steps(folder / "checkpoints"):
@@ -193,7 +184,7 @@ def _build_stream(
 ) -> StepStream:
     cluster.export_ranks(trainer)
     loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
-    length = total_steps(cfg.loop, loader.steps_per_epoch)
+    length = cfg.loop.total_steps(loader.steps_per_epoch)
     return StepStream(loader, first_step=first_step, total_steps=length, fingerprint=fingerprint)
 
 
