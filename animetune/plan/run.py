@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -53,7 +54,8 @@ def meta_models(cfg: TrainConfig) -> Sdxl:
     with torch.device("meta"):
         networks = {component: build_network(architecture_of(cfg), component) for component in COMPONENTS}
     dtype = getattr(torch, cfg.model.dtype)
-    models = Sdxl(architecture_of(cfg), **{name: cast(network, dtype) for name, network in networks.items()})
+    held: dict[str, Any] = {component: cast(network, dtype) for component, network in networks.items()}
+    models = Sdxl(architecture_of(cfg), **held)
     models.unet.requires_grad_(cfg.model.train_unet)
     if not cfg.model.train_text_encoders:
         models.text_encoder.requires_grad_(False)

@@ -113,7 +113,8 @@ class MetricsCallback(StepCallback):
         self._errors.clear()
         if not trainer.is_global_zero:
             return
-        self._progress.advance(1, **({"loss": line["loss"]} if line.get("loss") is not None else {}))
+        loss = line.get("loss")
+        self._progress.advance(1, **({} if loss is None else {"loss": loss}))
         if line:
             fsio.append_line(self.run / "metrics.jsonl", line)
             for name, value in line.items():
