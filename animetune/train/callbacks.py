@@ -70,10 +70,9 @@ class MetricsCallback(StepCallback):
     error is not finite are left out of it; a step that was skipped for them is a line in the ledger, with their rows.
     """
 
-    def __init__(self, run: Path, *, global_batch: int):
+    def __init__(self, run: Path):
         super().__init__()
         self.run = run
-        self.global_batch = global_batch
         self._sums: torch.Tensor | None = None
         self._errors: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._shown: AbstractContextManager[Any] | None = None
@@ -82,7 +81,7 @@ class MetricsCallback(StepCallback):
     def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Open the displays on rank 0."""
         super().on_train_start(trainer, module)
-        self._since = (time.perf_counter(), module.step)
+        self._since = (time.perf_counter(), module.images)
         if trainer.is_global_zero:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -142,16 +141,15 @@ class MetricsCallback(StepCallback):
             sums = trainer.strategy.reduce(sums, reduce_op="sum")
         loss, count = sums.tolist()
         self._sums = None
-        then, step_then = self._since
-        self._since = (time.perf_counter(), module.step)
-        images = (module.step - step_then) * self.global_batch
+        then, images_then = self._since
+        self._since = (time.perf_counter(), module.images)
         return {
             "step": module.step,
             "epoch": round(module.step / module.stream.loader.steps_per_epoch, 4),
-            "images": module.step * self.global_batch,
+            "images": module.images,
             "loss": loss / count if count else None,
             "grad_norm": module.grad_norm if math.isfinite(module.grad_norm) else None,
-            "images_per_second": round(images / max(1e-9, self._since[0] - then), 3),
+            "images_per_second": round((module.images - images_then) / max(1e-9, self._since[0] - then), 3),
             **{f"lr/{group['name']}": group["lr"] for group in module.optimizer.param_groups},
         }
 
@@ -185,6 +183,7 @@ class CheckpointCallback(StepCallback):
                         **self.state,
                         "epoch": position[0],
                         "step_in_epoch": position[1],
+                        "images": module.images,
                         "data": module.stream.loader.fingerprint,
                     },
                 ),

@@ -36,6 +36,8 @@ class TrainModule(pl.LightningModule):
         self.cfg = cfg
         self.step = resume.step if resume else 0
         """Optimizer steps done, those of earlier sessions included."""
+        self.images = resume.state["images"] if resume else 0
+        """Samples trained on; the last steps of an epoch are smaller, so this is not a multiple of the steps."""
         self.skipped = 0
         """Consecutive steps whose gradients were not finite."""
         self.grad_norm = 0.0
@@ -59,6 +61,7 @@ class TrainModule(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """The micro-batch's loss, scaled so that the mean over a step's micro-batches is the mean over its samples."""
         self.output = diffusion_loss(self.models, batch, self.cfg.diffusion, seed=self.cfg.seed)
+        self._step_samples = batch.global_batch
         return self.output.loss * batch.share
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -96,6 +99,7 @@ class TrainModule(pl.LightningModule):
             group["lr"] = group["base_lr"] * factor
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.step += 1
+        self.images += self._step_samples
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Asynchronous from pinned memory."""

@@ -80,7 +80,7 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
     stop = callbacks.StopOnSignal(saver.save_now)
     own = [
         *([callbacks.EmaCallback(ema)] if ema else []),
-        callbacks.MetricsCallback(folder, global_batch=cfg.data.global_batch),
+        callbacks.MetricsCallback(folder),
         callbacks.PreviewCallback(folder, ema=ema),
         saver,
         stop,
@@ -220,7 +220,7 @@ def _finish(folder: Path, cfg: TrainConfig, module: TrainModule) -> Manifest:
     newest = checkpoint.latest(folder / "checkpoints")
     facts = {
         "step": module.step,
-        "images": module.step * cfg.data.global_batch,
+        "images": module.images,
         "checkpoint": newest.name if newest else "",
     }
     manifest = Manifest(kind="run", format_version=RUN_FORMAT, config_digest=config.digest(cfg), facts=facts)

@@ -46,6 +46,7 @@ table: {out}/table
 out: {out}/shards-{store}
 store: {settings}
 sizes: {{area: 16384, step: 32, min_side: 64, max_side: 256}}
+executor: {{workers: 0}}
 """
 LABELS = """
 stage: labels
