@@ -146,7 +146,7 @@ def demo(
     with _interruptible():
         from animetune.demo.run import run
 
-        run(out)
+        run(out, say=typer.echo)
 
 
 @config_app.command("show")

@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ class TrainDataset(StreamingDataset):
                 download_timeout=DOWNLOAD_TIMEOUT,
             )
         self._lives = _hold_names(self._shm_prefix_int)
+        weakref.finalize(self, self._lives.close)  # for loops that do not close their loader
         self.batching_method = METHOD  # after the constructor, which knows only streaming's own four
         self.spanner = _RowSpanner(self.spanner, self.num_samples)  # type: ignore[assignment]
         self.maker = maker
@@ -362,7 +364,9 @@ def _hold_names(number: int) -> contextlib.ExitStack:
     held = contextlib.ExitStack()
     path = SHARED_MEMORY / shm_names._get_path(number, LOCALS)
     if path.is_file():  # not on macOS, where shared memory has no files
-        fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_SH)
+        descriptor = os.open(path, os.O_RDONLY)
+        held.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
     return held
 
 

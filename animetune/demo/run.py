@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -64,12 +63,12 @@ class Look:
     found: Colours
 
 
-def run(out: Path, *, seed: int = 0) -> dict[str, float]:
+def run(out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     """Run the whole demo into the folder `out`; a second run finds it done, a killed one continues.
 
     Returns the share of the final pictures whose hair and background have the colours that their prompts name
-    (`hair_colour`, `background_colour`), the number of these pictures (`pictures`), and the `seconds` of it all. They
-    are printed too, and `out/index.html` shows what was made.
+    (`hair_colour`, `background_colour`), the number of these pictures (`pictures`), and the `seconds` of it all.
+    `say` is told of every stage and of the result, and `out/index.html` shows what was made.
 
     Raises:
         SetupError: `out` holds a data set of another seed.
@@ -78,8 +77,7 @@ def run(out: Path, *, seed: int = 0) -> dict[str, float]:
     started = time.monotonic()
 
     def announce(text: str) -> None:
-        sys.stdout.write(f"[{time.monotonic() - started:4.0f} s] {text}\n")
-        sys.stdout.flush()
+        say(f"[{time.monotonic() - started:4.0f} s] {text}")
 
     announce(f"draw: {PICTURES} pictures with posts and captions, as in a Danbooru dump")
     draw_data(out / "data", seed=seed)
