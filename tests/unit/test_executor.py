@@ -145,9 +145,9 @@ def test_the_death_of_a_worker_names_its_chunk(tmp_path: Path, payload: str, how
 
 def test_work_that_cannot_be_sent_is_an_error_and_no_hang(tmp_path: Path) -> None:
     # Python 3.13 says what it cannot find, those before it say who looked
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         LocalExecutor(2).run(lambda payload, folder: write_draws(payload, folder), CHUNKS, tmp_path)
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         LocalExecutor(2).run(write_draws, chunks(lambda: 0, lambda: 1), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
