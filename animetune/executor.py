@@ -14,6 +14,7 @@ others, so a group of processes that is killed leaves no semaphore behind.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -170,7 +171,8 @@ class _Worker:
         self.out = out
         self.pipe, far_end = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(far_end, os.getpid(), work, out), daemon=True)
-        self.process.start()
+        with _sigint_blocked():
+            self.process.start()
         far_end.close()  # so that the death of the process ends the pipe
 
     def give(self, chunk: Chunk) -> None:
@@ -206,9 +208,20 @@ class _Worker:
         self.process.join()
 
 
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Let a process started within be born deaf to Ctrl-C: until it ignores it, it would answer with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
     """The life of a worker: a chunk in, None or a failure out, until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # As an exception, so that the unfinished chunk's folder is removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     _die_with(parent)
