@@ -50,7 +50,7 @@ lock: ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --extra dev --extra s3 pyproject.toml -o requirements.lock
 
-clean: ## remove .venv and runs/
-	rm -rf .venv runs
+clean: ## remove .venv and the demo's output
+	rm -rf .venv runs/demo
 
 .PHONY: help install demo test test-slow test-crash test-dist check lock clean

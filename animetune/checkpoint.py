@@ -13,6 +13,7 @@ never half loaded. No RNG state is kept: randomness is a function of the counter
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from animetune import fsio
-from animetune.errors import ResumeError
+from animetune.errors import DataError, FormatVersionError, ResumeError
 from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, verify_files, write_manifest
 
 CHECKPOINT_FORMAT = 1
@@ -55,10 +57,15 @@ def folder_name(step: int) -> str:
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Publish the checkpoint as `folder/step-<step>`; returns that path. An equal one that exists is left alone."""
+    """Publish the checkpoint as `folder/step-<step>`; returns that path.
+
+    One that is there and whole is left alone (a step has one result); a damaged one is replaced.
+    """
     target = folder / folder_name(checkpoint.step)
-    if has_manifest(target):
-        return target
+    if target.exists():
+        if has_manifest(target) and not _damage(target):
+            return target
+        fsio.remove(target)
     with fsio.publish_dir(target) as temporary:
         _save_parts(temporary, "model", checkpoint.model)
         _save_parts(temporary, "ema", checkpoint.ema)
@@ -88,14 +95,14 @@ def load(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path, which: Literal["ema", "raw"] = "ema") -> Tensors:
-    """The weights by parameter name: `raw`, or `ema` = the raw ones with the moving average put over them.
+    """The weights by parameter name: `raw`, or `ema` = the raw ones with the moving average (fp32) put over them.
 
     A checkpoint without EMA has only raw weights; asking for `ema` gives those.
     """
     _verified(path)
     weights = _load_parts(path, "model")
     if which == "ema":
-        weights.update({name: tensor.to(weights[name].dtype) for name, tensor in _load_parts(path, "ema").items()})
+        weights.update(_load_parts(path, "ema"))
     return weights
 
 
@@ -119,7 +126,7 @@ def latest(folder: Path) -> Path | None:
     if problems:
         raise ResumeError(
             f"{folder}: none of its {len(found)} checkpoints is whole:\n  " + "\n  ".join(problems[:10]) + "\n"
-            "restore one from a copy, or start anew with --resume never"
+            "restore one from a copy, or choose another `run:`"
         )
     return None
 
@@ -133,7 +140,12 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def _damage(path: Path) -> list[str]:
-    manifest = read_manifest(path, kind="checkpoint", format_version=CHECKPOINT_FORMAT)
+    try:
+        manifest = read_manifest(path, kind="checkpoint", format_version=CHECKPOINT_FORMAT)
+    except FormatVersionError:
+        raise
+    except DataError as error:
+        return [str(error)]
     return verify_files(path, manifest)
 
 
@@ -151,7 +163,12 @@ def _part(name: str) -> str:
 def _save_parts(folder: Path, kind: str, tensors: Mapping[str, torch.Tensor]) -> None:
     for part in _sorted_parts(tensors):
         chosen = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors) if _part(name) == part}
-        save_file(chosen, folder / f"{kind}-{part}.safetensors")
+        try:
+            save_file(chosen, folder / f"{kind}-{part}.safetensors")
+        except SafetensorError as error:
+            if f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
 
 
 def _sorted_parts(names: Iterable[str]) -> list[str]:

@@ -117,12 +117,16 @@ def preview(
 ) -> None:
     """Prompts exactly as a training config will train them."""
     from animetune.data.preview import preview_prompts
+    from animetune.tokens import CHUNK_BODY, count_tokens
 
     cfg = _load("train", config, overrides)
+    limit = CHUNK_BODY * cfg.data.chunks
     for label, prompts in preview_prompts(cfg.data, cfg.prompts, seed=cfg.seed, count=count, draws=draws):
         typer.echo(f"{label.key}  [{label.content_bucket}]")
         for prompt in prompts:
-            typer.echo(f"    {prompt}")
+            tokens = count_tokens(prompt)
+            cut = f"  [cut: {tokens} tokens, {limit} are trained]" if tokens > limit else ""
+            typer.echo(f"    {prompt}{cut}")
 
 
 @app.command()

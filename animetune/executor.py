@@ -224,7 +224,7 @@ def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # As an exception, so that the unfinished chunk's folder is removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    _die_with(parent)
+    die_with(parent)
     while True:
         try:
             chunk = pipe.recv()
@@ -238,7 +238,7 @@ def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
             pipe.send(None)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this process when its parent ends, even by SIGKILL: an orphan would go on writing beside the next run.
 
     Linux ties the signal to the thread that started us, which is the one that `run` waits in.

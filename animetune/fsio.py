@@ -189,6 +189,10 @@ def _flock(lock_file: Path, what: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise SetupError(
+                    f"{what}: this file system has no locks ({error.strerror}); mount it with -o flock"
+                ) from error
             raise SetupError(
                 f"{what}: another animetune process is writing here; wait for it or choose another folder"
             ) from error

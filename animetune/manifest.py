@@ -38,7 +38,7 @@ class Manifest(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     kind: str
-    """What this is: `table`, `step`, `chunk`, `shard-root`, `label-set`, `checkpoint`, `export`, `samples`."""
+    """What this is: `table`, `step`, `chunk`, `shard-root`, `label-set`, `checkpoint`, `run`, `export` ..."""
     format_version: int
     """Version of the layout of this kind; a reader refuses others (`read_manifest`)."""
     config_digest: str = ""

@@ -163,7 +163,8 @@ def _caption(label: Label, cfg: PromptConfig, rng: np.random.Generator) -> tuple
         if draw < 0:
             chosen = texts[int(rng.integers(len(texts)))].strip()
             return [chosen.removesuffix(".")], cfg.caption_end
-    tags = [tag for part in CAPTION_TAGS for tag in _tags(label, part, cfg, rng, dropout=True)]
+    missing = [part for part in CAPTION_TAGS if part not in cfg.order]  # the others have a place of their own
+    tags = [tag for part in missing for tag in _tags(label, part, cfg, rng, dropout=True)]
     return tags, cfg.separator
 
 

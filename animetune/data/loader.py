@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +24,7 @@ from animetune.data.dataset import SHARED_MEMORY, SampleMaker, TrainDataset, col
 from animetune.data.epoch_plan import PlanSpec
 from animetune.data.source import open_data, plan_spec
 from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
+from animetune.executor import die_with
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
 from animetune.shardset import ShardRoot
@@ -55,6 +58,7 @@ class TrainLoader:
             "persistent_workers": True,
             "multiprocessing_context": "fork",  # workers inherit the first plan and the maps of the labels
             "timeout": WORKER_TIMEOUT,
+            "worker_init_fn": functools.partial(_leave_group, parent=os.getpid()),
         }
         self._loader: DataLoader[Batch | AnimetuneError] = DataLoader(
             dataset,
@@ -128,6 +132,17 @@ class TrainLoader:
         if self._yielded == len(self):
             return self._epoch + 1, 0
         return self._epoch, self._yielded // self.accumulation
+
+
+def _leave_group(worker: int, *, parent: int) -> None:
+    """A signal to the whole group (Ctrl-C, Slurm) is for training, which saves first; it needs its workers until then.
+
+    They end with their parent, even when that is killed.
+    """
+    os.setpgrp()
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    die_with(parent)
 
 
 def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainLoader:

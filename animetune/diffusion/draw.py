@@ -65,9 +65,10 @@ def _draw_batch(
         diffusion=diffusion,
         sampler=sampler,
     )
-    with torch.no_grad():
-        pixels = models.decode(latents)
-    yield from pixels.permute(0, 2, 3, 1).cpu().numpy()
+    for latent in latents:  # one at a time: a decoded SDXL picture takes gigabytes of activations
+        with torch.no_grad():
+            pixels = models.decode(latent[None])
+        yield pixels[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _token_ids(prompts: list[str], chunks: int, device: torch.device | str) -> torch.Tensor:

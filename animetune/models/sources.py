@@ -364,6 +364,8 @@ def _download(repository: str, components: Sequence[Component]) -> Path:
     """The folder of a hub repository in the local cache, downloaded where it is not there."""
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", repository) or Path(repository).suffix in _WEIGHT_SUFFIXES:
         raise SetupError(f"{repository}: there is no such file or folder, and it is no hub id (owner/name)")
+    if Path(repository).parent.is_dir():
+        raise SetupError(f"{repository}: there is no such run, file or folder in {Path(repository).parent}")
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 

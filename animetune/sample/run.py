@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from animetune import fsio, samples
-from animetune.config import digest
 from animetune.diffusion.config import DiffusionConfig
 from animetune.diffusion.draw import draw
 from animetune.errors import ConfigError, SetupError
@@ -69,9 +68,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def request_digest(cfg: SampleConfig) -> str:
-    """Identity of the pictures: the configuration and the bytes of every file that the weights come from."""
+    """Identity of the pictures: what is drawn, how, and the bytes of every file that the weights come from.
+
+    Not in it: where they go, on what device and how many at once they are drawn.
+    """
+    drawing = cfg.model_dump(mode="json", include={"model", "sampler"})
+    requests = [[each.prompt, each.negative, each.seed, each.size.name] for each in build_requests(cfg)]
     files = sorted({file for files in open_source(cfg.model).files.values() for file in files})
-    return fsio.short_digest(" ".join([digest(cfg), *(fsio.sha256_file(file) for file in files)]))
+    hashes = [fsio.sha256_file(file) for file in files]
+    return fsio.short_digest(fsio.canonical_json([drawing, requests, hashes]))
 
 
 def _same_request(out: Path, request: str) -> Manifest:

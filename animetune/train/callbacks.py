@@ -57,6 +57,11 @@ class EmaCallback(StepCallback):
         super().__init__()
         self.ema = ema
 
+    def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
+        """Lightning has moved the model to its device by now."""
+        super().on_train_start(trainer, module)
+        self.ema.follow(module.optimizer)
+
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Fold in the new weights."""
         self.ema.update(module.step)

@@ -26,14 +26,14 @@ class LoopConfig(StrictModel):
     steps: Count | None = None
     """Length in optimizer steps."""
     devices: Count | Literal["auto"] = "auto"
-    """GPUs (or CPU processes) per node; `auto`: all that torchrun, Slurm or the machine give."""
+    """GPUs (or CPU processes) per node; `auto`: what torchrun or Slurm started, or all that the machine has."""
     nodes: Count = 1
     """Machines."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to compute; `auto` takes GPUs when there are any."""
-    gradient_clip: Annotated[float, pydantic.Field(gt=0)] | None = 1.0
+    gradient_clip: Identity[Annotated[float, pydantic.Field(gt=0)] | None] = 1.0
     """Global norm above which gradients are scaled down; null: never."""
-    ema_decay: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
+    ema_decay: Identity[Annotated[float, pydantic.Field(gt=0, lt=1)] | None] = None
     """Decay of the moving average of the weights; null: none is kept."""
     checkpoint_every: Count = 1000
     """Steps between checkpoints; the last step always makes one."""

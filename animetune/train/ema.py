@@ -11,22 +11,35 @@ from collections.abc import Iterable
 
 import torch
 
+from animetune.train.optim.master import Fp32Master
+
 
 class Ema:
-    """fp32 shadow of named parameters; memory: 4 bytes a parameter on the parameters' device."""
+    """fp32 shadow of named parameters; memory: 4 bytes a parameter, on the parameters' device once `follow` was called.
+
+    It averages `sources`: the parameters, or their fp32 masters where an optimizer keeps some, since a bf16 weight
+    moves in steps of half a per cent.
+    """
 
     def __init__(self, parameters: Iterable[tuple[str, torch.nn.Parameter]], *, decay: float):
         self.decay = decay
         self.parameters = dict(parameters)
+        self.sources: dict[str, torch.Tensor] = dict(self.parameters)
         self.shadow = {name: parameter.detach().float().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Fold in the weights after optimizer step `step` (1 is the first)."""
         weight = 1 - decay_at(step, self.decay)
-        shadows = list(self.shadow.values())
-        currents = [parameter.detach().float() for parameter in self.parameters.values()]
-        torch._foreach_lerp_(shadows, currents, weight)
+        for name, source in self.sources.items():  # one by one: all at once would need another fp32 copy of the model
+            self.shadow[name].lerp_(source.detach().float(), weight)
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Move to where the parameters are now, and average the optimizer's fp32 masters if it has them."""
+        for name, parameter in self.parameters.items():
+            self.shadow[name] = self.shadow[name].to(parameter.device)
+            if isinstance(optimizer, Fp32Master):
+                self.sources[name] = optimizer.master_of(parameter)
 
     def load(self, shadow: dict[str, torch.Tensor]) -> None:
         """Take over a saved average; names must be equal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
@@ -54,6 +55,14 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
         Preempted: SIGTERM or SIGUSR1 came; a checkpoint was saved.
         KeyboardInterrupt: SIGINT came; a checkpoint was saved.
     """
+    with contextlib.ExitStack() as held:
+        if _is_first_rank():
+            held.enter_context(fsio.lock(cfg.run))
+            fsio.sweep(Path(cfg.run) / "checkpoints")
+        return _run(cfg, resume)
+
+
+def _run(cfg: TrainConfig, resume: str) -> Manifest:
     folder = Path(cfg.run)
     first = _find_checkpoint(folder, resume)
     finished = _finished(folder, cfg, first)
@@ -108,11 +117,13 @@ def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):  # which set their own level when imported
         logging.getLogger(name).setLevel(logging.WARNING)
+    devices, nodes = _devices_and_nodes(cfg.loop)
     trainer = pl.Trainer(
         accelerator=cfg.loop.accelerator,
-        devices=cfg.loop.devices,
-        num_nodes=cfg.loop.nodes,
-        strategy=_strategy(cfg.loop),
+        devices=devices,
+        num_nodes=nodes,
+        strategy=_strategy(devices, nodes),
+        plugins=_plugins(),
         max_epochs=1,
         gradient_clip_val=cfg.loop.gradient_clip or 0,
         callbacks=list(own_callbacks),
@@ -157,6 +168,12 @@ def _find_checkpoint(folder: Path, resume: str) -> Path | None:
             )
         return None
     if resume != "auto":
+        newer = [path.name for path in checkpoint.steps(folder / "checkpoints") if path.name > Path(resume).name]
+        if newer:
+            raise ResumeError(
+                f"{folder}: has newer checkpoints ({', '.join(newer)}), from which the next start would go on; move "
+                "them away first, or choose another run:"
+            )
         return Path(resume)
     return checkpoint.latest(folder / "checkpoints")
 
@@ -184,18 +201,52 @@ def _build_stream(
 ) -> StepStream:
     cluster.export_ranks(trainer)
     loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
+    _check_ranks_agree(trainer, (first_step, loader.fingerprint))
     length = cfg.loop.total_steps(loader.steps_per_epoch)
     return StepStream(loader, first_step=first_step, total_steps=length, fingerprint=fingerprint)
 
 
-def _strategy(loop: LoopConfig) -> Any:
-    """DDP wherever there may be several ranks; Lightning decides on the number."""
-    several = loop.nodes > 1 or loop.devices != 1
-    if several and (torch.cuda.device_count() > 1 or loop.devices != "auto" or loop.nodes > 1):
+def _check_ranks_agree(trainer: pl.Trainer, position: tuple[int, dict[str, str]]) -> None:
+    """Raise ResumeError on every rank unless all found the same checkpoint and the same data."""
+    if trainer.world_size == 1:
+        return
+    found: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(found, position)
+    if any(each != found[0] for each in found):
+        steps = ", ".join(f"rank {rank} at step {each[0]}" for rank, each in enumerate(found))
+        raise ResumeError(
+            f"the ranks do not see the same run or the same data ({steps}); `run:`, shards and labels must be on a "
+            "file system that all nodes share"
+        )
+
+
+def _devices_and_nodes(loop: LoopConfig) -> tuple[int | str, int]:
+    """What torchrun or Slurm started, where `devices` leaves it open; else the machine's devices."""
+    launched = os.environ
+    if loop.devices != "auto":
+        return loop.devices, loop.nodes
+    if "TORCHELASTIC_RUN_ID" in launched:
+        local = int(launched["LOCAL_WORLD_SIZE"])
+        return local, int(launched["WORLD_SIZE"]) // local
+    if "SLURM_NTASKS_PER_NODE" in launched:
+        return int(launched["SLURM_NTASKS_PER_NODE"]), int(launched.get("SLURM_NNODES", loop.nodes))
+    return "auto", loop.nodes
+
+
+def _strategy(devices: int | str, nodes: int) -> Any:
+    """DDP wherever there are several ranks."""
+    if nodes > 1 or (torch.cuda.device_count() > 1 if devices == "auto" else devices != 1):
         from pytorch_lightning.strategies import DDPStrategy
 
         return DDPStrategy(gradient_as_bucket_view=True, static_graph=False)
     return "auto"
+
+
+def _plugins() -> list[Any]:
+    """Under Slurm, Lightning would pickle a checkpoint of its own and requeue on a signal that is ours."""
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _is_first_rank() -> bool:

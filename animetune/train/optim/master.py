@@ -18,8 +18,8 @@ class Fp32Master(torch.optim.Optimizer):
     """Wraps the optimizer that `create` makes over fp32 copies of `groups`' parameters.
 
     `param_groups` is shared with the wrapped optimizer except for `params`, which are the model's, so that schedules,
-    clipping and Lightning see an ordinary optimizer. State is keyed by the model's parameters and holds the wrapped
-    optimizer's state plus `master`.
+    clipping and Lightning see an ordinary optimizer. `state_dict` is in the order of the model's parameters and holds
+    the wrapped optimizer's state plus `master`.
     """
 
     def __init__(self, groups: Groups, create: Callable[[Groups], torch.optim.Optimizer]):
@@ -27,6 +27,15 @@ class Fp32Master(torch.optim.Optimizer):
         self._masters = [[p.detach().float().clone() for p in group["params"]] for group in self.param_groups]
         inner_groups = [{**group, "params": masters} for group, masters in zip(groups, self._masters, strict=True)]
         self._inner = create(inner_groups)
+        self._by_parameter = {
+            id(parameter): master
+            for group, masters in zip(self.param_groups, self._masters, strict=True)
+            for parameter, master in zip(group["params"], masters, strict=True)
+        }
+
+    def master_of(self, parameter: torch.nn.Parameter) -> torch.Tensor:
+        """The fp32 master of one of the model's parameters."""
+        return self._by_parameter[id(parameter)]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -17,4 +17,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, names: list[str], states: d
 def dump_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, dict[str, Any]]:
     """The inverse of `load_optimizer`."""
     state = optimizer.state_dict()["state"]
-    return {names[index]: dict(values) for index, values in state.items()}
+    return {names[index]: _flat(values) for index, values in state.items()}
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """One level of state: bitsandbytes nests what it quantised, and loads it flat as well."""
+    return {
+        inner: each
+        for key, value in values.items()
+        for inner, each in (value.items() if isinstance(value, dict) else [(key, value)])
+    }
