@@ -84,3 +84,19 @@ def test_killed_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert any(file.name.startswith("optim-") for file in files)
     for file in files:
         assert file.read_bytes() == (killed / "checkpoints" / final / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)], ids=["ctrl-c", "sigterm"])
+def test_a_signal_to_the_whole_group_saves_first(number: int, code: int, tmp_path: Path) -> None:
+    """As a terminal and a scheduler send it: the data workers get it too."""
+    data = tiny_shards(tmp_path / "data")
+    run = tmp_path / "run"
+    process = start(run, data)
+    while not (run / "metrics.jsonl").exists():
+        assert process.poll() is None, process.communicate()[1].decode()[-2000:]
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors.decode()[-2000:]
+    assert b"Traceback" not in errors
+    assert checkpoint.latest(run) is not None
