@@ -146,7 +146,7 @@ def test_gzip_and_json_arrays(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("posts.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 999)[:-20]),
+        ("posts.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 999, mtime=0)[:-20]),
         ("posts.jsonl.gz", b'{"id": 1}\n'),
         ("posts.json", b'[{"id": 1}, {"id"'),
     ],
