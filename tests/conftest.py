@@ -20,7 +20,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # Time limits of single examples and a database of past failures would make a test depend on the machine and its past.
 hypothesis.settings.register_profile(
-    "animetune", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "animetune",
+    deadline=None,
+    database=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("animetune")
 

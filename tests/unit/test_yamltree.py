@@ -158,7 +158,10 @@ def test_maps_merge_and_lists_replace() -> None:
 
 scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 awkward = [".inf", "<<", "*a", "&a", "!x", "1e999", "9" * 50, "- a", "a: b", *(text for text, _ in MEANINGS)]
-text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])) | st.sampled_from(awkward)
+# PyYAML folds Unicode's own line breaks in keys into spaces; no key of ours has one
+text = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029")
+) | st.sampled_from(awkward)
 values = st.recursive(
     scalars | text, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12
 )
