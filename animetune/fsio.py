@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from animetune.errors import DataError, SetupError
 
 TEMP_PREFIX = ".tmp-"
@@ -181,6 +183,12 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def xxh64_file(path: str | os.PathLike[str]) -> str:
+    """Hex xxh64 of a file's bytes: ten times as fast as SHA-256, and what the indexes of shards hold."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, xxhash.xxh64).hexdigest()  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

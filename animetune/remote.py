@@ -1,0 +1,198 @@
+"""Files behind a URL: any protocol of fsspec (s3, gs, az, http, memory ...), with one way to fail.
+
+    read, fetch, hash_file, exists, list_files      from anywhere
+    put                                             to an object store, where a file appears whole or not at all
+
+What may pass (a timeout, a reset connection, a 5xx) is tried again for `PATIENCE` seconds, with growing waits; what
+will not pass (an absent file, refused credentials) is raised at once. Every error names the URL. Endpoint and
+credentials come from where the protocol's library looks for them: for S3, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY and ~/.aws.
+
+Nothing is kept between two calls, neither connections nor listings, so they may be made from forked data workers.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from animetune import fsio
+from animetune.errors import DataError, SetupError
+
+PATIENCE = 120.0
+"""Seconds after which a failure that may pass is final."""
+LONGEST_WAIT = 10.0
+"""Seconds between two attempts, at most."""
+
+_T = TypeVar("_T")
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FINAL = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EROFS} | {
+    getattr(errno, name, errno.EINVAL) for name in ("ENAMETOOLONG", "EMSGSIZE", "EREMCHG")
+}
+"""What s3fs turns bad requests into, and what a file system says about names; trying again changes nothing."""
+_STATUS_TO_TRY_AGAIN = (408, 425, 429)
+
+_ABSENT = "does not exist; is this where the stage wrote to, and did it finish?"
+_NO_BUCKET = "its bucket does not exist; create it, or correct the URL"
+
+
+def is_remote(location: str) -> bool:
+    """Whether this is a URL of something that is not a path on this machine."""
+    return "://" in location and not location.startswith("file://")
+
+
+def read(url: str) -> bytes:
+    """The bytes of a small file.
+
+    Raises DataError when it is absent or stays out of reach, SetupError for missing libraries or credentials; so do
+    all functions of this module.
+    """
+    return _patiently(url, lambda filesystem, name: filesystem.cat_file(name))
+
+
+def exists(url: str) -> bool:
+    """Whether there is a file."""
+
+    def ask(filesystem: Any, name: str) -> bool:
+        try:
+            filesystem.info(name)  # `exists` of fsspec says no to every failure
+        except FileNotFoundError:
+            return False
+        return True
+
+    return _patiently(url, ask)
+
+
+def list_files(url: str) -> dict[str, int]:
+    """Path below `url` -> bytes, of all files at any depth, sorted; {} when there are none."""
+
+    def ask(filesystem: Any, name: str) -> dict[str, int]:
+        found = filesystem.find(name, detail=True)
+        prefix = len(name.rstrip("/")) + 1
+        return {path[prefix:]: info["size"] for path, info in sorted(found.items())}
+
+    return _patiently(url, ask, absent=_NO_BUCKET)
+
+
+def fetch(
+    url: str,
+    path: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    xxh64: str | None = None,
+) -> None:
+    """Download to `path`, which appears whole and only if size and hashes (hex) are those given.
+
+    Several processes may fetch one file to one path at once. Raises DataError also when the file is damaged, which is
+    certain after two downloads.
+    """
+    with fsio.atomic_file(path) as temporary:
+        temporary.touch()  # a folder that cannot be written to is no fault of the network
+        for _ in range(2):
+            _patiently(url, lambda filesystem, name: filesystem.get_file(name, str(temporary)))
+            damage = _damage(temporary, size=size, sha256=sha256, xxh64=xxh64)
+            if damage is None:
+                return
+        raise DataError(f"{url}: is damaged: {damage}; restore it, or run the stage that makes it again elsewhere")
+
+
+def put(path: str | os.PathLike[str], url: str) -> None:
+    """Upload a file, replacing what was there."""
+    size = Path(path).stat().st_size
+
+    def upload(filesystem: Any, name: str) -> None:
+        filesystem.put_file(str(path), name)
+        arrived = filesystem.size(name)
+        if arrived != size:
+            raise OSError(errno.EIO, f"{arrived} of {size} bytes arrived")
+
+    _patiently(url, upload, absent=_NO_BUCKET)
+
+
+def hash_file(url: str) -> tuple[int, str]:
+    """Bytes and hex SHA-256 of a file of any size, which is not kept."""
+
+    def stream(filesystem: Any, name: str) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        with filesystem.open(name, mode="rb") as source:
+            while block := source.read(1 << 22):
+                digest.update(block)
+                size += len(block)
+        return size, digest.hexdigest()
+
+    return _patiently(url, stream)
+
+
+def _damage(path: Path, *, size: int | None, sha256: str | None, xxh64: str | None) -> str | None:
+    """In what way a file is not what was expected."""
+    if size is not None and path.stat().st_size != size:
+        return f"it has {path.stat().st_size} bytes, {size} were written"
+    if sha256 is not None and fsio.sha256_file(path) != sha256:
+        return "its bytes have changed (SHA-256 differs)"
+    if xxh64 is not None and fsio.xxh64_file(path) != xxh64:
+        return "its bytes have changed (xxh64 differs)"
+    return None
+
+
+def _patiently(url: str, attempt: Callable[[Any, str], _T], *, absent: str = _ABSENT) -> _T:
+    """What `attempt(filesystem, name)` returns, tried again while its failures may pass and PATIENCE lasts."""
+    filesystem, name = _resolve(url)
+    deadline = time.monotonic() + PATIENCE
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return attempt(filesystem, name)
+        except FileNotFoundError as error:
+            raise DataError(f"{url}: {absent}") from error
+        except Exception as error:
+            if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
+                raise SetupError(
+                    f"{url}: access was refused ({error}); set the credentials of this protocol, for S3 "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+                ) from error
+            if _is_ours(error):
+                raise
+            if not _may_pass(error):
+                raise DataError(f"{url}: cannot be used: {error}; correct the URL") from error
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DataError(
+                    f"{url}: is out of reach, after {attempts} attempts in {PATIENCE:.0f} s ({type(error).__name__}: "
+                    f"{error}); when the network and the server are back, the same command continues"
+                ) from error
+            time.sleep(min(left, LONGEST_WAIT, 2.0 ** (attempts - 2)))
+
+
+def _resolve(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        # Without its memory of listings: what other processes write would not be seen.
+        return fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        raise SetupError(f"{url}: {error}; install animetune with the extra of this protocol, e.g. [s3]") from error
+    except ValueError as error:
+        raise SetupError(f"{url}: {error}") from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """A full disk on this machine, or a bug."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_FULL
+    return type(error).__module__ == "builtins"
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same call may work later."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno not in _FINAL
+    status = getattr(error, "status", None)  # of HTTP, where a protocol's library tells it
+    return not isinstance(status, int) or status >= 500 or status in _STATUS_TO_TRY_AGAIN
