@@ -137,6 +137,16 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def turn(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Wait until no other process is inside the same `turn`, however many ask at once."""
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".turn", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def claim(path: str | os.PathLike[str]) -> Iterator[None]:
     """Hold the right to publish `path` (a file or folder that may not exist yet) and sweep what a killed process left.
 
@@ -186,7 +196,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 
 def xxh64_file(path: str | os.PathLike[str]) -> str:
-    """Hex xxh64 of a file's bytes: ten times as fast as SHA-256, and what the indexes of shards hold."""
+    """Hex xxh64 of a file's bytes: several times as fast as SHA-256, and what the indexes of shards hold."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, xxhash.xxh64).hexdigest()  # type: ignore[arg-type]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROOT_KIND = "shard-root"
-ROOT_FORMAT = 1
+ROOT_FORMAT = 2
 LABELS_KIND = "label-set"
 LABELS_FORMAT = 1
 
@@ -46,8 +46,12 @@ SAMPLES_NAME = "samples.parquet"
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.arrow"
 
-GEOMETRY_COLUMNS = ("source", "resized", "crop", "target")
-"""Columns of a shard that hold a geometry: int32 (height, width) in pixels; `crop` is (top, left)."""
+GEOMETRY_COLUMNS = ("source", "resized", "crop", "origin", "target")
+"""Columns of a shard that hold a geometry, int32, in pixels.
+
+`source`, `resized` and `target` are (height, width). `crop` and `origin` are (top, left) in the resized picture: where
+the target lies by the rule of the shards, and where that begins which is stored; they are equal without a margin.
+"""
 
 
 class Group(NamedTuple):
@@ -165,6 +169,11 @@ class LabelSet:
     def digest(self) -> str:
         """Identity of every label."""
         return self.manifest.digest
+
+    @property
+    def content(self) -> str:
+        """Hex SHA-256 of the Arrow file: equal for equal labels, however they were made."""
+        return self.manifest.files[_labels_name(self.manifest)].sha256
 
     @property
     def file(self) -> Path:

@@ -262,6 +262,7 @@ def _geometry_columns(geometry: Geometry) -> dict[str, np.ndarray]:
         "source": (geometry.source.height, geometry.source.width),
         "resized": (geometry.resized.height, geometry.resized.width),
         "crop": (geometry.top, geometry.left),
+        "origin": (geometry.top, geometry.left),
         "target": (geometry.target.height, geometry.target.width),
     }
     return {name: np.array(pairs[name], np.int32) for name in GEOMETRY_COLUMNS}
