@@ -1,7 +1,8 @@
 """The JSON beside every published output: what it is and was made from, what was counted, what every file hashes to.
 
 A manifest holds no time, host, path outside its folder or process id, so that two runs with equal inputs give equal
-bytes. It is written last: a folder without `manifest.json` is not finished.
+bytes. It is written last: a folder without `manifest.json` is not finished. It holds its own digest too, so that a
+changed byte in it is found as surely as one in the files that it vouches for.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Manifest(pydantic.BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the identity of everything that the manifest vouches for."""
-        return hashlib.sha256(fsio.canonical_json(self.model_dump()).encode()).hexdigest()
+        return _digest(self.model_dump())
 
     def check_outcomes(self) -> None:
         """Raise DataError unless every row seen has exactly one outcome."""
@@ -90,7 +91,7 @@ def record_files(folder: str | os.PathLike[str], names: list[str] | None = None)
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Manifest:
     """Write `folder/manifest.json` atomically and return the manifest."""
-    fsio.write_json(Path(folder) / MANIFEST_NAME, manifest.model_dump())
+    fsio.atomic_write(Path(folder) / MANIFEST_NAME, _as_text(manifest.model_dump()))
     return manifest
 
 
@@ -104,7 +105,7 @@ def read_manifest(
 ) -> Manifest:
     """Read `folder/manifest.json`, and check its kind and version unless they are None.
 
-    Raises DataError when it is absent, unreadable or of another kind, FormatVersionError for another version.
+    Raises DataError when it is absent, damaged or of another kind, FormatVersionError for another version.
     """
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
@@ -113,16 +114,31 @@ def read_manifest(
             f"{path.parent}: {state}: there is no {MANIFEST_NAME}; run the stage that makes this "
             f"{kind or 'output'} (again)"
         )
+    return parse_manifest(path.read_bytes(), path.parent, kind=kind, format_version=format_version)
+
+
+def parse_manifest(
+    data: bytes, folder: str | os.PathLike[str], *, kind: str | None = None, format_version: int | None = None
+) -> Manifest:
+    """The manifest that `data` is, as `read_manifest` does it; `folder`, a path or URL, is named in errors."""
     try:
-        manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError) as error:
-        raise DataError(f"{path}: is not a manifest of animetune: {error}") from error
+        written = json.loads(data)
+        digest = written.pop("digest", None)
+        manifest = Manifest.model_validate(written)
+        text = _as_text(written)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{folder}/{MANIFEST_NAME}: is not a manifest of animetune: {error}") from error
     if kind is not None and manifest.kind != kind:
-        raise DataError(f"{path.parent}: is a {manifest.kind}, but a {kind} is needed here")
+        raise DataError(f"{folder}: is a {manifest.kind}, but a {kind} is needed here")
     if format_version is not None and manifest.format_version != format_version:
         raise FormatVersionError(
-            f"{path.parent}: this {kind} has format version {manifest.format_version}, this animetune reads version "
-            f"{format_version}; make it again with this version"
+            f"{folder}: this {manifest.kind} has format version {manifest.format_version}, this animetune reads "
+            f"version {format_version}; make it again with this version"
+        )
+    if digest is None or data != text.encode():
+        raise DataError(
+            f"{folder}/{MANIFEST_NAME}: its bytes have changed since it was written (its digest differs); restore it, "
+            f"or make this {manifest.kind} again"
         )
     return manifest
 
@@ -139,3 +155,12 @@ def verify_files(folder: str | os.PathLike[str], manifest: Manifest) -> list[str
         elif fsio.sha256_file(path) != record.sha256:
             problems.append(f"{path}: its bytes have changed (SHA-256 differs)")
     return problems
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(fsio.canonical_json(value).encode()).hexdigest()
+
+
+def _as_text(value: dict[str, Any]) -> str:
+    """The bytes of the file; there is only one way to write a manifest."""
+    return fsio.canonical_json({**value, "digest": _digest(value)}, indent=2) + "\n"

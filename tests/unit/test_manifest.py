@@ -82,7 +82,32 @@ def test_another_kind_or_version_is_refused(folder: Path) -> None:
         read_manifest(folder, kind="chunk", format_version=4)
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b'{"kind": "chunk"}', b'{"extra": 1}'])
+def test_every_changed_byte_of_the_manifest_is_found(folder: Path) -> None:
+    """Also those that leave a good JSON: a digit of a count or a hash, a blank that becomes another."""
+    path = folder / "manifest.json"
+    text = path.read_bytes()
+    swaps = {ord("0") + n: ord("0") + (n + 1) % 10 for n in range(10)} | {ord(" "): ord("\t"), ord("\n"): ord(" ")}
+    for place, byte in enumerate(text):
+        path.write_bytes(text[:place] + bytes([swaps.get(byte, byte ^ 1)]) + text[place + 1 :])
+        with pytest.raises(
+            DataError, match=r"manifest\.json: (is not a manifest|its bytes have changed)|format version"
+        ):
+            read_manifest(folder, format_version=3)
+    path.write_bytes(text)
+    assert read_manifest(folder).seen == 2
+
+
+def test_a_manifest_without_its_digest_is_refused(folder: Path) -> None:
+    value = json.loads((folder / "manifest.json").read_text())
+    assert value.pop("digest") == read_manifest(folder).digest
+    fsio.write_json(folder / "manifest.json", value)
+    with pytest.raises(
+        DataError, match=r"out/manifest\.json: its bytes have changed .*, or make this chunk again"
+    ):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"3", b"\xff", b'{"kind": "chunk"}', b'{"extra": 1}'])
 def test_a_damaged_manifest_is_named(folder: Path, damage: bytes) -> None:
     fsio.atomic_write(folder / "manifest.json", damage)
     with pytest.raises(DataError, match=r"manifest.json: is not a manifest of animetune"):

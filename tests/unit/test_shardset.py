@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
 
 from animetune.errors import DataError, FormatVersionError, SetupError
+from animetune.manifest import read_manifest, write_manifest
 from animetune.shardset import open_labels, open_root
 from tests.builders import tiny_shards
 
@@ -20,8 +20,7 @@ def tiny(tmp_path_factory):
 def rewritten(folder, target, **changes):
     """A copy of a published folder with another manifest."""
     shutil.copytree(folder, target)
-    manifest = json.loads((target / "manifest.json").read_text())
-    (target / "manifest.json").write_text(json.dumps(manifest | changes))
+    write_manifest(target, read_manifest(target).model_copy(update=changes))
     return target
 
 

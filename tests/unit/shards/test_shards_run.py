@@ -16,6 +16,7 @@ from PIL import Image
 from animetune import shardset
 from animetune.buckets import SizesConfig, assign, cover_scale, enumerate_sizes, fit
 from animetune.errors import ChunkError, ConfigError, DataError, QuarantineLimitError
+from animetune.manifest import read_manifest, write_manifest
 from animetune.records import Size
 from animetune.shards import run, write
 from animetune.shards.config import ShardConfig
@@ -219,9 +220,9 @@ def test_transparent_pictures_get_the_background_of_curation(tmp_path):
     image = Image.open(tmp_path / "table-images" / "0.png").copy()
     image.putpixel((0, 0), (1, 2, 3, 255))
     image.save(tmp_path / "table-images" / "0.png")
-    manifest = json.loads((table / "manifest.json").read_text())
-    manifest["facts"]["pictures"]["background"] = [200, 100, 50]
-    (table / "manifest.json").write_text(json.dumps(manifest))
+    manifest = read_manifest(table)
+    manifest.facts["pictures"]["background"] = [200, 100, 50]
+    write_manifest(table, manifest)
     run.run(config(table, tmp_path / "shards"))
     (sample,) = stored_samples(shardset.open_root(tmp_path / "shards"))
     pixels = np.asarray(Image.open(io.BytesIO(sample["image"])))
@@ -291,57 +292,3 @@ def test_latents_do_not_depend_on_workers(tmp_path):
     run.run(config(table, tmp_path / "alone", store=LATENTS))
     run.run(config(table, tmp_path / "workers", store=LATENTS, executor={"workers": 2}))
     assert hashes(tmp_path / "alone") == hashes(tmp_path / "workers")
-
-
-# Verify.
-
-
-def test_verify_finds_any_changed_byte(tiny, tmp_path):
-    import shutil
-
-    _, shards = tiny
-    rng = np.random.Generator(np.random.Philox(key=5))
-    copy = tmp_path / "copy"
-    shutil.copytree(shards, copy)
-    files = [path for path in sorted(copy.rglob("*")) if path.is_file() and path.stat().st_size]
-    covered = [path for path in files if path.name not in (".lock", "settings.json") and path != copy / "manifest.json"]
-    for path in covered:
-        data = bytearray(path.read_bytes())
-        place = int(rng.random() * len(data))
-        data[place] ^= 1 + int(rng.random() * 255)
-        path.write_bytes(data)
-        problems = verify(copy)
-        assert any(str(path) in problem for problem in problems), path
-        shutil.copy(shards / path.relative_to(copy), path)
-    assert verify(copy) == []
-
-
-def test_verify_names_what_is_missing_or_no_root(tiny, tmp_path):
-    import shutil
-
-    _, shards = tiny
-    copy = tmp_path / "copy"
-    shutil.copytree(shards, copy)
-    shard = next(copy.rglob("*.mds"))
-    shard.unlink()
-    assert verify(copy) == [f"{shard}: is missing"]
-    (problem,) = verify(tmp_path)
-    assert "is not finished" in problem
-
-
-def test_verify_finds_an_index_that_points_elsewhere(tiny, tmp_path):
-    """An index with a path out of its folder would be followed by streaming; here the manifests agree with it."""
-    import shutil
-
-    from animetune.manifest import record_files
-
-    _, shards = tiny
-    copy = tmp_path / "copy"
-    shutil.copytree(shards, copy)
-    index = copy / "train/64/64x64/index.json"
-    index.write_text(index.read_text().replace("part-00000/", "../72x56/part-00000/"))
-    manifest = json.loads((copy / "manifest.json").read_text())
-    record = record_files(copy, ["train/64/64x64/index.json"])["train/64/64x64/index.json"]
-    manifest["files"]["train/64/64x64/index.json"] = record.model_dump()
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    assert verify(copy) == [f"{index}: does not list the shards of its parts"]
