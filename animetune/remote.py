@@ -97,7 +97,7 @@ def fetch(
         temporary.touch()  # a folder that cannot be written to is no fault of the network
         for _ in range(2):
             _patiently(url, lambda filesystem, name: filesystem.get_file(name, str(temporary)))
-            damage = _damage(temporary, size=size, sha256=sha256, xxh64=xxh64)
+            damage = damage_of(temporary, size=size, sha256=sha256, xxh64=xxh64)
             if damage is None:
                 return
         raise DataError(f"{url}: is damaged: {damage}; restore it, or run the stage that makes it again elsewhere")
@@ -130,8 +130,10 @@ def hash_file(url: str) -> tuple[int, str]:
     return _patiently(url, stream)
 
 
-def _damage(path: Path, *, size: int | None, sha256: str | None, xxh64: str | None) -> str | None:
-    """In what way a file is not what was expected."""
+def damage_of(
+    path: Path, *, size: int | None = None, sha256: str | None = None, xxh64: str | None = None
+) -> str | None:
+    """In what way a local file is not what was expected, or None; reads it whole only for a hash."""
     if size is not None and path.stat().st_size != size:
         return f"it has {path.stat().st_size} bytes, {size} were written"
     if sha256 is not None and fsio.sha256_file(path) != sha256:
