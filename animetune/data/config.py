@@ -42,7 +42,7 @@ class DataConfig(StrictModel):
     equal_pixels: Identity[bool] = False
     """Micro-batches of equal pixels: `micro_batch` then counts pictures of 1024x1024, larger tiers get fewer, smaller
     ones more. A step has the same number of micro-batches whatever is in them."""
-    tier_micro_batches: Identity[dict[str, Count]] = {}
+    tier_micro_batches: Identity[dict[str, Count]] = pydantic.Field(default={})
     """Tier -> samples of its micro-batches, where that is not what `micro_batch` and `equal_pixels` say."""
     workers: Annotated[int, pydantic.Field(ge=0)] = 4
     """Processes per rank that read and decode; 0 does it in the training process."""

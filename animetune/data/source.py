@@ -71,6 +71,11 @@ def open_data(cfg: DataConfig) -> tuple[Source, ...]:
     return tuple(sources.values())
 
 
+def source_of(sources: Sequence[Source], row: int) -> Source:
+    """The source that a row of the plan belongs to."""
+    return next(source for source in sources if row in source.rows)
+
+
 def size_classes(sources: Sequence[Source]) -> tuple[SizeClass, ...]:
     """The tiers and sizes of all sources, each once, in numeric order; the plan numbers them so."""
     found = {SizeClass(group.tier, group.size) for source in sources for group in source.root.groups_of("train")}

@@ -12,6 +12,7 @@ import numpy as np
 from animetune import fsio, samples
 from animetune.buckets import fit
 from animetune.config import load_config
+from animetune.data.source import Source, open_data, source_of
 from animetune.errors import PictureError
 from animetune.pictures import decode, read_image
 from animetune.prompts import compose
@@ -19,7 +20,6 @@ from animetune.records import Size
 from animetune.report.run_page import Command, ContentCount, Picture, ProgressRow, PromptDraws, RunPage
 from animetune.seeding import Purpose, rng_for
 from animetune.shards.write import resize_and_crop
-from animetune.shardset import LabelSet, ShardRoot, open_labels, open_root
 from animetune.tables import Table, open_table
 from animetune.train.config import TrainConfig
 
@@ -41,10 +41,9 @@ def read_run(run: Path, *, table: Path | None = None, final: Path | None = None)
         ConfigError, DataError: something that the run names is missing or does not belong to it.
     """
     cfg = load_config(run / "config.yaml", TrainConfig)
-    root = open_root(cfg.data.shards, cache=cfg.data.cache)
-    labels = open_labels(cfg.data.labels, root, cache=cfg.data.cache)
+    sources = open_data(cfg.data)
     curated = open_table(table) if table else None
-    chosen = choose_rows(labels, root.rows_of("train"), count=SHEET_PICTURES, seed=cfg.seed)
+    chosen = choose_rows(sources, count=SHEET_PICTURES, seed=cfg.seed)
     prompts = [
         PromptDraws(
             key=label.key,
@@ -54,7 +53,7 @@ def read_run(run: Path, *, table: Path | None = None, final: Path | None = None)
             ],
         )
         for row in chosen
-        for label in [labels.label(row)]
+        for label in [source_of(sources, row).label(row)]
     ]
     progress = [
         ProgressRow(step=int(folder.name.removeprefix("step-")), pictures=_drawn(folder))
@@ -63,11 +62,11 @@ def read_run(run: Path, *, table: Path | None = None, final: Path | None = None)
     return RunPage(
         title=run.name,
         table=curated.manifest if curated else None,
-        shards=root.manifest,
-        content=count_content(labels, root.rows_of("train")),
-        sizes=_count_sizes(root),
-        repeats=labels.repeats[_slice(root.rows_of("train"))].tolist(),
-        pictures=_training_pictures(curated, root, chosen, prompts) if curated else [],
+        shards=[source.root.manifest for source in sources],
+        content=count_content(sources),
+        sizes=_count_sizes(sources),
+        repeats=[repeats for source in sources for repeats in source.repeats.tolist()],
+        pictures=_training_pictures(curated, sources, chosen, prompts) if curated else [],
         prompts=_spread(prompts, PROMPT_SAMPLES),
         metrics=latest_metrics(run),
         progress=progress,
@@ -80,27 +79,27 @@ def read_run(run: Path, *, table: Path | None = None, final: Path | None = None)
     )
 
 
-def choose_rows(labels: LabelSet, rows: range, *, count: int, seed: int) -> list[int]:
+def choose_rows(sources: Sequence[Source], *, count: int, seed: int) -> list[int]:
     """Up to `count` rows that are trained on, in row order; at random by `seed`, in turns from every content bucket."""
-    trained = np.array(rows)[labels.repeats[_slice(rows)] > 0]
+    trained = np.concatenate([source.rows.start + np.flatnonzero(source.repeats > 0) for source in sources])
     shuffled = rng_for(seed, Purpose.CONTACT_SHEET).permutation(trained).tolist()
-    content = labels.column("content_bucket")
+    content = [bucket for source in sources for bucket in _content_buckets(source)]
     by_content: dict[str, list[int]] = {}
     for row in shuffled:
-        by_content.setdefault(content[row].as_py() or "", []).append(row)
+        by_content.setdefault(content[row] or "", []).append(row)
     turns = itertools.zip_longest(*(by_content[name] for name in sorted(by_content)))
     in_turns = [row for turn in turns for row in turn if row is not None]
     return sorted(in_turns[:count])
 
 
-def count_content(labels: LabelSet, rows: range) -> list[ContentCount]:
+def count_content(sources: Sequence[Source]) -> list[ContentCount]:
     """Rows and repeats of every content bucket, most rows first."""
     counts: dict[str, list[float]] = {}
-    contents = labels.column("content_bucket").slice(rows.start, len(rows)).to_pylist()
-    for content, repeats in zip(contents, labels.repeats[_slice(rows)].tolist(), strict=True):
-        count = counts.setdefault(content or "none", [0, 0.0])
-        count[0] += 1
-        count[1] += repeats
+    for source in sources:
+        for content, repeats in zip(_content_buckets(source), source.repeats.tolist(), strict=True):
+            count = counts.setdefault(content or "none", [0, 0.0])
+            count[0] += 1
+            count[1] += repeats
     ordered = sorted(counts.items(), key=lambda item: (-item[1][0], item[0]))
     return [ContentCount(name, int(count), repeats) for name, (count, repeats) in ordered]
 
@@ -112,17 +111,19 @@ def latest_metrics(run: Path) -> list[dict[str, float]]:
 
 
 def _training_pictures(
-    table: Table, root: ShardRoot, rows: Sequence[int], prompts: Sequence[PromptDraws]
+    table: Table, sources: Sequence[Source], rows: Sequence[int], prompts: Sequence[PromptDraws]
 ) -> list[Picture]:
     import polars as pl
 
-    index = root.samples("width", "height")
+    indexes = {source.rows: source.root.samples("width", "height") for source in sources}
     keys = [prompt.key for prompt in prompts]
     found = table.scan().filter(pl.col("key").is_in(keys)).select("key", "image").collect()
     urls = dict(found.iter_rows())
     pictures = []
     for row, prompt in zip(rows, prompts, strict=True):
-        target = Size(index["width"][row].as_py(), index["height"][row].as_py())
+        own = source_of(sources, row).rows
+        index, place = indexes[own], row - own.start
+        target = Size(index["width"][place].as_py(), index["height"][place].as_py())
         # The table may have come from another machine, where its pictures stayed: its labels are shown all the same.
         with contextlib.suppress(PictureError):
             image = decode(read_image(urls[prompt.key])).image
@@ -135,9 +136,13 @@ def _drawn(folder: Path) -> list[Picture]:
     return [Picture(drawn.file, drawn.request.prompt) for drawn in samples.read(folder)]
 
 
-def _count_sizes(root: ShardRoot) -> list[tuple[Size, int]]:
+def _content_buckets(source: Source) -> list[str | None]:
+    return source.labels.column("content_bucket").slice(0, len(source.rows)).to_pylist()
+
+
+def _count_sizes(sources: Sequence[Source]) -> list[tuple[Size, int]]:
     counts: dict[Size, int] = {}
-    for group in root.groups_of("train"):
+    for group in (group for source in sources for group in source.root.groups_of("train")):
         counts[group.size] = counts.get(group.size, 0) + group.samples
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
@@ -150,7 +155,3 @@ def _spread(items: Sequence[PromptDraws], count: int) -> list[PromptDraws]:
 def _twice_as_long(cfg: TrainConfig) -> str:
     loop = cfg.loop
     return f"loop.steps={2 * loop.steps}" if loop.steps else f"loop.epochs={2 * (loop.epochs or 0):g}"
-
-
-def _slice(rows: range) -> slice:
-    return slice(rows.start, rows.stop)

@@ -99,8 +99,8 @@ class RunPage:
     title: str
     table: Manifest | None = None
     """Manifest of the curated table, for its counts."""
-    shards: Manifest | None = None
-    """Manifest of the shard root, for its counts."""
+    shards: Sequence[Manifest] = ()
+    """Manifests of the shard roots, for their counts."""
     content: Sequence[ContentCount] = ()
     sizes: Sequence[tuple[Size, int]] = ()
     """Size and number of pictures."""
@@ -169,7 +169,7 @@ def score_line(scores: Sequence[Score]) -> str:
     return f"As the prompt says: {shares}, over {' to '.join(f'{total:,}' for total in totals)} pictures."
 
 
-def funnel_chart(table: Manifest | None, shards: Manifest | None) -> Svg:
+def funnel_chart(table: Manifest | None, shards: Sequence[Manifest]) -> Svg:
     """Posts seen, kept, in the shards, and every reason for the difference."""
     bars: dict[str, list[float]] = {}
     if table:
@@ -178,9 +178,11 @@ def funnel_chart(table: Manifest | None, shards: Manifest | None) -> Svg:
         bars |= {f"unusable: {code}": [count] for code, count in _most_first(table.quarantined)}
         bars["kept"] = [table.kept]
     if shards:
-        lost = {**shards.dropped, **shards.quarantined}
+        lost: dict[str, int] = {}
+        for reason, count in (item for root in shards for item in (*root.dropped.items(), *root.quarantined.items())):
+            lost[reason] = lost.get(reason, 0) + count
         bars |= {f"not sharded: {reason}": [count] for reason, count in _most_first(lost)}
-        bars["in shards"] = [shards.kept]
+        bars["in shards"] = [sum(root.kept for root in shards)]
     return bar_chart(bars, title="From posts to pictures", series=["pictures"])
 
 

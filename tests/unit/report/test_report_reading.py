@@ -8,13 +8,14 @@ from PIL import Image
 
 from animetune import fsio, samples
 from animetune.config import to_yaml
+from animetune.data.source import open_data
 from animetune.errors import DataError
 from animetune.prompts import compose
 from animetune.records import Request, Size
 from animetune.report.reading import choose_rows, latest_metrics, read_run
 from animetune.report.run_page import write
 from animetune.seeding import Purpose, rng_for
-from animetune.shardset import open_labels, open_root
+from animetune.shardset import open_labels
 from animetune.train.config import TrainConfig
 from tests.builders import TINY_SOURCES, tiny_shards
 
@@ -64,7 +65,7 @@ def test_page_of_a_run(finished, tmp_path):
     page = read_run(folder / "runs" / "tiny", table=folder / "table")
     assert page.title == "tiny"
     assert page.table.kept == 40
-    assert page.shards.kept == 40
+    assert [root.kept for root in page.shards] == [40]
     assert {count.content_bucket: count.rows for count in page.content} == {"1girl_only": 21, "animal": 7, "object": 7}
     assert sum(count.repeats for count in page.content) == pytest.approx(sum(page.repeats))
     assert sum(count for _, count in page.sizes) == 35 == len(page.repeats)
@@ -79,13 +80,12 @@ def test_page_of_a_run(finished, tmp_path):
 def test_pictures_and_prompts_are_those_of_training(finished):
     folder, cfg = finished
     page = read_run(folder / "runs" / "tiny", table=folder / "table")
-    root = open_root(cfg.data.shards)
-    labels = open_labels(cfg.data.labels, root)
-    rows = choose_rows(labels, root.rows_of("train"), count=24, seed=cfg.seed)
+    sources = open_data(cfg.data)
+    rows = choose_rows(sources, count=24, seed=cfg.seed)
     assert len(page.pictures) == len(rows) == 24
-    index = root.samples()
+    index = sources[0].root.samples()
     for picture, row in zip(page.pictures, rows, strict=True):
-        label = labels.label(row)
+        label = sources[0].label(row)
         prompt = compose(label, cfg.prompts, rng_for(cfg.seed, Purpose.CAPTION, 0, row, 0))
         assert picture.prompt == prompt
         assert picture.image.size == (index["width"][row].as_py(), index["height"][row].as_py())
@@ -120,16 +120,15 @@ def test_prompts_are_those_that_the_loader_gives(finished):
 
 def test_rows_come_in_turns_from_every_content_bucket_and_only_if_trained_on(finished):
     _, cfg = finished
-    root = open_root(cfg.data.shards)
-    labels = open_labels(cfg.data.labels, root)
-    rows = choose_rows(labels, root.rows_of("train"), count=9, seed=1)
-    contents = [labels.label(row).content_bucket for row in rows]
+    sources = open_data(cfg.data)
+    rows = choose_rows(sources, count=9, seed=1)
+    contents = [sources[0].label(row).content_bucket for row in rows]
     assert {name: contents.count(name) for name in contents} == {"1girl_only": 3, "animal": 3, "object": 3}
-    assert all(labels.repeats[row] > 0 for row in rows)
+    assert all(sources[0].repeats[row] > 0 for row in rows)
     assert rows == sorted(rows)
-    assert rows != choose_rows(labels, root.rows_of("train"), count=9, seed=2)
-    everything = choose_rows(labels, root.rows_of("train"), count=1000, seed=1)
-    assert len(everything) == sum(labels.repeats[row] > 0 for row in root.rows_of("train"))
+    assert rows != choose_rows(sources, count=9, seed=2)
+    everything = choose_rows(sources, count=1000, seed=1)
+    assert len(everything) == np.count_nonzero(sources[0].repeats)
 
 
 def test_a_final_folder_takes_the_place_of_the_last_preview(finished, tmp_path):

@@ -38,7 +38,10 @@ def build(text: str = "words") -> RunPage:
         table=Manifest(
             kind="table", format_version=1, seen=100, kept=80, dropped={text: 15}, quarantined={text + "!": 5}
         ),
-        shards=Manifest(kind="shard-root", format_version=1, seen=80, kept=78, dropped={text: 2}),
+        shards=[
+            Manifest(kind="shard-root", format_version=1, seen=70, kept=69, dropped={text: 1}),
+            Manifest(kind="shard-root", format_version=1, seen=10, kept=9, dropped={text: 1}),
+        ],
         content=[ContentCount(text + name, 10, 12.5) for name in CONTENT_BUCKETS],
         sizes=[(Size(64, 96), 60), (Size(96, 64), 20)],
         repeats=[0.5, 1, 1, 2],
