@@ -57,7 +57,15 @@ class Manifest(pydantic.BaseModel):
     facts: dict[str, Any] = {}
     """Whatever else a reader of this kind needs; JSON values only."""
     files: dict[str, FileRecord] = {}
-    """Path relative to the manifest's folder -> size and hash."""
+    """Path relative to the manifest's folder, and inside it -> size and hash."""
+
+    @pydantic.field_validator("files")
+    @classmethod
+    def _inside_the_folder(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            if name.startswith("/") or ".." in name.split("/"):
+                raise ValueError(f"{name!r} leads out of the folder")
+        return files
 
     @property
     def digest(self) -> str:

@@ -1,7 +1,7 @@
 """Files behind a URL: any protocol of fsspec (s3, gs, az, http, memory ...), with one way to fail.
 
-    read, fetch, hash_file, exists, list_files      from anywhere
-    put                                             to an object store, where a file appears whole or not at all
+    read, fetch, hash_file, exists, list_files    from anywhere
+    put                                           to an object store, where a file appears whole or not at all
 
 What may pass (a timeout, a reset connection, a 5xx) is tried again for `PATIENCE` seconds, with growing waits; what
 will not pass (an absent file, refused credentials) is raised at once. Every error names the URL. Endpoint and
@@ -17,7 +17,8 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,8 +29,11 @@ PATIENCE = 120.0
 """Seconds after which a failure that may pass is final."""
 LONGEST_WAIT = 10.0
 """Seconds between two attempts, at most."""
+CONNECTIONS = 16
+"""Files on their way at once; small ones cost a round trip each and no bandwidth."""
 
 _T = TypeVar("_T")
+_S = TypeVar("_S")
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FINAL = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EROFS} | {
@@ -128,6 +132,15 @@ def hash_file(url: str) -> tuple[int, str]:
         return size, digest.hexdigest()
 
     return _patiently(url, stream)
+
+
+def in_threads(function: Callable[[_S], _T], items: Iterable[_S]) -> Iterator[_T]:
+    """`function` of each item, in their order, CONNECTIONS at a time; the first failure is raised."""
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        try:
+            yield from pool.map(function, items)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def damage_of(

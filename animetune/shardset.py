@@ -14,6 +14,9 @@ Rows are numbered through the root: split by split, tiers and sizes in numeric o
 label set labels row i of the root; that is all that ties them, so labels are remade without touching a pixel.
 
 A root may be remote. Its small files are then kept in a local folder, and shards are downloaded as they are needed.
+
+Nothing here is trusted because it is there: manifests hold their own digest, small files are read only if they have the
+hash that the manifest says, and an index may name nothing but the shards of its own folder.
 """
 
 from __future__ import annotations
@@ -21,16 +24,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+import pydantic
 
-from animetune import fsio
+from animetune import fsio, remote
 from animetune.errors import DataError, SetupError
-from animetune.manifest import MANIFEST_NAME, Manifest, read_manifest
+from animetune.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from animetune.records import Label, Size
 
 if TYPE_CHECKING:
@@ -91,16 +96,19 @@ class ShardRoot:
 
     @property
     def latents(self) -> dict[str, Any] | None:
-        """`dtype`, `flip`, `vae` (digest), `scaling_factor`, `mean` and `std` by channel; None for pixels."""
+        """`dtype`, `flip`, `std` and `compute` as configured, `vae` (digest), `scaling_factor`, and `channel_mean` and
+        `channel_std` of the stored means; None for pixels."""
         return self.manifest.facts.get("latents")
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All groups that have samples, in row order."""
-        return tuple(
-            Group(each["split"], each["tier"], Size.parse(each["size"]), each["samples"], each["parts"])
-            for each in self.manifest.facts["groups"]
-        )
+        groups = []
+        for each in self.manifest.facts["groups"]:
+            if each["split"] not in SPLITS or not each["tier"].isdecimal():
+                raise DataError(f"{self.folder}: has a group that cannot be: {each}; make the shards again")
+            groups.append(Group(each["split"], each["tier"], Size.parse(each["size"]), each["samples"], each["parts"]))
+        return tuple(groups)
 
     def groups_of(self, split: str) -> tuple[Group, ...]:
         """The groups of one split."""
@@ -117,25 +125,103 @@ class ShardRoot:
         raise ValueError(f"{split!r} is no split; there are {', '.join(SPLITS)}")
 
     def index(self, group: Group) -> list[dict[str, Any]]:
-        """The shards of a group as its index lists them: `samples`, `raw_data.basename`, hashes ..."""
-        path = self.folder / group.folder / INDEX_NAME
+        """The shards of a group as its index lists them: `samples`, `raw_data.basename`, hashes ...
+
+        Raises DataError when the index is missing, is not as it was written, is of another format, or names anything
+        but shards inside the folder of its group.
+        """
+        path = self.checked_file(f"{group.folder}/{INDEX_NAME}")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))["shards"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: is missing or damaged ({error}); `animetune verify` says what else is") from error
+            index = json.loads(path.read_bytes())
+            _Index.model_validate(index)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DataError(
+                f"{path}: is no index of this version: {place} is {first['input']!r} ({first['msg']}); make the shards "
+                "again"
+            ) from error
+        except ValueError as error:
+            raise DataError(f"{path}: is no index: {error}; make the shards again") from error
+        listed = sum(shard["samples"] for shard in index["shards"])
+        if listed != group.samples:
+            raise DataError(f"{path}: lists {listed} samples, its root has {group.samples}; make the shards again")
+        return index["shards"]
+
+    def check(self, split: str) -> None:
+        """Raise DataError unless every index of a split is sound and no shard of a root in place is missing or cut.
+
+        One look at each shard's entry in its folder; that its bytes are those written is for whoever reads them.
+        """
+        for group in self.groups_of(split):
+            shards = self.index(group)
+            if self.remote is None:
+                folder = self.folder / group.folder
+                for shard in shards:
+                    _check_entry(folder / shard["raw_data"]["basename"], shard["raw_data"]["bytes"])
 
     def fetch_shards(self, split: str) -> None:
         """Download every shard of a split that is not here yet; nothing to do for a root that is used in place."""
-        if self.remote is not None:
-            for group in self.groups_of(split):
-                for shard in self.index(group):
-                    _fetch(self.remote, f"{group.folder}/{shard['raw_data']['basename']}", self.folder)
+        if self.remote is None:
+            return
+        for group in self.groups_of(split):
+            for shard in self.index(group):
+                raw = shard["raw_data"]
+                name = f"{group.folder}/{raw['basename']}"
+                if not _is_held(self.folder / name, raw["bytes"]):
+                    hashes = {"xxh64": raw["hashes"]["xxh64"]}
+                    remote.fetch(f"{self.remote}/{name}", self.folder / name, size=raw["bytes"], **hashes)
 
     def samples(self, *columns: str) -> pa.Table:
-        """`samples.parquet`, or some columns of it."""
+        """`samples.parquet`, or some columns of it. Raises DataError when it is missing or changed."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.folder / SAMPLES_NAME, columns=list(columns) or None)
+        return pyarrow.parquet.read_table(self.checked_file(SAMPLES_NAME), columns=list(columns) or None)
+
+    def checked_file(self, name: str) -> Path:
+        """The path of one of the root's small files; DataError unless its bytes are those that the manifest says."""
+        path = self.folder / name
+        record = self.manifest.files.get(name)
+        if record is None or not path.is_file():
+            raise DataError(f"{path}: is missing; {self._remedy}")
+        damage = remote.damage_of(path, size=record.bytes, sha256=record.sha256)
+        if damage is not None:
+            raise DataError(f"{path}: is damaged: {damage}; {self._remedy}")
+        return path
+
+    @property
+    def _remedy(self) -> str:
+        if self.remote is not None:
+            return "remove this copy and run again"
+        return "restore it from a copy of the shards, or make them again; `animetune verify` says what else is wrong"
+
+
+class _Hashes(pydantic.BaseModel):
+    xxh64: Annotated[str, pydantic.Field(pattern="^[0-9a-f]{16}$")]
+
+
+class _ShardFile(pydantic.BaseModel):
+    basename: Annotated[str, pydantic.Field(pattern=r"^part-\d{5,}/shard\.\d{5}\.mds$")]
+    """From the folder of the group; streaming would follow any path."""
+    bytes: pydantic.PositiveInt
+    hashes: _Hashes
+
+
+class _Shard(pydantic.BaseModel):
+    """What the loader relies on, and what it must never be given: pickles, or a format that is read otherwise."""
+
+    version: Literal[2]
+    format: Literal["mds"]
+    compression: None
+    zip_data: None
+    column_encodings: list[Literal["str", "bytes", "ndarray:int32:2"]]
+    samples: pydantic.PositiveInt
+    raw_data: _ShardFile
+
+
+class _Index(pydantic.BaseModel):
+    version: Literal[2]
+    shards: list[_Shard]
 
 
 def open_root(location: str | os.PathLike[str], *, cache: str | os.PathLike[str] | None = None) -> ShardRoot:
@@ -145,17 +231,19 @@ def open_root(location: str | os.PathLike[str], *, cache: str | os.PathLike[str]
     remote root needs one. Raises DataError when the root is absent, unfinished, no shard root, or not the one that
     `cache` holds copies of; FormatVersionError for another version; SetupError when `cache` is missing.
     """
-    remote = _without_file_scheme(os.fspath(location))
+    remote_root = _without_file_scheme(os.fspath(location))
     if cache is None:
-        if "://" in remote:
-            raise SetupError(f"{remote}: the shards of a remote root need a folder on this machine: set `cache`")
-        return ShardRoot(Path(remote), None, read_manifest(remote, kind=ROOT_KIND, format_version=ROOT_FORMAT))
+        if remote.is_remote(remote_root):
+            raise SetupError(f"{remote_root}: the shards of a remote root need a folder on this machine: set `cache`")
+        manifest = read_manifest(remote_root, kind=ROOT_KIND, format_version=ROOT_FORMAT)
+        return ShardRoot(Path(remote_root), None, manifest)
     folder = Path(cache)
-    manifest = _fetch_manifest(remote, folder, kind=ROOT_KIND, format_version=ROOT_FORMAT)
-    for name in manifest.files:
-        if name == SAMPLES_NAME or (name.endswith(f"/{INDEX_NAME}") and "/part-" not in name):
-            _fetch(remote, name, folder)
-    return ShardRoot(folder, remote, manifest)
+    manifest = _fetch_manifest(remote_root, folder, kind=ROOT_KIND, format_version=ROOT_FORMAT)
+    root = ShardRoot(folder, remote_root, manifest)
+    names = [SAMPLES_NAME, *(f"{group.folder}/{INDEX_NAME}" for group in root.groups)]
+    for _ in remote.in_threads(lambda name: _fetch_recorded(remote_root, name, folder, manifest), names):
+        pass
+    return root
 
 
 @dataclass(frozen=True)
@@ -213,6 +301,11 @@ class LabelSet:
     def _batch(self) -> pa.RecordBatch:
         import pyarrow as pa
 
+        expected = self.manifest.files[_labels_name(self.manifest)].bytes
+        if not _is_held(self.file, expected):
+            raise DataError(
+                f"{self.file}: is missing or has not the {expected} bytes written; run the labels stage again"
+            )
         try:
             with pa.ipc.open_file(pa.memory_map(str(self.file))) as reader:
                 batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
@@ -230,19 +323,19 @@ def open_labels(
 
     Raises DataError when it is absent, unfinished, no label set, or made for another root than `root`.
     """
-    remote = _without_file_scheme(os.fspath(location))
-    if cache is not None and "://" in remote:
-        folder = Path(cache)
-        manifest = _fetch_manifest(remote, folder, kind=LABELS_KIND, format_version=LABELS_FORMAT)
-        _fetch(remote, _labels_name(manifest), folder)
-    elif "://" in remote:
-        raise SetupError(f"{remote}: remote labels need a folder on this machine: set `cache`")
-    else:
-        folder = Path(remote)
+    where = _without_file_scheme(os.fspath(location))
+    if not remote.is_remote(where):
+        folder = Path(where)
         manifest = read_manifest(folder, kind=LABELS_KIND, format_version=LABELS_FORMAT)
+    elif cache is None:
+        raise SetupError(f"{where}: remote labels need a folder on this machine: set `cache`")
+    else:
+        folder = Path(cache)
+        manifest = _fetch_manifest(where, folder, kind=LABELS_KIND, format_version=LABELS_FORMAT)
+        _fetch_recorded(where, _labels_name(manifest), folder, manifest)
     if root is not None and manifest.inputs["shards"] != root.digest:
         raise DataError(
-            f"{remote}: these labels were made for another shard root (digest {manifest.inputs['shards'][:12]}) than "
+            f"{where}: these labels were made for another shard root (digest {manifest.inputs['shards'][:12]}) than "
             f"{root.remote or root.folder} ({root.digest[:12]}); run the labels stage on this root"
         )
     return LabelSet(folder, manifest)
@@ -259,32 +352,40 @@ def _without_file_scheme(location: str) -> str:
     return location.removeprefix("file://").rstrip("/")
 
 
-def _fetch_manifest(remote: str, folder: Path, *, kind: str, format_version: int) -> Manifest:
+def _fetch_manifest(url: str, folder: Path, *, kind: str, format_version: int) -> Manifest:
     """The remote manifest, copied into `folder`, which may hold copies of nothing else."""
     held = folder / MANIFEST_NAME
-    data = _read(f"{remote}/{MANIFEST_NAME}")
-    if held.is_file() and held.read_bytes() != data:
-        raise DataError(
-            f"{folder}: holds copies of another {kind} than {remote}; remove the folder or choose another cache"
-        )
+    data = remote.read(f"{url}/{MANIFEST_NAME}")
+    manifest = parse_manifest(data, url, kind=kind, format_version=format_version)
     if not held.is_file():
         fsio.atomic_write(held, data)
-    return read_manifest(folder, kind=kind, format_version=format_version)
+    elif held.read_bytes() != data:
+        raise DataError(
+            f"{folder}: holds copies of another {kind} than {url}; remove the folder or choose another cache"
+        )
+    return manifest
 
 
-def _fetch(remote: str, name: str, folder: Path) -> None:
-    # Every rank of a node may do this at once: files appear whole, and all copies are equal.
-    if not (folder / name).is_file():
-        fsio.atomic_write(folder / name, _read(f"{remote}/{name}"))
+def _fetch_recorded(url: str, name: str, folder: Path, manifest: Manifest) -> None:
+    """Copy a file of a manifest, unless it is here. All ranks of a node may do so at once."""
+    record = manifest.files[name]
+    if not _is_held(folder / name, record.bytes):
+        remote.fetch(f"{url}/{name}", folder / name, size=record.bytes, sha256=record.sha256)
 
 
-def _read(url: str) -> bytes:
-    import fsspec
+def _is_held(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
+
+def _check_entry(path: Path, size: int) -> None:
+    """Raise DataError unless there is a file of this size, and not one elsewhere that a link leads to."""
+    remedy = "restore it from a copy of the shards, or make them again"
     try:
-        with fsspec.open(url, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError as error:
-        raise DataError(f"{url}: does not exist; is this where the stage wrote to, and did it finish?") from error
-    except ImportError as error:
-        raise SetupError(f"{url}: {error}; install animetune with the extra of this protocol, e.g. [s3]") from error
+        entry = os.lstat(path)
+        is_link = stat.S_ISLNK(entry.st_mode) or path.parent.is_symlink()
+    except OSError as error:
+        raise DataError(f"{path}: is missing ({error.strerror}); {remedy}") from error
+    if is_link:
+        raise DataError(f"{path}: is a link to a file elsewhere; put the shard itself there")
+    if entry.st_size != size:
+        raise DataError(f"{path}: has {entry.st_size} bytes, {size} were written; {remedy}")

@@ -101,9 +101,7 @@ def test_a_manifest_without_its_digest_is_refused(folder: Path) -> None:
     value = json.loads((folder / "manifest.json").read_text())
     assert value.pop("digest") == read_manifest(folder).digest
     fsio.write_json(folder / "manifest.json", value)
-    with pytest.raises(
-        DataError, match=r"out/manifest\.json: its bytes have changed .*, or make this chunk again"
-    ):
+    with pytest.raises(DataError, match=r"out/manifest\.json: its bytes have changed .*, or make this chunk again"):
         read_manifest(folder)
 
 
@@ -112,6 +110,12 @@ def test_a_damaged_manifest_is_named(folder: Path, damage: bytes) -> None:
     fsio.atomic_write(folder / "manifest.json", damage)
     with pytest.raises(DataError, match=r"manifest.json: is not a manifest of animetune"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../a", "a/../../b", ".."])
+def test_files_outside_the_folder_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        Manifest(kind="chunk", format_version=1, files={name: FileRecord(bytes=1, sha256="")})
 
 
 def test_every_row_has_one_outcome() -> None:
