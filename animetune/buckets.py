@@ -1,8 +1,10 @@
 """Sizes (resolution buckets): which there are, which one a picture gets, how it is resized and cropped to it.
 
-Everything is integer arithmetic on pixels, so that shards, conditioning and tests agree to the pixel.
+    source --place--> tier, target      the size of nearest ratio, in the tier that the picture fills
+    source --cover-fit--> resized --crop at (left, top)--> target, kept with a margin as `stored_region`
 
-    source --cover-fit--> resized --centre crop at (left, top)--> target
+Everything is integer arithmetic on pixels, so that shards, conditioning and tests agree to the pixel. A table has
+millions of pictures, so sizes are chosen for whole arrays of (width, height).
 
 Micro-conditioning (SDXL paper, section 2.2) tells the model where a training picture was cut. `time_ids` gives the
 true cut: of the axis that is really cropped, in pixels of the resized picture, mirrored when the picture is.
@@ -11,9 +13,9 @@ true cut: of the axis that is really cropped, in pixels of the resized picture, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pydantic
 
 from animetune.config import StrictModel
@@ -42,68 +44,169 @@ SDXL_SIZES = tuple(
 
 PRESETS: dict[str, tuple[Size, ...]] = {"animagine": ANIMAGINE_SIZES, "sdxl": SDXL_SIZES}
 
+PRESET_AREA = 1024 * 1024
 
-class SizesConfig(StrictModel):
-    """Which sizes there are: a published list (`preset`), or all of nearly one area (`area` and what follows)."""
+DROPPED = -1
+"""Tier of a picture that is too small for every one."""
+
+
+class TierConfig(StrictModel):
+    """Sizes of about one area: a published list (`preset`), a generated one, or as many as the pictures ask for."""
 
     preset: Literal["animagine", "sdxl"] | None = None
     """Nine sizes (animagine) or forty (sdxl), all of about 1024x1024 pixels."""
-    area: int = pydantic.Field(default=1024 * 1024, ge=64)
+    open: bool = False
+    """No list: each picture has the size of its own ratio, both sides rounded to the nearest step. AIDXL: with step 32,
+    min_side 256, max_side 4096 and max_ratio 16."""
+    area: int = pydantic.Field(default=PRESET_AREA, ge=64)
     """Pixels of a generated size at most: for each side the longest other side, both ways round, and the square."""
     step: int = pydantic.Field(default=64, ge=8, multiple_of=8)
     """Sides of a generated size are multiples of this many pixels; the VAE needs multiples of 8."""
-    min_side: int = pydantic.Field(default=512, ge=8)
-    """Shortest side of a generated size, in pixels."""
-    max_side: int = pydantic.Field(default=2048, ge=8)
-    """Longest side of a generated size, in pixels."""
+    min_side: int | None = pydantic.Field(default=None, ge=8)
+    """Shortest side of a generated size, in pixels; null is half the side of the square."""
+    max_side: int | None = pydantic.Field(default=None, ge=8)
+    """Longest side of a generated size, in pixels; null is twice the side of the square."""
     max_ratio: float = pydantic.Field(default=4.0, ge=1)
     """Largest ratio of long to short side of a generated size."""
 
+    @property
+    def name(self) -> str:
+        """The tier's name: the side, in pixels, of the square that has its area."""
+        return str(round(self.area**0.5))
+
+    @property
+    def sides(self) -> range:
+        """Every side that a generated size may have."""
+        shortest, longest = self._limits
+        return range(-(-shortest // self.step) * self.step, longest + 1, self.step)
+
+    @property
+    def _limits(self) -> tuple[int, int]:
+        square = math.isqrt(self.area)
+        return self.min_side or square // 2, self.max_side or 2 * square
+
     @pydantic.model_validator(mode="after")
-    def _one_way_of_choosing(self) -> SizesConfig:
-        # A default that is written out, as in a resolved configuration, asks for nothing.
-        defaults = {name: field.default for name, field in type(self).model_fields.items() if name != "preset"}
-        generated = sorted(name for name, default in defaults.items() if getattr(self, name) != default)
+    def _one_way_of_choosing(self) -> TierConfig:
+        generated = [name for name in _written_out(self) if name != "preset"]
         if self.preset is not None and generated:
             raise ValueError(f"preset {self.preset} has its own list; leave out preset or {', '.join(generated)}")
-        if not enumerate_sizes(self):
+        if not (self.sides and self.sides[0] ** 2 <= self.area if self.open else enumerate_sizes(self)):
+            shortest, longest = self._limits
             raise ValueError(
-                f"no size has an area of at most {self.area} pixels, sides of {self.min_side} to {self.max_side} in "
-                f"steps of {self.step} and a ratio of at most {self.max_ratio}; lower min_side or raise area"
+                f"no size has an area of at most {self.area} pixels, sides of {shortest} to {longest} in steps of "
+                f"{self.step} and a ratio of at most {self.max_ratio}; lower min_side or raise area"
             )
         return self
 
 
-def enumerate_sizes(cfg: SizesConfig) -> tuple[Size, ...]:
-    """The sizes, ordered by width, then height."""
-    if cfg.preset is not None:
-        return tuple(sorted(PRESETS[cfg.preset]))
-    sides = range(-(-cfg.min_side // cfg.step) * cfg.step, cfg.max_side + 1, cfg.step)
-    square = math.isqrt(cfg.area) // cfg.step * cfg.step
+class SizesConfig(TierConfig):
+    """The sizes that pictures are cropped to: those of one tier, written here, or of several `tiers`."""
+
+    tiers: tuple[TierConfig, ...] = ()
+    """Several areas at once, each with its sizes; then nothing is written beside them but what follows."""
+    assign: Literal["highest", "every"] = "highest"
+    """Of several tiers a picture goes to the highest that it fills without being enlarged, or to every such one."""
+    min_pictures: int = pydantic.Field(default=0, ge=0)
+    """Sizes with fewer training pictures are given up, the smallest first: their pictures go to the next nearest."""
+
+    @property
+    def all_tiers(self) -> tuple[TierConfig, ...]:
+        """The tiers from small to large; one if none are listed."""
+        return tuple(sorted(self.tiers, key=lambda tier: tier.area)) or (self,)
+
+    @pydantic.model_validator(mode="after")
+    def _tiers_or_one(self) -> SizesConfig:
+        if self.tiers and (beside := _written_out(self)):
+            raise ValueError(f"{', '.join(beside)}: describes one tier, but there are `tiers`; write it inside them")
+        names = [tier.name for tier in self.tiers]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two tiers have the area of a square of side {', '.join(doubled)}; make one of them")
+        return self
+
+
+def enumerate_sizes(tier: TierConfig) -> tuple[Size, ...]:
+    """The sizes of a tier, ordered by width, then height; none when it is open."""
+    if tier.preset is not None:
+        return tuple(sorted(PRESETS[tier.preset]))
+    if tier.open:
+        return ()
+    sides = tier.sides
+    square = math.isqrt(tier.area) // tier.step * tier.step
     sizes = {Size(square, square)} if square in sides else set()
     for side in sides:
-        other = min(cfg.area // side // cfg.step * cfg.step, sides[-1])
-        if other >= sides[0] and max(side, other) <= cfg.max_ratio * min(side, other):
+        other = min(tier.area // side // tier.step * tier.step, sides[-1])
+        if other >= sides[0] and max(side, other) <= tier.max_ratio * min(side, other):
             sizes |= {Size(side, other), Size(other, side)}
     return tuple(sorted(sizes))
 
 
-def tier_name(cfg: SizesConfig) -> str:
-    """The name of the sizes' area class: the side, in pixels, of the square that has their area."""
-    return str(round((cfg.area if cfg.preset is None else 1024 * 1024) ** 0.5))
+def nearest(sources: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Index of the size whose ratio of sides is nearest to each source's on a logarithmic scale; the first of equals.
 
-
-def assign(source: Size, sizes: Sequence[Size]) -> Size:
-    """The size whose ratio of sides is nearest to the source's on a logarithmic scale; the first of equals.
-
-    |log a - log b| is ordered as max(a/b, b/a), which needs no logarithm.
+    `sources`: int64 (n, 2), width and height; `sizes`: int64 (k, 2). Returns int64 (n,). |log a - log b| is ordered as
+    max(a/b, b/a), which needs no logarithm.
     """
+    best, found = np.full(len(sources), np.inf), np.zeros(len(sources), np.int64)
+    for index, (width, height) in enumerate(sizes):
+        across, down = sources[:, 0] * height, sources[:, 1] * width
+        distortion = np.maximum(across, down) / np.minimum(across, down)
+        nearer = distortion < best
+        best[nearer], found[nearer] = distortion[nearer], index
+    return found
 
-    def distortion(size: Size) -> float:
-        across, down = source.width * size.height, source.height * size.width
-        return max(across, down) / min(across, down)
 
-    return min(sizes, key=distortion)
+def open_size(source: Size, tier: TierConfig) -> Size:
+    """The size of a tier without a list: the source scaled to the tier's area, both sides rounded to the nearest step.
+
+    A ratio beyond `max_ratio` is cut back first, so the crop takes the rest; then both sides are held within limits.
+    """
+    sides = tier.sides
+    numerator, denominator = tier.max_ratio.as_integer_ratio()
+    long, short = max(source), min(source)
+    if long * denominator > short * numerator:
+        long, short = numerator, denominator
+    # round(sqrt(area * long / short) / step), in integers.
+    long_side, short_side = (
+        (math.isqrt(4 * tier.area * a // (tier.step**2 * b)) + 1) // 2 * tier.step
+        for a, b in ((long, short), (short, long))
+    )
+    short_side = min(max(short_side, sides[0]), sides[-1])
+    widest = short_side * numerator // denominator // tier.step * tier.step  # rounding may have passed the limit
+    long_side = max(min(long_side, sides[-1], widest), short_side)
+    return Size(long_side, short_side) if source.width >= source.height else Size(short_side, long_side)
+
+
+class Placed(NamedTuple):
+    """The sources that go to one tier."""
+
+    tier: TierConfig
+    which: np.ndarray
+    """int64 (m,): index of each of them."""
+    targets: np.ndarray
+    """int64 (m, 2): the width and height that each is cropped to."""
+
+
+def place(sources: np.ndarray, counts: np.ndarray, cfg: SizesConfig, *, max_upscale: float) -> list[Placed]:
+    """Which pictures go to which tier and size, tier by tier from small to large.
+
+    `sources`: int64 (n, 2), distinct sizes of pictures; `counts`: int64 (n,), training pictures of each, for
+    `min_pictures`. A source that fills no tier goes to the lowest if it is enlarged by at most `max_upscale`; those
+    that are nowhere in the result would be enlarged by more.
+    """
+    tiers = cfg.all_tiers
+    targets = [_targets(sources, tier) for tier in tiers]
+    fills = np.stack([(each <= sources).all(axis=1) for each in targets])
+    if cfg.assign == "highest":
+        above = np.cumsum(fills[::-1], axis=0)[::-1]
+        fills &= above == 1
+    fills[0] |= ~fills.any(axis=0)
+    placed = []
+    for tier, mine, of_all in zip(tiers, fills, targets, strict=True):
+        which = np.flatnonzero(mine)
+        merged = _merge_small(sources[which], counts[which], of_all[which], cfg.min_pictures)
+        fits = (merged / sources[which]).max(axis=1, initial=0) <= max_upscale
+        placed.append(Placed(tier, which[fits], merged[fits]))
+    return placed
 
 
 class Geometry(NamedTuple):
@@ -121,20 +224,44 @@ class Geometry(NamedTuple):
     """The training picture."""
 
 
+class Region(NamedTuple):
+    """A rectangle of the resized picture, in its pixels."""
+
+    left: int
+    top: int
+    size: Size
+
+
 def cover_scale(source: Size, target: Size) -> float:
     """Factor by which the source is scaled to cover the target; above 1 it is enlarged."""
     return max(target.width / source.width, target.height / source.height)
 
 
-def fit(source: Size, target: Size) -> Geometry:
-    """Scale until the target is covered, round half up, cut the centre of the axis that is too long."""
+def fit(source: Size, target: Size, *, focus: tuple[float | None, float | None] = (None, None)) -> Geometry:
+    """Scale until the target is covered, round half up, cut the axis that is too long.
+
+    `focus` (x, y) is the point that the crop is centred on as far as the picture reaches, in shares of the source's
+    sides (0 to 1); None stands for the centre.
+    """
     if target.width * source.height >= target.height * source.width:
         resized = Size(target.width, _rounded(source.height * target.width, source.width))
     else:
         resized = Size(_rounded(source.width * target.height, source.height), target.height)
-    left = (resized.width - target.width) // 2
-    top = (resized.height - target.height) // 2
+    left, top = (_crop_start(*axis) for axis in zip(resized, target, focus, strict=True))
     return Geometry(source, resized, left, top, target)
+
+
+def stored_region(geometry: Geometry, margin: float) -> Region:
+    """The crop and up to `margin` of the target's side beyond it, where the picture was cut and as far as it reaches.
+
+    What is beyond lies on both sides of the crop in equal parts, or more on one where the other ends.
+    """
+    spans = [
+        _stored_span(*axis, margin)
+        for axis in zip((geometry.left, geometry.top), geometry.target, geometry.resized, strict=True)
+    ]
+    (left, width), (top, height) = spans
+    return Region(left, top, Size(width, height))
 
 
 def time_ids(geometry: Geometry, *, flipped: bool = False) -> tuple[int, int, int, int, int, int]:
@@ -143,6 +270,46 @@ def time_ids(geometry: Geometry, *, flipped: bool = False) -> tuple[int, int, in
     if flipped:
         left = resized.width - target.width - left
     return source.height, source.width, top, left, target.height, target.width
+
+
+def _written_out(tier: TierConfig) -> list[str]:
+    """Settings of the tier that ask for something; a default that is written out, as in a resolved file, does not."""
+    return sorted(name for name, field in TierConfig.model_fields.items() if getattr(tier, name) != field.default)
+
+
+def _targets(sources: np.ndarray, tier: TierConfig) -> np.ndarray:
+    if tier.open:
+        return np.array([open_size(Size(*source), tier) for source in sources.tolist()], np.int64).reshape(-1, 2)
+    sizes = np.array(enumerate_sizes(tier), np.int64)
+    return sizes[nearest(sources, sizes)]
+
+
+def _merge_small(sources: np.ndarray, counts: np.ndarray, targets: np.ndarray, least: int) -> np.ndarray:
+    """The targets after giving up the size with fewest pictures, the first of equals, until none has under `least`."""
+    sizes, index = np.unique(targets, axis=0, return_inverse=True)
+    left = np.arange(len(sizes))
+    while len(left) > 1:
+        pictures = np.bincount(index, weights=counts, minlength=len(sizes))[left]
+        smallest = int(pictures.argmin())
+        if pictures[smallest] >= least:
+            break
+        members = index == left[smallest]
+        left = np.delete(left, smallest)
+        index[members] = left[nearest(sources[members], sizes[left])]
+    return sizes[index]
+
+
+def _crop_start(resized: int, target: int, focus: float | None) -> int:
+    """First pixel of the crop along one axis."""
+    if focus is None:
+        return (resized - target) // 2
+    return max(0, min(int(focus * resized) - target // 2, resized - target))
+
+
+def _stored_span(crop: int, target: int, resized: int, margin: float) -> tuple[int, int]:
+    """(first pixel, length) along one axis."""
+    length = min(resized, target + int(margin * target))
+    return max(0, min(crop - (length - target) // 2, resized - length)), length
 
 
 def _rounded(numerator: int, denominator: int) -> int:

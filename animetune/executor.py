@@ -74,25 +74,30 @@ class LocalExecutor:
         out: Path,
         *,
         progress: Callable[[int, int], None] | None = None,
+        published: Callable[[Manifest], None] | None = None,
     ) -> list[Manifest]:
         """Publish every chunk that is not in `out` yet, and return the manifests of all, in the order of `chunks`.
 
-        `progress` is called with (chunks published, chunks in all), first with what was there already.
+        `progress` is called with (chunks published, chunks in all), first with what was there already; `published`
+        with the manifest of each chunk that was not, as soon as it is there.
 
         Raises ChunkError, naming the chunk, when the work raised or its process died; other chunks stay published.
         """
         if len({chunk.name for chunk in chunks}) != len(chunks):
             raise ValueError(f"{out}: two chunks have the same name")
         missing = [chunk for chunk in chunks if not has_manifest(out / chunk.name)]
-        published = len(chunks) - len(missing)
+        done = len(chunks) - len(missing)
 
-        def report(count: int) -> None:
-            nonlocal published
-            published += count
+        def report(chunk: Chunk | None = None) -> None:
+            nonlocal done
+            if chunk is not None:
+                done += 1
+                if published is not None:
+                    published(read_manifest(out / chunk.name))
             if progress is not None:
-                progress(published, len(chunks))
+                progress(done, len(chunks))
 
-        report(0)
+        report()
         if self.workers > 1 and len(missing) > 1:
             _run_in_workers(min(self.workers, len(missing)), work, missing, out, report)
         else:
@@ -101,7 +106,7 @@ class LocalExecutor:
                     _publish(work, chunk, out)
                 except Exception as error:
                     raise _Failure.of(error).as_error(chunk, out) from error
-                report(1)
+                report(chunk)
         return [read_manifest(out / chunk.name) for chunk in chunks]
 
 
@@ -136,7 +141,9 @@ class _Failure:
         return error
 
 
-def _run_in_workers(count: int, work: Work, chunks: Sequence[Chunk], out: Path, report: Callable[[int], None]) -> None:
+def _run_in_workers(
+    count: int, work: Work, chunks: Sequence[Chunk], out: Path, report: Callable[[Chunk], None]
+) -> None:
     """Give each worker one chunk at a time, so that the chunk of one that dies is known and no queue builds up."""
     waiting = deque(chunks)
     workers: list[_Worker] = []
@@ -148,7 +155,7 @@ def _run_in_workers(count: int, work: Work, chunks: Sequence[Chunk], out: Path, 
         while busy:
             for pipe in wait(list(busy)):
                 busy[pipe].take()
-                report(1)
+                report(busy[pipe].chunk)
                 if waiting:
                     busy[pipe].give(waiting.popleft())
                 else:

@@ -30,11 +30,11 @@ class Progress:
         self.description = description
         self.total = total
         self.done = self._done_at_start = done
-        self.numbers: dict[str, float] = {}
+        self.numbers: dict[str, float | str] = {}
         self._started = self._shown = time.monotonic()
 
-    def advance(self, n: int = 1, **numbers: float) -> None:
-        """Count `n` more as done; `numbers` are shown beside it, and stay until they are given again."""
+    def advance(self, n: int = 1, **numbers: float | str) -> None:
+        """Count `n` more as done; `numbers`, or words, are shown beside it, and stay until they are given again."""
         self.done += n
         self.numbers.update(numbers)
         if time.monotonic() - self._shown >= self._every:
@@ -61,7 +61,9 @@ class Progress:
                 parts.append(f"{_duration((self.total - self.done) / rate)} left")
         if self.total and self.done >= self.total:
             parts.append(f"took {_duration(elapsed)}")
-        parts += [f"{name} {value:.4g}" for name, value in self.numbers.items()]
+        parts += [
+            f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in self.numbers.items()
+        ]
         return f"{self.description}: {', '.join(parts)}"
 
     _every = float("inf")
@@ -124,6 +126,15 @@ class _Bar(Progress):
     def _close(self) -> None:
         self._show()
         self._rich.stop()
+
+
+def bytes_text(count: float) -> str:
+    """A number of bytes in decimal units, as disks are sold: `1.23 GB`."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.4g} TB"
 
 
 def _duration(seconds: float) -> str:

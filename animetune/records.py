@@ -84,8 +84,10 @@ PICTURE_COLUMNS = (
     Column("image_format", "str", "", "true format by content: JPEG, PNG, WEBP, GIF, AVIF, BMP"),
     Column("image_bytes", "i64", "bytes", "size of the encoded file"),
     Column("had_alpha", "bool", "", "had transparent pixels, composited on the background colour"),
+    Column("focus_x", "f32", "share of width", "0 to 1: where a crop is centred; null for the centre of the picture"),
+    Column("focus_y", "f32", "share of height", "0 to 1: where a crop is centred; null for the centre of the picture"),
 )
-"""What `probe` measures by decoding the picture."""
+"""What is known from looking at the picture."""
 
 CURATED_COLUMNS = (
     Column("tags_count", "list[str]", "", "people-count tags (1girl, 2boys, solo ...), taken out of tags_general"),

@@ -137,6 +137,8 @@ def look_at(candidates: Sequence[str], md5: str | None, cfg: PicturesConfig) -> 
         "image_format": picture.format,
         "image_bytes": len(data),
         "had_alpha": picture.had_alpha,
+        "focus_x": None,  # nothing looks for one yet
+        "focus_y": None,
         "pixel_md5": pixel_md5(picture),
         "is_original": is_original,
     }

@@ -15,8 +15,15 @@ from torch import Tensor
 @torch.no_grad()
 def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
     """The unscaled posterior mean, float32 (b, 4, h / 8, w / 8), of RGB uint8 (b, 3, h, w)."""
+    return encode_posterior(vae, pixels)[0]
+
+
+@torch.no_grad()
+def encode_posterior(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the posterior, unscaled, float32 (b, 4, h / 8, w / 8), of RGB uint8 (b, 3, h, w)."""
     # 127.5 maps 0 to -1 and 255 to 1 exactly.
-    return vae.encode(pixels.to(vae.dtype) / 127.5 - 1).latent_dist.mean.float()
+    posterior = vae.encode(pixels.to(vae.dtype) / 127.5 - 1).latent_dist
+    return posterior.mean.float(), torch.exp(0.5 * posterior.logvar.float())
 
 
 @torch.no_grad()

@@ -21,17 +21,30 @@ class PixelStore(StrictModel):
     format: Literal["jpeg", "webp", "png"] = "jpeg"
     """jpeg decodes four times as fast as webp; png is lossless."""
     quality: Annotated[int, pydantic.Field(ge=1, le=100)] = 95
-    """Of jpeg (without chroma subsampling, which blurs line art) and webp; png ignores it."""
+    """Of jpeg (without chroma subsampling, which blurs line art) and webp; what is lossless ignores it."""
+    lossless: bool = False
+    """webp without loss: smaller than png, slower to write. png always is."""
+
+    @pydantic.model_validator(mode="after")
+    def _lossless_where_there_is_a_choice(self) -> PixelStore:
+        if self.lossless and self.format == "jpeg":
+            raise ValueError("jpeg cannot be lossless; set format to webp or png, or lossless to false")
+        return self
 
 
 class LatentStore(StrictModel):
-    """Keep the VAE's posterior means, unscaled; training then needs no VAE."""
+    """Keep the VAE's posterior, unscaled; training then needs no VAE."""
 
     name: Literal["latents"]
     vae: str
     """Hub id, folder or single file of a VAE or of a whole SDXL model."""
     dtype: Literal["float16", "bfloat16"] = "float16"
-    """Of the stored numbers; they are computed in float32."""
+    """Of the stored numbers."""
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """What the VAE computes in. bfloat16 is faster on a GPU and a little off; SDXL's own VAE overflows in float16."""
+    std: bool = False
+    """Also keep the posterior's standard deviation, so that training can draw from it instead of taking the mean.
+    Doubles the size."""
     flip: bool = False
     """Also keep the latent of the mirrored picture, which a mirrored latent is not. Doubles the size."""
     batch: Annotated[int, pydantic.Field(ge=1)] = 1
@@ -41,6 +54,16 @@ class LatentStore(StrictModel):
 
 
 Store = Annotated[PixelStore | LatentStore, pydantic.Field(discriminator="name")]
+
+
+class CropConfig(StrictModel):
+    """Which part of a picture is kept, where its ratio of sides is not that of its size."""
+
+    at: Literal["centre", "focus"] = "centre"
+    """The middle of the picture, or its focus point (`focus_x`, `focus_y` of the table) where it has one."""
+    margin: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    """Share of the size's side that is stored beyond the crop, on the axis that is cut, for random crops in training.
+    Only for pixels."""
 
 
 class ShardConfig(StrictModel):
@@ -55,14 +78,25 @@ class ShardConfig(StrictModel):
     """What a shard holds: pixels or latents."""
     sizes: SizesConfig
     """The sizes that pictures are cropped to."""
+    crop: CropConfig = CropConfig()
+    """Which part of a picture is kept."""
     max_upscale: Annotated[float, pydantic.Field(ge=1)] = 1.25
-    """Pictures that would have to be enlarged by more than this factor are dropped as `too_small`."""
+    """Pictures that would have to be enlarged by more than this factor, even for the lowest tier, are dropped as
+    `too_small`."""
     shard_bytes: Annotated[int, pydantic.Field(ge=1, lt=2**31)] = 1 << 26
     """Aimed size of a shard. Each is one file, written whole: a worker holds about twice as much."""
     quarantine_limit: Share = 0.05
     """Share of the pictures that may be unusable before the stage stops."""
     executor: ExecutorConfig = ExecutorConfig()
     """Where pictures are encoded; changes nothing in the output."""
+
+    @pydantic.model_validator(mode="after")
+    def _margins_are_of_pixels(self) -> ShardConfig:
+        if self.crop.margin and self.store.name == "latents":
+            raise ValueError(
+                "crop.margin: a part of a latent is not the latent of that part; store pixels, or set margin to 0"
+            )
+        return self
 
 
 class LabelFilter(StrictModel):

@@ -18,18 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import xxhash
 
 from animetune import fsio, tables
-from animetune.buckets import assign, cover_scale, enumerate_sizes, tier_name
+from animetune.buckets import place
 from animetune.errors import ConfigError, DataError, QuarantineLimitError
 from animetune.executor import Chunk, build_executor
 from animetune.manifest import MANIFEST_NAME, Manifest, has_manifest, record_files, write_manifest
-from animetune.progress import track
+from animetune.progress import Progress, bytes_text, track
 from animetune.records import Size
 from animetune.shards.config import ShardConfig
-from animetune.shards.write import Part, PartRow, bytes_per_sample, write_part
+from animetune.shards.statistics import channel_statistics
+from animetune.shards.write import PART_COLUMNS, Part, bytes_per_sample, write_part
 from animetune.shardset import INDEX_NAME, ROOT_FORMAT, ROOT_KIND, SAMPLES_NAME, SPLITS, Group, open_root
 
 SETTINGS_NAME = "settings.json"
@@ -48,61 +50,101 @@ def run(cfg: ShardConfig) -> Manifest:
         settings = _bind(cfg, table)
         if has_manifest(cfg.out):
             return open_root(cfg.out).manifest
-        rows = table.scan().select("key", "image", "width", "height", "split").collect()
-        sized = choose_sizes(rows, cfg)
-        groups = cut(sized.filter(pl.col("target_width").is_not_null()), cfg)
+        samples = choose_sizes(read_rows(table), cfg)
+        too_small = pl.col("tier").is_null()
+        dropped = samples.filter(too_small)["key"].sort()
+        groups = cut(samples.filter(~too_small), cfg)
+        del samples  # `groups` hold a copy of its rows
         chunks = [
             Chunk(f"{group.folder}/part-{number:05d}", part)
             for group, parts in groups
             for number, part in enumerate(parts)
         ]
-        work = functools.partial(write_part, store=cfg.store, **_decoding(table))
-        with track("shard", total=len(chunks)) as progress:
-            done = build_executor(cfg.executor).run(work, chunks, cfg.out, progress=progress.reach)
+        work = functools.partial(write_part, store=cfg.store, crop=cfg.crop, **_decoding(table))
+        found = sum(chunk.payload.rows.height for chunk in chunks if has_manifest(cfg.out / chunk.name))
+        with track("shard", total=sum(group.samples for group, _ in groups), done=found) as progress:
+            done = build_executor(cfg.executor).run(work, chunks, cfg.out, published=_Meter(progress).add)
         outcome = _Outcome(
             groups=[group for group, _ in groups],
             parts=dict(zip((chunk.name for chunk in chunks), done, strict=True)),
-            dropped=sized.filter(pl.col("target_width").is_null())["key"].sort().to_list(),
+            dropped=dropped,
         )
         _check_quarantine(cfg, outcome)
         return _publish(cfg, outcome, inputs={"table": table.digest}, settings=settings)
 
 
+def read_rows(table: tables.Table) -> pl.DataFrame:
+    """What is needed to place and cut the pictures of a table: PART_COLUMNS and `split`.
+
+    Raises DataError when a focus point lies outside its picture.
+    """
+    rows = table.scan().select(*PART_COLUMNS, "split").collect()
+    for name in ("focus_x", "focus_y"):
+        outside = rows.filter(~pl.col(name).is_between(0, 1))
+        if outside.height:
+            raise DataError(
+                f"{table.folder}: {name} of {outside['key'][0]} is {outside[name][0]} ({outside.height} such rows); it "
+                "is a share of the picture's side, from 0 to 1; run curate again"
+            )
+    return rows
+
+
 def choose_sizes(rows: pl.DataFrame, cfg: ShardConfig) -> pl.DataFrame:
-    """Add `target_width` and `target_height`; null where the picture would be enlarged too much."""
-    sizes = enumerate_sizes(cfg.sizes)
-    chosen = []
-    for width, height in rows.select("width", "height").unique(maintain_order=True).iter_rows():
-        target = assign(Size(width, height), sizes)
-        fits = cover_scale(Size(width, height), target) <= cfg.max_upscale
-        chosen.append((width, height, *(target if fits else (None, None))))
-    sides = dict.fromkeys(("width", "height", "target_width", "target_height"), pl.Int32)
-    return rows.join(pl.DataFrame(chosen, schema=sides, orient="row"), on=["width", "height"], how="left")
+    """The samples: each row once for each of its tiers, with `tier`, `target_width` and `target_height`.
+
+    A picture that is too small for every tier is there once, with nulls.
+    """
+    train = (pl.col("split") == "train").sum().alias("train")
+    sources = rows.group_by("width", "height").agg(train).sort("width", "height")
+    sides = sources.select("width", "height").to_numpy().astype(np.int64)
+    chosen = [
+        sources[each.which].select(
+            "width",
+            "height",
+            pl.lit(int(each.tier.name), pl.Int32).alias("tier"),
+            pl.Series("target_width", each.targets[:, 0], pl.Int32),
+            pl.Series("target_height", each.targets[:, 1], pl.Int32),
+        )
+        for each in place(sides, sources["train"].to_numpy(), cfg.sizes, max_upscale=cfg.max_upscale)
+    ]
+    return rows.join(pl.concat(chosen), on=["width", "height"], how="left")
 
 
-def cut(sized: pl.DataFrame, cfg: ShardConfig) -> list[tuple[Group, list[Part]]]:
+def cut(samples: pl.DataFrame, cfg: ShardConfig) -> list[tuple[Group, list[Part]]]:
     """The groups in row order, each cut into parts of about `shard_bytes`."""
-    hashes = [xxhash.xxh64_intdigest(key) for key in sized["key"]]
-    ordered = sized.with_columns(
-        pl.Series("hash", hashes, dtype=pl.UInt64),
-        pl.col("split").replace_strict({split: place for place, split in enumerate(SPLITS)}).alias("place"),
-    ).sort("place", "target_width", "target_height", "hash", "key")
+    group = ["split", "tier", "target_width", "target_height"]
+    ordered = samples.with_columns(
+        pl.col("split").cast(pl.Enum(SPLITS)), pl.Series("hash", _hashes(samples["key"]))
+    ).sort(*group, "hash", "key")
     groups = []
-    for (split, width, height), frame in ordered.group_by(
-        "split", "target_width", "target_height", maintain_order=True
-    ):
+    start = 0
+    for split, tier, width, height, count in ordered.group_by(group, maintain_order=True).len().iter_rows():
         size = Size(width, height)
-        rows = [
-            PartRow(key, image, Size(*source))
-            for key, image, *source in frame.select("key", "image", "width", "height").iter_rows()
-        ]
-        per_part = max(1, cfg.shard_bytes // bytes_per_sample(size, cfg.store))
+        per_part = max(1, cfg.shard_bytes // bytes_per_sample(size, cfg.store, margin=cfg.crop.margin))
         # Equal parts: a last part of three pictures would be a file, a download and an open for three pictures.
-        count = math.ceil(len(rows) / per_part)
-        edges = [len(rows) * i // count for i in range(count + 1)]
-        parts = [Part(size, tuple(rows[edges[i] : edges[i + 1]])) for i in range(count)]
-        groups.append((Group(split, tier_name(cfg.sizes), size, len(rows), count), parts))
+        parts = math.ceil(count / per_part)
+        edges = [start + count * i // parts for i in range(parts + 1)]
+        rows = [ordered[edges[i] : edges[i + 1]].select(PART_COLUMNS) for i in range(parts)]
+        groups.append((Group(split, str(tier), size, count, parts), [Part(size, each) for each in rows]))
+        start += count
     return groups
+
+
+def _hashes(keys: pl.Series) -> np.ndarray:
+    return np.fromiter(map(xxhash.xxh64_intdigest, keys), np.uint64, len(keys))
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Shows how many pictures and bytes this run has written."""
+
+    progress: Progress
+    written: int = 0
+
+    def add(self, part: Manifest) -> None:
+        """Count a part that was published."""
+        self.written += sum(file.bytes for file in part.files.values())
+        self.progress.advance(part.seen, written=bytes_text(self.written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +152,8 @@ class _Outcome:
     groups: list[Group]
     parts: dict[str, Manifest]
     """Path of each part in the root -> its manifest, in row order."""
-    dropped: list[str]
-    """Keys that are too small."""
+    dropped: pl.Series
+    """Keys that are too small, in order."""
 
     def parts_of(self, group: Group) -> dict[str, Manifest]:
         return {name: part for name, part in self.parts.items() if name.startswith(f"{group.folder}/")}
@@ -126,7 +168,7 @@ def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
     settings = {
         "format": ROOT_FORMAT,
         "table": table.digest,
-        **cfg.model_dump(mode="json", include={"store", "sizes", "max_upscale", "shard_bytes"}),
+        **cfg.model_dump(mode="json", include={"store", "sizes", "crop", "max_upscale", "shard_bytes"}),
     }
     path = cfg.out / SETTINGS_NAME
     if not path.is_file():
@@ -176,8 +218,8 @@ def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], set
             fsio.write_json(root / group.folder / INDEX_NAME, _merged_index(root, list(parts)))
             groups.append(group._replace(samples=samples))
     _write_frame(root / SAMPLES_NAME, _samples(outcome))
-    too_small = {"key": outcome.dropped, "reason": ["too_small"] * len(outcome.dropped)}
-    _write_frame(root / "dropped.parquet", pl.DataFrame(too_small, schema=tables.DROPPED_SCHEMA))
+    too_small = pl.DataFrame({"key": outcome.dropped}).with_columns(reason=pl.lit("too_small"))
+    _write_frame(root / "dropped.parquet", too_small)
     refused = pl.DataFrame(outcome.quarantined, schema=tables.QUARANTINED_SCHEMA, orient="row")
     _write_frame(root / "quarantined.parquet", refused)
 
@@ -187,10 +229,14 @@ def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], set
     facts = {
         "store": settings["store"],
         "sizes": settings["sizes"],
+        "crop": settings["crop"],
         "groups": [group._asdict() | {"size": group.size.name} for group in groups],
     }
     if cfg.store.name == "latents":
-        facts["latents"] = {"dtype": cfg.store.dtype, "flip": cfg.store.flip, **_latent_facts(root, outcome)}
+        facts["latents"] = {
+            **cfg.store.model_dump(include={"dtype", "compute", "std", "flip"}),
+            **_latent_facts(root, outcome),
+        }
     manifest = Manifest(
         kind=ROOT_KIND,
         format_version=ROOT_FORMAT,
@@ -235,15 +281,7 @@ def _latent_facts(root: Path, outcome: _Outcome) -> dict[str, Any]:
     vaes = {fact["vae"] for fact in facts}
     if len(vaes) > 1:
         raise DataError(f"{root}: its parts were encoded by {len(vaes)} different VAEs; remove the folder, run again")
-    count = max(1, sum(fact["values_per_channel"] for fact in facts))
-    means = [math.fsum(fact["sums"][channel] for fact in facts) / count for channel in range(4)]
-    squares = [math.fsum(fact["sums_of_squares"][channel] for fact in facts) / count for channel in range(4)]
-    return {
-        "vae": facts[0]["vae"],
-        "scaling_factor": facts[0]["scaling_factor"],
-        "mean": means,
-        "std": [math.sqrt(max(0.0, square - mean**2)) for mean, square in zip(means, squares, strict=True)],
-    }
+    return {"vae": facts[0]["vae"], "scaling_factor": facts[0]["scaling_factor"], **channel_statistics(facts)}
 
 
 def _write_frame(path: Path, frame: pl.DataFrame) -> None:

@@ -14,7 +14,7 @@ import xxhash
 from PIL import Image
 
 from animetune import shardset
-from animetune.buckets import SizesConfig, assign, cover_scale, enumerate_sizes, fit
+from animetune.buckets import SizesConfig, cover_scale, enumerate_sizes, fit, nearest
 from animetune.errors import ChunkError, ConfigError, DataError, QuarantineLimitError
 from animetune.manifest import read_manifest, write_manifest
 from animetune.records import Size
@@ -27,6 +27,10 @@ from tests.builders import TINY_SIZES, TINY_SOURCES, picture, tiny_shards, tiny_
 pytestmark = pytest.mark.xdist_group("streaming")
 
 SIZES = enumerate_sizes(SizesConfig(**TINY_SIZES))
+
+
+def assign(source: Size) -> Size:
+    return SIZES[nearest(np.array([source]), np.array(SIZES))[0]]
 
 
 def config(table: Path, out: Path, **changes) -> ShardConfig:
@@ -74,7 +78,7 @@ def test_samples_hold_the_cropped_pictures_and_their_geometry(tiny):
     for sample in samples:
         row = int(sample["key"].removeprefix("tiny/"))
         source = sources[sample["key"]]
-        geometry = fit(source, assign(source, SIZES))
+        geometry = fit(source, assign(source))
         assert sample["source"].tolist() == [source.height, source.width]
         assert sample["resized"].tolist() == [geometry.resized.height, geometry.resized.width]
         assert sample["crop"].tolist() == [geometry.top, geometry.left]
@@ -260,8 +264,8 @@ def test_latents_are_the_unscaled_posterior_means(tmp_path, dtype):
     assert facts["scaling_factor"] == vae.config["scaling_factor"]
     assert (facts["dtype"], facts["flip"]) == (dtype, True)
     every = torch.stack(stored).transpose(0, 1).flatten(1)
-    assert facts["mean"] == pytest.approx(every.mean(dim=1).tolist(), abs=1e-9)
-    assert facts["std"] == pytest.approx(every.std(dim=1, correction=0).tolist(), abs=1e-9)
+    assert facts["channel_mean"] == pytest.approx(every.mean(dim=1).tolist(), abs=1e-9)
+    assert facts["channel_std"] == pytest.approx(every.std(dim=1, correction=0).tolist(), abs=1e-9)
 
 
 def test_a_latent_that_is_not_finite_is_quarantined(tmp_path, monkeypatch):
@@ -269,14 +273,14 @@ def test_a_latent_that_is_not_finite_is_quarantined(tmp_path, monkeypatch):
 
     from animetune.models import vae
 
-    real = vae.encode_pixels
+    real = vae.encode_posterior
 
     def broken(model, pixels):
-        latents = real(model, pixels)
+        latents, std = real(model, pixels)
         latents[pixels.float().mean(dim=(1, 2, 3)) > 250] = 1e6  # beyond float16
-        return latents
+        return latents, std
 
-    monkeypatch.setattr(vae, "encode_pixels", broken)
+    monkeypatch.setattr(vae, "encode_posterior", broken)
     table = tiny_table(tmp_path / "table", [(64, 64)] * 4)
     Image.new("RGB", (64, 64), "white").save(tmp_path / "table-images" / "2.png")
     manifest = run.run(config(table, tmp_path / "shards", store=LATENTS, quarantine_limit=0.5))
