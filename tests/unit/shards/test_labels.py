@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from animetune import shardset
+from animetune import shardset, tables
 from animetune.errors import DataError
-from animetune.manifest import Manifest, write_manifest
+from animetune.manifest import Manifest, record_files, write_manifest
 from animetune.records import LABEL_COLUMNS
 from animetune.shards import labels
 from animetune.shards.config import LabelsConfig
@@ -154,17 +162,27 @@ def test_a_key_that_occurs_twice_is_refused(tiny, tmp_path):
         labels.run(config(tiny, table=table, out=tmp_path / "labels"))
 
 
-def two_tiers(folder: Path) -> Path:
-    """A root of which only the files that the labels stage reads exist: tiny/0 in two tiers, tiny/1 in one."""
-    import polars as pl
+# Without pictures: only the files that the stage reads.
 
-    from animetune import tables
-    from animetune.manifest import record_files
 
-    folder.mkdir()
-    rows = [(0, "tiny/0", "train", "64"), (1, "tiny/1", "train", "64"), (2, "tiny/0", "train", "96")]
-    samples = pl.DataFrame(rows, schema=["row", "key", "split", "tier"], orient="row")
-    samples.write_parquet(folder / "samples.parquet")
+def bare_table(folder: Path, parts: Sequence[Sequence[dict[str, Any]]]) -> Path:
+    """A curated table of the given rows, cut into the given parts; columns that a row does not name are null."""
+    defaults = {"repeats": 1.0, "loss_weight": 1.0}
+    for number, rows in enumerate(parts):
+        frame = pl.DataFrame([defaults | row for row in rows], schema=tables.schema(), orient="row")
+        path = folder / "steps" / "01-bare" / f"kept-{number:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tables.write_parquet(frame, path)
+    files = record_files(folder)
+    write_manifest(folder, Manifest(kind=tables.TABLE_KIND, format_version=tables.TABLE_FORMAT, files=files))
+    return folder
+
+
+def bare_root(folder: Path, samples: Sequence[tuple[str, str, str]]) -> Path:
+    """A root of which only the files that the stage reads exist; samples are (key, split, tier)."""
+    folder.mkdir(parents=True)
+    frame = pl.DataFrame(samples, schema=["key", "split", "tier"], orient="row").with_row_index("row")
+    frame.cast(dict.fromkeys(("key", "split", "tier"), pl.String)).write_parquet(folder / "samples.parquet")
     pl.DataFrame(schema=tables.DROPPED_SCHEMA).write_parquet(folder / "dropped.parquet")
     pl.DataFrame(schema=tables.QUARANTINED_SCHEMA).write_parquet(folder / "quarantined.parquet")
     files = record_files(folder)
@@ -172,8 +190,164 @@ def two_tiers(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("tiers", "repeats"), [("divide", [1.0, 1.0, 1.0]), ("all", [2.0, 1.0, 2.0])])
-def test_repeats_of_a_picture_in_several_tiers(tmp_path, tiers, repeats):
-    table = tiny_table(tmp_path / "table", [(64, 64)] * 2, repeats=[2.0, 1.0])
-    labels.run(config(tmp_path, table=table, shards=two_tiers(tmp_path / "shards"), tiers=tiers))
-    assert shardset.open_labels(tmp_path / "labels").repeats.tolist() == repeats
+TIERS = [("a/0", "train", "64"), ("a/1", "train", "64"), ("a/0", "train", "96"), ("a/2", "train", "96")]
+"""a/0 in both tiers."""
+
+
+@pytest.mark.parametrize(
+    ("tiers", "repeats", "drawn"), [("divide", [1.5, 1.0, 1.5, 0.5], 4.5), ("all", [3.0, 1.0, 3.0, 0.5], 7.5)]
+)
+def test_repeats_of_a_picture_in_several_tiers(tmp_path, tiers, repeats, drawn):
+    rows = [{"key": key, "repeats": value} for key, value in (("a/0", 3.0), ("a/1", 1.0), ("a/2", 0.5))]
+    bare_table(tmp_path / "table", [rows])
+    bare_root(tmp_path / "shards", TIERS)
+    manifest = labels.run(config(tmp_path, tiers=tiers))
+    found = shardset.open_labels(tmp_path / "labels")
+    assert found.repeats.tolist() == repeats
+    assert found.loss_weights.tolist() == [1.0] * 4
+    assert [found.label(row).key for row in range(4)] == ["a/0", "a/1", "a/0", "a/2"]
+    assert manifest.facts["expected_samples_per_epoch"] == drawn
+
+
+def test_a_sample_that_one_tier_lost_leaves_the_others_their_share(tmp_path):
+    bare_table(tmp_path / "table", [[{"key": f"a/{row}", "repeats": 3.0} for row in range(3)]])
+    bare_root(tmp_path / "shards", TIERS[:2] + TIERS[3:])  # a/0 was refused in the tier 96
+    labels.run(config(tmp_path))
+    assert shardset.open_labels(tmp_path / "labels").repeats.tolist() == [3.0, 3.0, 3.0]
+
+
+words = st.lists(st.text(max_size=3), max_size=3)
+rows_of_tables = st.lists(
+    st.fixed_dictionaries(
+        {
+            "key": st.integers(0, 40).map("a/{}".format),
+            "repeats": st.sampled_from([0.0, 0.25, 1.0, 3.0]),
+            "loss_weight": st.sampled_from([0.5, 1.0]),
+            "quality": st.sampled_from([None, "best", "low", ""]),
+            "tags_general": st.none() | words,
+            "captions_long": words,
+        }
+    ),
+    min_size=1,
+    max_size=30,
+    unique_by=lambda row: row["key"],
+)
+samples_of_roots = st.lists(
+    st.tuples(st.integers(0, 40).map("a/{}".format), st.sampled_from(["64", "96"])), max_size=40, unique=True
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows_of_tables, samples=samples_of_roots, cut=st.integers(0, 30), block=st.sampled_from([1, 3, 8, 64]))
+def test_any_table_over_any_root(tmp_path_factory, monkeypatch, rows, samples, cut, block):
+    """Against dictionaries: with blocks of every length, keys that only one side has, pictures in two tiers."""
+    folder = tmp_path_factory.mktemp("any")
+    bare_table(folder / "table", [rows[:cut], rows[cut:]])
+    bare_root(folder / "shards", [(key, "train", tier) for key, tier in samples])
+    monkeypatch.setattr(labels, "BLOCK_ROWS", block)
+    manifest = labels.run(config(folder, keep={"quality": ["best", None]}, missing_limit=1.0))
+    found = shardset.open_labels(folder / "labels")
+
+    keys = [key for key, _ in samples]
+    by_key = {row["key"]: row for row in rows}
+    assert len(found) == len(samples)
+    for row, key in enumerate(keys):
+        label, source = found.label(row), by_key.get(key)
+        assert label.key == key
+        if source is None:
+            assert (found.repeats[row], found.loss_weights[row]) == (0.0, 0.0)
+            assert (label.quality, label.tags_general, label.captions_long) == (None, (), ())
+            continue
+        kept = source["quality"] in ("best", None)
+        assert found.repeats[row] == np.float32(source["repeats"] / keys.count(key) if kept else 0.0)
+        assert found.loss_weights[row] == source["loss_weight"]
+        assert label.quality == source["quality"]
+        assert label.tags_general == tuple(source["tags_general"] or ())
+        assert label.captions_long == tuple(source["captions_long"])
+    (listed,) = (folder / "labels").rglob("missing.txt")
+    assert listed.read_text().splitlines() == sorted(by_key.keys() - set(keys))
+    assert manifest.dropped["not_in_table"] == sum(key not in by_key for key in keys)
+    (file,) = (folder / "labels").rglob("labels.arrow")
+    pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0).validate(full=True)
+
+
+PROJECT = """
+import sys
+from pathlib import Path
+from animetune.shards import labels
+from animetune.shards.config import LabelsConfig
+labels.BLOCK_ROWS = int(sys.argv[3])
+folder = Path(sys.argv[1])
+labels.run(LabelsConfig(stage="labels", table=folder / "table", shards=folder / "shards", out=folder / sys.argv[2]))
+"""
+
+
+def test_bytes_depend_neither_on_threads_nor_on_blocks(tmp_path):
+    rows = [
+        {"key": f"a/{row}", "tags_general": [f"tag_{row % 7}"] * (row % 4), "year": "new" if row % 3 else None}
+        for row in range(3000)
+    ]
+    bare_table(tmp_path / "table", [rows[:1000], rows[1000:]])
+    bare_root(tmp_path / "shards", [(f"a/{row * 7 % 3000}", "train", "64") for row in range(3000)])
+    contents = []
+    for threads, block in ((1, 64), (3, 1 << 17)):
+        out = f"labels-{threads}"
+        command = [sys.executable, "-c", PROJECT, str(tmp_path), out, str(block)]
+        subprocess.run(command, check=True, env=os.environ | {"POLARS_MAX_THREADS": str(threads)})
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / out).rglob("*") if path.is_file()})
+    assert contents[0] == contents[1]
+
+
+def test_a_null_in_a_list_is_refused(tmp_path):
+    bare_table(tmp_path / "table", [[{"key": "a/0", "tags_artist": ["someone", None]}]])
+    bare_root(tmp_path / "shards", TIERS[:1])
+    with pytest.raises(DataError, match=r"kept-00000.parquet: a list of tags_artist holds a null"):
+        labels.run(config(tmp_path))
+    assert not list((tmp_path / "labels" / "steps").iterdir())  # nor anything half done
+
+
+@pytest.mark.slow
+def test_captions_beyond_2_gib(tmp_path):
+    """2,200 captions of 1 MiB: offsets of 32 bits would end at 2,047."""
+    letters, rows = "abcdefghijk", 200
+    texts = [letter * (1 << 20) for letter in letters]
+    parts = [[{"key": f"{text[0]}/{row}", "captions_long": [text]} for row in range(rows)] for text in texts]
+    bare_table(tmp_path / "table", parts)
+    bare_root(tmp_path / "shards", [(f"{letters[row % 11]}/{row // 11}", "train", "64") for row in range(11 * rows)])
+    labels.run(config(tmp_path))
+    found = shardset.open_labels(tmp_path / "labels")
+    assert found.file.stat().st_size > 2**31
+    for row in (0, 1, 2046, 2047, 2048, 11 * rows - 1):
+        assert found.label(row).captions_long == (texts[row % 11],)
+
+
+def test_a_second_stage_is_a_second_label_set(tiny, tmp_path):
+    """Its labels lie over the very same shards, of which no byte and no time is touched."""
+
+    def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+    before = state(tiny / "shards")
+    assert any(name.endswith(".mds") for name in before)
+    bare_table(
+        tmp_path / "table",
+        [[{"key": f"tiny/{row}", "quality": "low" if row < 2 else "best", "repeats": 4.0} for row in range(6)]],
+    )
+    labels.run(config(tiny, table=tmp_path / "table", keep={"quality": ["best"]}, out=tmp_path / "stage2"))
+    assert state(tiny / "shards") == before
+
+    root = shardset.open_root(tiny / "shards")
+    first, second = shardset.open_labels(tiny / "labels", root), shardset.open_labels(tmp_path / "stage2", root)
+    assert len(first) == len(second) == 6
+    assert [first.label(row).key for row in range(6)] == [second.label(row).key for row in range(6)]
+    assert {second.label(row).key for row in np.flatnonzero(second.repeats == 4.0)} == {
+        f"tiny/{n}" for n in range(2, 6)
+    }
+    assert first.repeats.sum() == 5.5
+
+
+def test_a_label_set_is_refused_by_another_root(tiny, tmp_path):
+    bare_root(tmp_path / "shards", TIERS)
+    with pytest.raises(DataError, match="made for another shard root"):
+        shardset.open_labels(tiny / "labels", shardset.open_root(tmp_path / "shards"))
