@@ -130,11 +130,14 @@ def preview(
 
 
 @app.command()
-def verify(roots: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Shard roots.")]) -> None:
-    """Hash every file of shard roots and name those that are missing or changed."""
-    from animetune.shards.verify import verify as verify_root
+def verify(
+    locations: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Shard roots or label sets; URLs, too.")],
+) -> None:
+    """Hash every file of shard roots and label sets, and name those that are missing or changed."""
+    from animetune.shards.verify import verify as verify_one
 
-    problems = [problem for root in roots for problem in verify_root(root)]
+    with _interruptible():
+        problems = [problem for location in locations for problem in verify_one(location)]
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:

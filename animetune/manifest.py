@@ -143,7 +143,12 @@ def parse_manifest(
             f"{folder}: this {manifest.kind} has format version {manifest.format_version}, this animetune reads "
             f"version {format_version}; make it again with this version"
         )
-    if digest is None or data != text.encode():
+    if digest is None:
+        raise FormatVersionError(
+            f"{folder}/{MANIFEST_NAME}: was written by an older animetune, without a digest; make this {manifest.kind} "
+            "again with this version"
+        )
+    if data != text.encode():
         raise DataError(
             f"{folder}/{MANIFEST_NAME}: its bytes have changed since it was written (its digest differs); restore it, "
             f"or make this {manifest.kind} again"

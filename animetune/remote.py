@@ -17,8 +17,9 @@ import errno
 import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ def is_remote(location: str) -> bool:
 
 
 def read(url: str) -> bytes:
-    """The bytes of a small file.
+    """The bytes of a small file; the URL may be a path.
 
     Raises DataError when it is absent or stays out of reach, SetupError for missing libraries or credentials; so do
     all functions of this module.
@@ -121,7 +122,7 @@ def put(path: str | os.PathLike[str], url: str) -> None:
 
 
 def hash_file(url: str) -> tuple[int, str]:
-    """Bytes and hex SHA-256 of a file of any size, which is not kept."""
+    """Bytes and hex SHA-256 of a file of any size, which is not kept; the URL may be a path."""
 
     def stream(filesystem: Any, name: str) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
@@ -131,16 +132,23 @@ def hash_file(url: str) -> tuple[int, str]:
                 size += len(block)
         return size, digest.hexdigest()
 
-    return _patiently(url, stream)
+    return _patiently(url, stream, absent="is missing")
 
 
 def in_threads(function: Callable[[_S], _T], items: Iterable[_S]) -> Iterator[_T]:
     """`function` of each item, in their order, CONNECTIONS at a time; the first failure is raised."""
+    waiting: deque[Future[_T]] = deque()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         try:
-            yield from pool.map(function, items)
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * CONNECTIONS:  # a root has more files than there should be futures
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in waiting:
+                future.cancel()
 
 
 def damage_of(
@@ -168,13 +176,15 @@ def _patiently(url: str, attempt: Callable[[Any, str], _T], *, absent: str = _AB
         except FileNotFoundError as error:
             raise DataError(f"{url}: {absent}") from error
         except Exception as error:
+            if _is_ours(error):
+                raise
+            if not is_remote(url):
+                raise DataError(f"{url}: cannot be read: {error}") from error
             if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
                 raise SetupError(
                     f"{url}: access was refused ({error}); set the credentials of this protocol, for S3 "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
                 ) from error
-            if _is_ours(error):
-                raise
             if not _may_pass(error):
                 raise DataError(f"{url}: cannot be used: {error}; correct the URL") from error
             left = deadline - time.monotonic()

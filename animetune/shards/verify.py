@@ -1,53 +1,115 @@
-"""Check a shard root against its manifests: every byte, every index, every key."""
+"""Check what a stage published, every byte of it: shard roots and label sets, in a folder or behind a URL.
+
+SHA-256 finds any changed byte. For a shard root it is also checked that its files agree with each other: those that
+streaming reads (the index of each group) with those that were written with the shards (the manifest of each part).
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
+import tempfile
+from collections import defaultdict
 
+from animetune import remote
 from animetune.errors import DataError
-from animetune.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
+from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, parse_manifest
 from animetune.progress import track
 from animetune.shards.mds import SHARD_NAME
-from animetune.shardset import INDEX_NAME, open_root
+from animetune.shardset import INDEX_NAME, LABELS_FORMAT, LABELS_KIND, ROOT_FORMAT, ROOT_KIND, SAMPLES_NAME, open_root
+
+FORMATS = {ROOT_KIND: ROOT_FORMAT, LABELS_KIND: LABELS_FORMAT}
+"""Kind -> the version that is known here; another kind is whatever its manifest says."""
 
 
-def verify(root: str | os.PathLike[str]) -> list[str]:
-    """One line for every problem of the shard root, naming the file; empty when every byte is as it was written.
+def verify(location: str | os.PathLike[str]) -> list[str]:
+    """One line for every problem of a published folder or URL, naming the file; empty when all is as it was written.
 
-    Reads everything once. SHA-256 finds any changed byte, also those that the hashes of streaming do not cover: it
-    checks them only after a download.
+    Reads everything once, several files at a time; nothing of what is remote is kept.
     """
+    where = os.fspath(location).removeprefix("file://").rstrip("/")
     try:
-        shard_root = open_root(root)
+        manifest = _manifest(where)
     except DataError as error:
         return [str(error)]
-    folder = shard_root.folder
-    problems = verify_files(folder, shard_root.manifest)
-    keys: list[str] = []
-    parts = [Path(name).parent for name in shard_root.manifest.files if name.endswith(f"/{MANIFEST_NAME}")]
-    held: dict[Path, Manifest] = {}
-    with track("verify", total=len(parts)) as progress:
-        for part in parts:
+    known = FORMATS.get(manifest.kind, manifest.format_version)
+    if manifest.format_version != known:
+        return [f"{where}: this {manifest.kind} has format version {manifest.format_version}; version {known} is known"]
+    problems: dict[str, list[str]] = {}
+    parts: dict[str, Manifest] = {}
+    folders = _folders_with_manifests(manifest)
+    with track(f"verify {where}", total=len(manifest.files) + len(folders)) as progress:
+
+        def check_file(name: str) -> list[str]:
+            return _damage(f"{where}/{name}", manifest.files[name])
+
+        for name, found in zip(manifest.files, remote.in_threads(check_file, manifest.files), strict=True):
+            problems[name] = found
+            progress.advance()
+
+        def check_folder(folder: str) -> tuple[str, list[str]]:
+            if problems.get(f"{folder}/{MANIFEST_NAME}"):
+                return folder, []  # it is not to be believed
             try:
-                held[part] = read_manifest(folder / part, kind="chunk")
+                parts[folder] = _manifest(f"{where}/{folder}")
+            except DataError as error:
+                return folder, [str(error)]
+            inner = {f"{folder}/{name}": record for name, record in parts[folder].files.items()}
+            return folder, [
+                line for name in inner.keys() - problems.keys() for line in _damage(f"{where}/{name}", inner[name])
+            ]
+
+        for folder, found in remote.in_threads(check_folder, folders):
+            problems[folder] = found
+            progress.advance()
+    lines = [line for found in problems.values() for line in found]
+    return lines if lines or manifest.kind != ROOT_KIND else _disagreements(where, parts)
+
+
+def _manifest(where: str) -> Manifest:
+    return parse_manifest(remote.read(f"{where}/{MANIFEST_NAME}"), where)
+
+
+def _folders_with_manifests(manifest: Manifest) -> list[str]:
+    """The folders inside, in order, that have manifests of their own: parts of a root, steps of anything else."""
+    if manifest.kind == ROOT_KIND:
+        return [_parent(name) for name in manifest.files if name.endswith(f"/{MANIFEST_NAME}")]
+    return sorted({_parent(name) for name in manifest.files if name.startswith("steps/")})
+
+
+def _damage(url: str, record: FileRecord) -> list[str]:
+    try:
+        size, sha256 = remote.hash_file(url)
+    except DataError as error:
+        return [str(error)]
+    if size != record.bytes:
+        return [f"{url}: has {size} bytes, {record.bytes} were written"]
+    return [] if sha256 == record.sha256 else [f"{url}: its bytes have changed (SHA-256 differs)"]
+
+
+def _disagreements(where: str, parts: dict[str, Manifest]) -> list[str]:
+    """All files of the root are as they were written; whether they were written to agree with each other."""
+    problems = []
+    keys: list[str] = []
+    parts_of = defaultdict(list)
+    for name in sorted(parts, key=lambda name: (len(name), name)):
+        parts_of[_parent(name)].append(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = open_root(where, cache=scratch if remote.is_remote(where) else None)
+        for group in root.groups:
+            names = [name for name in parts_of[group.folder] if parts[name].kept]
+            keys += [key for name in names for key in parts[name].facts["keys"]]
+            written = [(f"{name.rpartition('/')[2]}/{SHARD_NAME}", parts[name].kept) for name in names]
+            try:
+                listed = [(shard["raw_data"]["basename"], shard["samples"]) for shard in root.index(group)]
             except DataError as error:
                 problems.append(str(error))
             else:
-                problems += verify_files(folder / part, held[part])
-            progress.advance()
-    if problems:
-        return problems
-    # All files are as written; what is left is whether they were written to agree with each other.
-    for group in shard_root.groups:
-        mine = [part for part in sorted(held) if part.parent == Path(group.folder)]
-        keys += [key for part in mine for key in held[part].facts["keys"]]
-        index = json.loads((folder / group.folder / INDEX_NAME).read_text(encoding="utf-8"))
-        indexed = [(Path(shard["raw_data"]["basename"]), shard["samples"]) for shard in index["shards"]]
-        expected = [(Path(part.name, SHARD_NAME), held[part].kept) for part in mine if held[part].kept]
-        if indexed != expected:
-            problems.append(f"{folder / group.folder / INDEX_NAME}: does not list the shards of its parts")
-    if shard_root.samples("key")["key"].to_pylist() != keys:
-        problems.append(f"{folder / 'samples.parquet'}: its keys are not those of the parts, in their order")
+                if listed != written:
+                    problems.append(f"{where}/{group.folder}/{INDEX_NAME}: does not list the shards of its parts")
+        if root.samples("key")["key"].to_pylist() != keys:
+            problems.append(f"{where}/{SAMPLES_NAME}: its keys are not those of the parts, in their order")
     return problems
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]

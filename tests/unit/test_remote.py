@@ -209,6 +209,29 @@ def fetch_often(source, path, failures):
         failures.put(repr(error))
 
 
+def test_what_a_disk_refuses_is_no_matter_of_patience(tmp_path, monkeypatch):
+    Fails(monkeypatch, fsspec.filesystem("file"), "cat_file", OSError(errno.EIO, "a bad sector"))
+    with pytest.raises(DataError, match=rf"{tmp_path}/a: cannot be read: .*a bad sector"):
+        remote.read(f"{tmp_path}/a")
+
+
+def test_threads_keep_the_order_and_raise_the_first_failure():
+    asked = []
+
+    def slowly(number):
+        asked.append(number)
+        time.sleep(0.001 * (number % 3))
+        if number == 100:
+            raise ValueError("the hundredth")
+        return number
+
+    assert list(remote.in_threads(slowly, range(90))) == list(range(90))
+    done = remote.in_threads(slowly, range(10**9))
+    with pytest.raises(ValueError, match="the hundredth"):
+        list(done)
+    assert len(asked) < 300
+
+
 def test_processes_that_fetch_one_file_do_each_other_no_harm(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(DATA)
