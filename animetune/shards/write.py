@@ -102,15 +102,15 @@ def write_part(
     )
 
 
-def resize_and_crop(image: Image.Image, resized: Size, region: Region) -> Image.Image:
-    """One Lanczos resize, then the region of it.
+def resize_and_crop(image: Image.Image, geometry: Geometry, *, margin: float = 0.0) -> Image.Image:
+    """One Lanczos resize, then the crop with its margin (`stored_region`).
 
     Pillow's, in fixed-point arithmetic, so that every machine of a cluster writes the same bytes. JPEG's own scaling
     (`draft`) and `reducing_gap` are faster, but average over boxes first, which is not Lanczos.
     """
-    if image.size != resized:
-        image = image.resize(resized, Image.Resampling.LANCZOS)
-    left, top, (width, height) = region
+    if image.size != geometry.resized:
+        image = image.resize(geometry.resized, Image.Resampling.LANCZOS)
+    left, top, (width, height) = stored_region(geometry, margin)
     return image.crop((left, top, left + width, top + height))
 
 
@@ -131,7 +131,7 @@ def _crops(
     background: tuple[int, int, int],
     max_pixels: int,
 ) -> Iterator[_Crop]:
-    for key, url, width, height, *focus in part.rows.select(PART_COLUMNS).iter_rows():
+    for key, url, width, height, x, y in part.rows.select(PART_COLUMNS).iter_rows():
         try:
             image = decode(read_image(url), background=background, max_pixels=max_pixels).image
         except PictureError as error:
@@ -141,9 +141,9 @@ def _crops(
             seen = f"{width}x{height} when curated, {Size(*image.size).name} now"
             quarantined.append((key, "size_changed", seen))
             continue
-        geometry = fit(Size(width, height), part.size, focus=focus if cfg.at == "focus" else (None, None))
-        region = stored_region(geometry, cfg.margin)
-        yield _Crop(key, geometry, region, resize_and_crop(image, geometry.resized, region))
+        geometry = fit(Size(width, height), part.size, focus=(x, y) if cfg.at == "focus" else (None, None))
+        stored = resize_and_crop(image, geometry, margin=cfg.margin)
+        yield _Crop(key, geometry, stored_region(geometry, cfg.margin), stored)
 
 
 class _Pixels:

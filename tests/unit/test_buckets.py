@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pydantic
 import pytest
 from hypothesis import given
@@ -14,11 +15,14 @@ from animetune.buckets import (
     ANIMAGINE_SIZES,
     SDXL_SIZES,
     SizesConfig,
-    assign,
+    TierConfig,
     cover_scale,
     enumerate_sizes,
     fit,
-    tier_name,
+    nearest,
+    open_size,
+    place,
+    stored_region,
     time_ids,
 )
 from animetune.records import Size
@@ -26,6 +30,30 @@ from animetune.records import Size
 SIDES = st.integers(1, 20_000)
 SOURCES = st.builds(Size, SIDES, SIDES)
 TARGETS = st.sampled_from(SDXL_SIZES)
+SHARES = st.floats(0, 1, width=32)
+FOCUS = st.tuples(st.none() | SHARES, st.none() | SHARES)
+MARGINS = st.floats(0, 1)
+AIDXL = TierConfig(open=True, step=32, min_side=256, max_side=4096, max_ratio=16)
+ILLUSTRIOUS = SizesConfig.model_validate({"tiers": [{"area": 1536**2}, {"area": 384**2}, {"preset": "sdxl"}]})
+
+
+def distance(source, size):
+    """What `assign` minimises: how far apart two ratios are."""
+    return abs(math.log(source.width / source.height) - math.log(size.width / size.height))
+
+
+def assign(source, sizes):
+    return sizes[nearest(np.array([source]), np.array(sizes))[0]]
+
+
+def placed(sources, cfg, *, counts=None, max_upscale=1.25):
+    """Per source, its {tier: size}."""
+    counts = np.ones(len(sources), np.int64) if counts is None else np.array(counts)
+    found = [{} for _ in sources]
+    for each in place(np.array(sources, np.int64).reshape(-1, 2), counts, cfg, max_upscale=max_upscale):
+        for index, target in zip(each.which.tolist(), each.targets.tolist(), strict=True):
+            found[index][each.tier.name] = Size(*target)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -53,20 +81,63 @@ def test_time_ids_are_height_first_and_a_flip_mirrors_the_crop():
     assert time_ids(geometry, flipped=True) == (1080, 1920, 0, 132, 832, 1216)
 
 
-@given(SOURCES, TARGETS)
-def test_the_crop_lies_inside_the_resized_picture_and_one_axis_is_exact(source, target):
-    geometry = fit(source, target)
+@given(SOURCES, TARGETS, FOCUS)
+def test_the_crop_lies_inside_the_resized_picture_and_one_axis_is_exact(source, target, focus):
+    geometry = fit(source, target, focus=focus)
     resized = geometry.resized
     assert resized.width == target.width or resized.height == target.height
     assert 0 <= geometry.left <= resized.width - target.width
     assert 0 <= geometry.top <= resized.height - target.height
     assert geometry.left == 0 or geometry.top == 0
-    assert abs((resized.width - target.width - geometry.left) - geometry.left) <= 1
+    for at, start, side, whole in zip(focus, (geometry.left, geometry.top), target, resized, strict=True):
+        if at is None:
+            assert abs((whole - side - start) - start) <= 1
+        else:  # as near to the focus as the picture allows
+            wanted = min(max(at * whole - side / 2, 0), whole - side)
+            assert abs(start - wanted) <= 1
     # Rounded to the nearest pixel of the exactly scaled picture.
     scale = max(Fraction(target.width, source.width), Fraction(target.height, source.height))
     assert abs(resized.width - source.width * scale) <= Fraction(1, 2)
     assert abs(resized.height - source.height * scale) <= Fraction(1, 2)
     assert cover_scale(source, target) == pytest.approx(float(scale))
+
+
+@given(SOURCES, TARGETS)
+def test_a_focus_in_the_middle_is_the_centre(source, target):
+    assert fit(source, target, focus=(0.5, 0.5)) == fit(source, target)
+
+
+def test_a_focus_by_hand():
+    # 1479x832 columns of which 1216 are kept; the face is at the right, then beyond what can be centred.
+    assert fit(Size(1920, 1080), Size(1216, 832), focus=(0.55, 0.1)).left == int(0.55 * 1479) - 608 == 205
+    assert fit(Size(1920, 1080), Size(1216, 832), focus=(0.95, None)).left == 1479 - 1216
+    assert fit(Size(1920, 1080), Size(1216, 832), focus=(0.05, None)).left == 0
+
+
+@given(SOURCES, TARGETS, FOCUS, MARGINS)
+def test_what_is_stored_lies_in_the_picture_and_holds_the_crop(source, target, focus, margin):
+    geometry = fit(source, target, focus=focus)
+    region = stored_region(geometry, margin)
+    axes = ((0, region.left, geometry.left), (1, region.top, geometry.top))
+    for axis, start, crop in axes:
+        stored, side, whole = region.size[axis], target[axis], geometry.resized[axis]
+        assert 0 <= start <= crop
+        assert crop + side <= start + stored <= whole
+        assert stored == min(whole, side + int(margin * side))  # no more than asked, no less than there is
+        before, after = crop - start, start + stored - crop - side
+        assert abs(before - after) <= 1 or start == 0 or start + stored == whole
+
+
+@given(SOURCES, TARGETS, FOCUS)
+def test_without_a_margin_the_crop_is_stored(source, target, focus):
+    geometry = fit(source, target, focus=focus)
+    assert stored_region(geometry, 0.0) == (geometry.left, geometry.top, target)
+
+
+def test_a_margin_by_hand():
+    geometry = fit(Size(1920, 1080), Size(1216, 832))  # left 131 of 1479
+    assert stored_region(geometry, 0.1) == (71, 0, Size(1337, 832))  # 121 more: 60 before, 61 behind
+    assert stored_region(geometry, 1.0) == (0, 0, Size(1479, 832))
 
 
 @given(SOURCES, TARGETS)
@@ -77,11 +148,9 @@ def test_a_flip_twice_is_none(source, target):
 
 
 @given(SOURCES, st.sampled_from([ANIMAGINE_SIZES, SDXL_SIZES]))
-def test_assign_minimises_the_log_ratio(source, sizes):
-    def distance(size):
-        return abs(math.log(source.width / source.height) - math.log(size.width / size.height))
-
-    assert distance(assign(source, sizes)) == pytest.approx(min(map(distance, sizes)), abs=1e-12)
+def test_the_nearest_size_minimises_the_log_ratio(source, sizes):
+    best = min(distance(source, size) for size in sizes)
+    assert distance(source, assign(source, sizes)) == pytest.approx(best, abs=1e-12)
 
 
 @given(TARGETS)
@@ -101,7 +170,7 @@ def test_presets_are_the_published_lists():
     assert min(ratios) == 0.25
     assert max(ratios) == 4.0
     assert enumerate_sizes(SizesConfig(preset="sdxl")) == tuple(sorted(SDXL_SIZES))
-    assert tier_name(SizesConfig(preset="sdxl")) == "1024"
+    assert SizesConfig(preset="sdxl").name == "1024"
 
 
 @given(
@@ -131,17 +200,127 @@ def test_generated_sizes_keep_their_promises(area, step, max_ratio):
 def test_small_generated_sizes_by_hand():
     cfg = SizesConfig(area=64 * 64, step=8, min_side=48, max_side=96, max_ratio=2)
     assert enumerate_sizes(cfg) == ((48, 80), (56, 72), (64, 64), (72, 56), (80, 48))
-    assert tier_name(cfg) == "64"
+    assert cfg.name == "64"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"preset": "sdxl", "step": 32}, "leave out preset or step"),
-        ({"area": 64}, "no size has an area of at most 64"),
+        ({"area": 64}, "no size has an area of at most 64 pixels, sides of 4 to 16 in steps of 64"),
+        ({"open": True, "min_side": 1088}, "no size has an area of at most 1048576 pixels, sides of 1088 to 2048"),
+        ({"preset": "sdxl", "open": True}, "leave out preset or open"),
+        ({"area": 512**2, "tiers": [{"preset": "sdxl"}]}, "area: describes one tier, but there are `tiers`"),
+        ({"tiers": [{"preset": "sdxl"}, {"area": 1024**2, "step": 32}]}, "two tiers have .* a square of side 1024"),
         ({"step": 12}, "multiple of 8"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         SizesConfig(**settings)
+
+
+# Tiers, open sets, merging.
+
+
+def test_defaults_of_a_generated_tier_follow_its_area():
+    """So `{area: 147456}` is a tier: the sides of SDXL's, scaled."""
+    assert TierConfig().sides == range(512, 2049, 64)
+    assert TierConfig(area=384**2).sides == range(192, 769, 64)
+    assert [tier.name for tier in ILLUSTRIOUS.all_tiers] == ["384", "1024", "1536"]
+    assert SizesConfig().all_tiers == (SizesConfig(),)
+
+
+@given(SOURCES, st.floats(1, 2))
+def test_a_picture_goes_to_the_highest_tier_that_it_fills(source, max_upscale):
+    every = ILLUSTRIOUS.model_copy(update={"assign": "every"})
+    (one,), (all_of_them,) = (placed([source], cfg, max_upscale=max_upscale) for cfg in (ILLUSTRIOUS, every))
+    nearest_of = {tier.name: assign(source, enumerate_sizes(tier)) for tier in ILLUSTRIOUS.all_tiers}
+    filled = [name for name, size in nearest_of.items() if cover_scale(source, size) <= 1]
+    if filled:
+        assert one == {filled[-1]: nearest_of[filled[-1]]}
+        assert all_of_them == {name: nearest_of[name] for name in filled}
+    else:
+        enlarged = cover_scale(source, nearest_of["384"])
+        assert one == all_of_them == ({"384": nearest_of["384"]} if enlarged <= max_upscale else {})
+
+
+@given(
+    SOURCES, st.sampled_from([AIDXL, TierConfig(open=True), TierConfig(open=True, area=640**2, step=8, max_ratio=2)])
+)
+def test_an_open_size_is_the_source_at_the_area_and_the_step(source, tier):
+    size = open_size(source, tier)
+    assert size.width % tier.step == size.height % tier.step == 0
+    assert tier.sides[0] <= min(size)
+    assert max(size) <= tier.sides[-1]
+    assert max(size) <= tier.max_ratio * min(size)
+    assert (size.width - size.height) * (source.width - source.height) >= 0
+    assert size == open_size(Size(*source[::-1]), tier)[::-1]
+    ideal = [math.sqrt(tier.area * a / b) for a, b in (source, source[::-1])]
+    inside = all(tier.sides[0] <= side <= tier.sides[-1] for side in ideal)
+    if inside and max(source) <= tier.max_ratio * min(source):  # rounding may pass the limit by less than a step
+        nearest_step = tier.step / 2 + 1e-6
+        assert abs(min(size) - min(ideal)) <= nearest_step
+        assert -nearest_step - tier.step <= max(size) - max(ideal) <= nearest_step
+
+
+def test_open_sizes_by_hand():
+    """The user guide of AIDXL: area around 1024x1024, multiples of 32, not under 256; no fixed set."""
+    by_hand = {(1024, 1024): (1024, 1024), (1000, 1500): (832, 1248), (1920, 1080): (1376, 768), (2, 1): (1440, 736)}
+    for source, size in by_hand.items():
+        assert open_size(Size(*source), AIDXL) == size
+        assert Size(*size) not in SDXL_SIZES or source == (1024, 1024)
+    assert open_size(Size(10, 900), AIDXL) == (256, 4096)
+    (sizes,) = placed([(1000, 1500)], SizesConfig.model_validate(AIDXL.model_dump()))
+    assert sizes == {"1024": (832, 1248)}
+
+
+def test_small_sizes_are_merged_smallest_first_into_the_next_nearest():
+    sources = [(1024, 1024), (1152, 896), (1216, 832), (1344, 768), (1536, 640), (640, 1536)]
+    counts = [100, 9, 30, 5, 12, 3]
+    before = placed(sources, SizesConfig(preset="animagine"), counts=counts, max_upscale=2)
+    assert [sizes["1024"] for sizes in before] == sources
+
+    def merged(least):
+        cfg = SizesConfig(preset="animagine", min_pictures=least)
+        return [sizes["1024"] for sizes in placed(sources, cfg, counts=counts, max_upscale=2)]
+
+    # By hand: 640x1536 (3) is nearest to 1024x1024; then 1344x768 (5) to 1216x832; 1152x896 (9) to 1216x832.
+    assert merged(4) == [*sources[:5], (1024, 1024)]
+    assert merged(6) == [*sources[:3], (1216, 832), (1536, 640), (1024, 1024)]
+    assert merged(10) == [(1024, 1024), (1216, 832), (1216, 832), (1216, 832), (1536, 640), (1024, 1024)]
+    assert merged(1000) == [(1024, 1024)] * 6
+
+
+@given(
+    st.lists(st.tuples(st.integers(300, 4000), st.integers(300, 4000)), min_size=1, max_size=40, unique=True),
+    st.integers(1, 8),
+    st.data(),
+)
+def test_merging_leaves_no_small_size_and_moves_only_who_must(sources, least, data):
+    counts = data.draw(st.lists(st.integers(0, 5), min_size=len(sources), max_size=len(sources)))
+    free = SizesConfig(preset="animagine")
+    bound = SizesConfig(preset="animagine", min_pictures=least)
+    before, after = (placed(sources, cfg, counts=counts, max_upscale=1e9) for cfg in (free, bound))
+    pictures = {}
+    for sizes, count in zip(after, counts, strict=True):
+        pictures[sizes["1024"]] = pictures.get(sizes["1024"], 0) + count
+    assert len(pictures) == 1 or min(pictures.values()) >= least
+    for source, old, new in zip(sources, before, after, strict=True):
+        if old["1024"] in pictures:
+            assert new == old
+        else:
+            best = min(distance(Size(*source), size) for size in pictures)
+            assert distance(Size(*source), new["1024"]) == pytest.approx(best, abs=1e-12)
+
+
+def test_a_merged_picture_that_would_be_enlarged_too_much_is_left_out():
+    sources, counts = [(1536, 640), (1024, 1024), (832, 1216)], [1, 100, 100]
+    cfg = SizesConfig(preset="animagine", min_pictures=50)
+    assert placed(sources, cfg, counts=counts) == [{}, {"1024": (1024, 1024)}, {"1024": (832, 1216)}]
+
+
+def test_no_pictures_are_no_trouble():
+    assert [len(each.which) for each in place(np.zeros((0, 2), np.int64), np.zeros(0), ILLUSTRIOUS, max_upscale=1)] == [
+        0
+    ] * 3
