@@ -50,11 +50,11 @@ def run(cfg: ShardConfig) -> Manifest:
         settings = _bind(cfg, table)
         if has_manifest(cfg.out):
             return open_root(cfg.out).manifest
-        samples = choose_sizes(read_rows(table), cfg)
-        too_small = pl.col("tier").is_null()
-        dropped = samples.filter(too_small)["key"].sort()
-        groups = cut(samples.filter(~too_small), cfg)
-        del samples  # `groups` hold a copy of its rows
+        rows = read_rows(table)
+        samples = choose_sizes(rows, cfg)
+        dropped = rows["key"].gather(samples.filter(pl.col("tier").is_null())["row"]).sort()
+        groups = cut(rows, samples, cfg)
+        del rows, samples  # the groups have their own copy
         chunks = [
             Chunk(f"{group.folder}/part-{number:05d}", part)
             for group, parts in groups
@@ -78,7 +78,8 @@ def read_rows(table: tables.Table) -> pl.DataFrame:
 
     Raises DataError when a focus point lies outside its picture.
     """
-    rows = table.scan().select(*PART_COLUMNS, "split").collect()
+    split = pl.col("split").cast(pl.Enum(SPLITS))
+    rows = table.scan().select(*PART_COLUMNS, split).collect()
     for name in ("focus_x", "focus_y"):
         outside = rows.filter(~pl.col(name).is_between(0, 1))
         if outside.height:
@@ -90,9 +91,8 @@ def read_rows(table: tables.Table) -> pl.DataFrame:
 
 
 def choose_sizes(rows: pl.DataFrame, cfg: ShardConfig) -> pl.DataFrame:
-    """The samples: each row once for each of its tiers, with `tier`, `target_width` and `target_height`.
-
-    A picture that is too small for every tier is there once, with nulls.
+    """The samples, one for each tier of each row: `row`, its `split`, `width` and `height`, then `tier`,
+    `target_width`, `target_height`. A picture that is too small for every tier is there once, with nulls.
     """
     train = (pl.col("split") == "train").sum().alias("train")
     sources = rows.group_by("width", "height").agg(train).sort("width", "height")
@@ -107,31 +107,36 @@ def choose_sizes(rows: pl.DataFrame, cfg: ShardConfig) -> pl.DataFrame:
         )
         for each in place(sides, sources["train"].to_numpy(), cfg.sizes, max_upscale=cfg.max_upscale)
     ]
-    return rows.join(pl.concat(chosen), on=["width", "height"], how="left")
+    narrow = rows.select("split", "width", "height").with_row_index("row")
+    return narrow.join(pl.concat(chosen), on=["width", "height"], how="left")
 
 
-def cut(samples: pl.DataFrame, cfg: ShardConfig) -> list[tuple[Group, list[Part]]]:
-    """The groups in row order, each cut into parts of about `shard_bytes`."""
+def cut(rows: pl.DataFrame, samples: pl.DataFrame, cfg: ShardConfig) -> list[tuple[Group, list[Part]]]:
+    """The groups of the samples that have a size, in row order, each cut into parts of about `shard_bytes`."""
     group = ["split", "tier", "target_width", "target_height"]
-    ordered = samples.with_columns(
-        pl.col("split").cast(pl.Enum(SPLITS)), pl.Series("hash", _hashes(samples["key"]))
-    ).sort(*group, "hash", "key")
+    hashes = pl.Series("hash", np.fromiter(map(xxhash.xxh64_intdigest, rows["key"]), np.uint64, rows.height))
+    placed = samples.filter(pl.col("tier").is_not_null()).select(*group, "row")
+    placed = placed.with_columns(hash=hashes.gather(placed["row"])).sort(*group, "hash", "row")
+    ordered = rows.select(PART_COLUMNS)[placed["row"]]
     groups = []
     start = 0
-    for split, tier, width, height, count in ordered.group_by(group, maintain_order=True).len().iter_rows():
+    for split, tier, width, height, count in placed.group_by(group, maintain_order=True).len().iter_rows():
         size = Size(width, height)
-        per_part = max(1, cfg.shard_bytes // bytes_per_sample(size, cfg.store, margin=cfg.crop.margin))
-        # Equal parts: a last part of three pictures would be a file, a download and an open for three pictures.
-        parts = math.ceil(count / per_part)
+        parts = part_count(size, count, cfg)
         edges = [start + count * i // parts for i in range(parts + 1)]
-        rows = [ordered[edges[i] : edges[i + 1]].select(PART_COLUMNS) for i in range(parts)]
-        groups.append((Group(split, str(tier), size, count, parts), [Part(size, each) for each in rows]))
+        slices = [Part(size, ordered[edges[i] : edges[i + 1]]) for i in range(parts)]
+        groups.append((Group(split, str(tier), size, count, parts), slices))
         start += count
     return groups
 
 
-def _hashes(keys: pl.Series) -> np.ndarray:
-    return np.fromiter(map(xxhash.xxh64_intdigest, keys), np.uint64, len(keys))
+def part_count(size: Size, samples: int, cfg: ShardConfig) -> int:
+    """Into how many parts the samples of a size are cut, so that each has about `shard_bytes`.
+
+    The parts are equal: a last one of three pictures would be a file, a download and an open for three pictures.
+    """
+    per_part = max(1, cfg.shard_bytes // bytes_per_sample(size, cfg.store, margin=cfg.crop.margin))
+    return math.ceil(samples / per_part)
 
 
 @dataclass(slots=True)
@@ -223,7 +228,7 @@ def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], set
     refused = pl.DataFrame(outcome.quarantined, schema=tables.QUARANTINED_SCHEMA, orient="row")
     _write_frame(root / "quarantined.parquet", refused)
 
-    own = [SAMPLES_NAME, "dropped.parquet", "quarantined.parquet"]
+    own = [SETTINGS_NAME, SAMPLES_NAME, "dropped.parquet", "quarantined.parquet"]
     indexes = [f"{group.folder}/{INDEX_NAME}" for group in groups]
     part_manifests = [f"{name}/{MANIFEST_NAME}" for name in outcome.parts]
     facts = {
