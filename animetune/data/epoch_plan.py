@@ -114,7 +114,9 @@ class PlanSpec:
     @property
     def small_classes(self) -> list[int]:
         """Classes with fewer rows to draw than a micro-batch: its rows then come more than once in one micro-batch."""
-        rows = np.array([len(self.rows_of(index)) for index in range(len(self.capacities))])
+        groups = np.split(self.repeats, self.group_starts[1:-1])
+        drawn = [np.count_nonzero(group) for group in groups]
+        rows = np.bincount(self.group_classes, weights=drawn, minlength=len(self.capacities))
         return [int(index) for index in np.flatnonzero((rows > 0) & (rows < self.capacities))]
 
     def rows_of(self, index: int) -> np.ndarray:
@@ -126,7 +128,13 @@ class PlanSpec:
             found.append((first + np.flatnonzero(self.repeats[first:stop] > 0)).astype(dtype))
         return np.concatenate(found)
 
-    def unit_weights(self, steps: int, fill: float) -> np.ndarray:
+    @cached_property
+    def units_by_class(self) -> np.ndarray:
+        """float64 (classes,): expected micro-batches of an epoch in each class."""
+        shares = self._shares(self.steps, self.fill)
+        return shares * (self.steps * self.columns / shares.sum())
+
+    def _shares(self, steps: int, fill: float) -> np.ndarray:
         """float64 (classes,): part of all micro-batches of `steps` that each class needs for its expected samples."""
         tail = min(steps, TAIL)
         filled = np.maximum(fill, 1 / self.capacities)
@@ -135,12 +143,12 @@ class PlanSpec:
 
     def _fill(self, steps: int) -> float:
         """The fill with which the micro-batches of `steps` suffice and none is over, or the nearest in [0, 1]."""
-        if self.unit_weights(steps, 1.0).sum() >= 1:
+        if self._shares(steps, 1.0).sum() >= 1:
             return 1.0
         low, high = 0.0, 1.0
         for _ in range(50):  # the sum falls as the fill grows
             middle = (low + high) / 2
-            if self.unit_weights(steps, middle).sum() >= 1:
+            if self._shares(steps, middle).sum() >= 1:
                 low = middle
             else:
                 high = middle
@@ -179,7 +187,7 @@ def plan_units(spec: PlanSpec, epoch: int) -> Units:
     rng = rng_for(spec.seed, Purpose.PLAN, epoch)
     shape = (spec.steps, spec.columns)
     units = spec.steps if spec.whole_steps else spec.steps * spec.columns
-    counts = apportion(spec.unit_weights(spec.steps, spec.fill), units, rng)
+    counts = apportion(spec.units_by_class, units, rng)
     classes = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[_permutation(units, rng)]
     classes = np.broadcast_to(classes.reshape(spec.steps, -1), shape)
     widths = spec.capacities.astype(np.int32)[classes]

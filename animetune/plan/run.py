@@ -1,34 +1,60 @@
-"""`animetune plan CONFIG`: the training configuration, worked out and written as text."""
+"""`animetune plan CONFIG` of a training configuration: worked out and written as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 
 from animetune.buckets import ANIMAGINE_SIZES
-from animetune.data.epoch_plan import PlanSpec
-from animetune.data.source import open_data, plan_spec
+from animetune.data.config import NOMINAL_SIDE, DataConfig
+from animetune.data.epoch_plan import PlanSpec, plan_epoch
+from animetune.data.source import Source, open_data, plan_spec, size_classes
 from animetune.errors import DataError, SetupError
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
 from animetune.models.tiny import tiny_configs
 from animetune.plan.memory import activation_bytes, cast, state_bytes
+from animetune.plan.storage import Traffic, Usage, shard_sizes, traffic_of, usage_of
+from animetune.progress import bytes_text
 from animetune.records import Size
-from animetune.shardset import Group
 from animetune.train.config import TrainConfig
+
+BAR = 40
+"""Characters of the longest bar."""
 
 
 @dataclass(frozen=True)
-class SizeLine:
-    """What an epoch has of one size."""
+class ClassLine:
+    """What an epoch has of one tier and size."""
 
+    tier: str
     size: Size
     rows: int
     """Samples in the shards."""
     samples: float
     """Expected samples of an epoch: the sum of their repeats."""
+    capacity: int
+    """Samples of a full micro-batch."""
+    micro_batches: float
+    """Expected micro-batches of an epoch."""
+    small: bool
+    """Whether a micro-batch has more samples than there are to draw."""
+
+
+@dataclass(frozen=True)
+class EpochFacts:
+    """What is known of an epoch."""
+
+    classes: list[ClassLine]
+    steps: int
+    source_lines: list[str]
+    usage: Usage | None = None
+    """None when the shards were not opened."""
+    traffic: Traffic | None = None
 
 
 def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
@@ -36,14 +62,14 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
 
     Raises SetupError or DataError when the shards or labels cannot be read and nothing was assumed.
     """
-    sizes, steps_per_epoch, warnings = _data(cfg, assume_images)
-    steps = cfg.loop.total_steps(steps_per_epoch)
+    epoch = _read_epoch(cfg) if assume_images is None else _assumed_epoch(cfg, assume_images)
     lines = [
-        *_section("data", _data_lines(cfg, sizes, assume_images)),
-        *_section("length", _length_lines(cfg, steps_per_epoch, steps)),
+        *_section("data", [*epoch.source_lines, *(_class_lines(epoch.classes) if epoch.usage else [])]),
+        *_section("shards", _shard_lines(cfg.data, epoch)),
+        *_section("length", _length_lines(cfg, epoch)),
         *_section("model", _model_lines(cfg)),
-        *_section("memory of one device, estimated", _memory_lines(cfg, [line.size for line in sizes])),
-        *_section("warnings", [*warnings, *_warnings(cfg, sum(line.rows for line in sizes))]),
+        *_section("memory of one device, estimated", _memory_lines(cfg, epoch.classes)),
+        *_section("warnings", [*_data_warnings(cfg.data, epoch), *_warnings(cfg, epoch.classes)]),
     ]
     return "\n".join(lines)
 
@@ -68,42 +94,97 @@ def architecture_of(cfg: TrainConfig) -> Architecture:
     return tiny_configs() if cfg.model.base.endswith(":tiny") else sdxl_configs()
 
 
-def _data(cfg: TrainConfig, assume_images: int | None) -> tuple[list[SizeLine], int, list[str]]:
-    if assume_images is not None:
-        shares = [assume_images // len(ANIMAGINE_SIZES)] * len(ANIMAGINE_SIZES)
-        sizes = [SizeLine(size, share, float(share)) for size, share in zip(ANIMAGINE_SIZES, shares, strict=True)]
-        return sizes, max(1, assume_images // cfg.data.global_batch), []
+def _read_epoch(cfg: TrainConfig) -> EpochFacts:
     try:
-        root, labels = open_data(cfg.data)
+        sources = open_data(cfg.data)
     except (DataError, SetupError) as error:
         raise type(error)(f"{error}\n(with --assume-images N, plan works without reading the shards)") from error
-    spec = plan_spec(cfg.data, root, labels, seed=cfg.seed)
-    groups = root.groups_of("train")
-    sizes = [
-        SizeLine(group.size, group.samples, float(samples))
-        for group, samples in zip(groups, spec.samples_by_size, strict=True)
+    spec = plan_spec(cfg.data, sources, seed=cfg.seed)
+    sizes = shard_sizes(sources)
+    return EpochFacts(
+        classes=_classes(sources, spec),
+        steps=spec.steps,
+        source_lines=list(_source_lines(cfg.data, sources)),
+        usage=usage_of(spec, sizes),
+        traffic=traffic_of(spec, plan_epoch(spec, 0), sizes),
+    )
+
+
+def _assumed_epoch(cfg: TrainConfig, images: int) -> EpochFacts:
+    tier = str(NOMINAL_SIDE)
+    share = images // len(ANIMAGINE_SIZES)
+    capacity = cfg.data.capacity(tier)
+    classes = [
+        ClassLine(tier, size, share, float(share), capacity, share / capacity, small=share < capacity)
+        for size in ANIMAGINE_SIZES
     ]
-    return sizes, spec.steps, _small_size_warnings(spec, groups)
+    note = f"{images:,} pictures assumed, in Animagine's nine sizes; the shards were not opened"
+    return EpochFacts(classes, max(1, images // cfg.data.global_batch), [note])
 
 
-def _data_lines(cfg: TrainConfig, sizes: Sequence[SizeLine], assumed: int | None) -> Iterator[str]:
-    if assumed is not None:
-        yield f"{assumed:,} pictures assumed, in Animagine's nine sizes; the shards were not opened"
+def _classes(sources: Sequence[Source], spec: PlanSpec) -> list[ClassLine]:
+    small = set(spec.small_classes)
+    rows = np.bincount(spec.group_classes, weights=np.diff(spec.group_starts), minlength=len(spec.capacities))
+    return [
+        ClassLine(
+            tier=each.tier,
+            size=each.size,
+            rows=int(rows[index]),
+            samples=float(spec.samples_by_class[index]),
+            capacity=int(spec.capacities[index]),
+            micro_batches=float(spec.units_by_class[index]),
+            small=index in small,
+        )
+        for index, each in enumerate(size_classes(sources))
+    ]
+
+
+def _source_lines(cfg: DataConfig, sources: Sequence[Source]) -> Iterator[str]:
+    for each, source in zip(cfg.all_sources, sources, strict=True):
+        expected = source.repeats.sum(dtype=np.float64)
+        weight = f", weight {each.weight:g}" if each.weight != 1 else ""
+        yield f"{len(source.rows):,} samples in {each.shards}, {expected:,.1f} expected an epoch{weight}"
+
+
+def _class_lines(classes: Sequence[ClassLine]) -> Iterator[str]:
+    """A table by tier, the most frequent size first."""
+    most = max(line.samples for line in classes) or 1.0
+    yield f"{'tier':>6} {'size':>10} {'samples':>10} {'an epoch':>12} {'micro-batch':>12} {'micro-batches':>14}"
+    for tier, lines in groupby(classes, key=lambda line: line.tier):
+        for line in sorted(lines, key=lambda line: -line.samples):
+            counts = f"{line.rows:>10,} {line.samples:>12,.1f} {line.capacity:>12,} {line.micro_batches:>14,.1f}"
+            bar = "#" * round(BAR * line.samples / most)
+            yield f"{tier:>6} {line.size.name:>10} {counts}  {bar}".rstrip()
+
+
+def _shard_lines(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
+    if epoch.usage is None or epoch.traffic is None:
         return
-    total = sum(line.samples for line in sizes)
-    yield f"{sum(line.rows for line in sizes):,} samples in {cfg.data.shards}, {total:,.1f} expected an epoch"
-    for line in sorted(sizes, key=lambda line: -line.samples):
-        bar = "#" * round(40 * line.samples / max(other.samples for other in sizes))
-        yield f"{line.size.name:>10} {line.rows:>10,} {line.samples:>12,.1f}  {bar}"
+    usage, traffic = epoch.usage, epoch.traffic
+    unused = int(np.count_nonzero(usage.shares == 0))
+    yield f"{len(usage.sizes):,} shards, {bytes_text(usage.sizes.sum())}; {unused:,} of them are never read"
+    yield f"{usage.used_share:.0%} of the bytes in the others belong to samples that are trained on (repeats above 0)"
+    if usage.shares.min() < 1:
+        counts, edges = np.histogram(usage.shares[usage.shares > 0], bins=4, range=(0, 1))
+        for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
+            bar = "#" * round(BAR * count / counts.max())
+            yield f"{count:>10,} shards used to {low:.0%} to {high:.0%}  {bar}".rstrip()
+    yield (
+        f"in use at a time: at most {bytes_text(traffic.most_open)}; with that much as `cache_bytes`, an epoch "
+        f"downloads {bytes_text(traffic.reopened)}. A smaller shuffle_block (now {cfg.shuffle_block:,}) needs less"
+    )
 
 
-def _length_lines(cfg: TrainConfig, steps_per_epoch: int, steps: int) -> Iterator[str]:
-    batch = cfg.data.global_batch
-    micro_batches = batch // cfg.data.micro_batch
-    yield f"{batch} pictures a step: {micro_batches} micro-batches of {cfg.data.micro_batch}, over all devices"
-    yield f"ranks that fit: {', '.join(str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0)}"
-    yield f"{steps_per_epoch:,} steps an epoch"
-    yield f"{steps:,} steps in all = {steps / steps_per_epoch:.2f} epochs = {steps * batch:,} pictures"
+def _length_lines(cfg: TrainConfig, epoch: EpochFacts) -> Iterator[str]:
+    columns = cfg.data.micro_batches
+    steps = cfg.loop.total_steps(epoch.steps)
+    epochs = steps / epoch.steps
+    pictures = round(epochs * sum(line.samples for line in epoch.classes))
+    capacities = sorted({line.capacity for line in epoch.classes})
+    yield f"a step: {columns} micro-batches of {', '.join(map(str, capacities))} pictures, over all devices"
+    yield f"ranks that fit: {', '.join(str(n) for n in range(1, columns + 1) if columns % n == 0)}"
+    yield f"{epoch.steps:,} steps an epoch"
+    yield f"{steps:,} steps in all = {epochs:.2f} epochs = {pictures:,} pictures"
     yield f"a checkpoint every {cfg.loop.checkpoint_every:,} steps, the newest {cfg.loop.keep_checkpoints} kept"
 
 
@@ -119,13 +200,13 @@ def _model_lines(cfg: TrainConfig) -> Iterator[str]:
     yield f"optimizer {cfg.optimizer.name}, schedule {cfg.schedule.name}, {cfg.diffusion.prediction} prediction"
 
 
-def _memory_lines(cfg: TrainConfig, sizes: Sequence[Size]) -> Iterator[str]:
+def _memory_lines(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[str]:
     state = state_bytes(meta_models(cfg), cfg.optimizer, ema=cfg.loop.ema_decay is not None)
-    largest = max(sizes, key=lambda size: size.area)
+    largest = max((line for line in classes if line.samples), key=lambda line: line.capacity * line.size.area)
     activations = activation_bytes(
         architecture_of(cfg),
-        largest,
-        batch=cfg.data.micro_batch,
+        largest.size,
+        batch=largest.capacity,
         dtype=getattr(torch, cfg.model.dtype),
         chunks=cfg.data.chunks,
         checkpointing=cfg.model.gradient_checkpointing,
@@ -135,7 +216,7 @@ def _memory_lines(cfg: TrainConfig, sizes: Sequence[Size]) -> Iterator[str]:
         "gradients": state.gradients,
         "optimizer": state.optimizer,
         "EMA": state.ema,
-        f"UNet activations, {cfg.data.micro_batch} x {largest.name}": activations,
+        f"UNet activations, {largest.capacity} x {largest.size.name}": activations,
     }
     for name, count in parts.items():
         yield f"{name:<36} {count / 1e9:>8.2f} GB"
@@ -143,18 +224,29 @@ def _memory_lines(cfg: TrainConfig, sizes: Sequence[Size]) -> Iterator[str]:
     yield f"{'together':<36} {total:>8.2f} GB, and about 1 GB for CUDA and 3 to 8 % for the allocator"
 
 
-def _small_size_warnings(spec: PlanSpec, groups: Sequence[Group]) -> list[str]:
-    names = [groups[index].size.name for index in spec.small_sizes]
-    if not names:
-        return []
-    return [
-        f"{', '.join(names)}: fewer pictures than a micro-batch of {spec.micro_batch}; they repeat inside one. Make "
-        "fewer sizes, or lower micro_batch"
-    ]
+def _data_warnings(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
+    small = [f"{line.size.name} of tier {line.tier}" for line in epoch.classes if line.small]
+    if small:
+        yield (
+            f"{', '.join(small)}: fewer pictures than a micro-batch, so that they repeat inside one. Merge small sizes "
+            "with `sizes.min_pictures` of the shard stage, or lower micro_batch"
+        )
+    if epoch.usage and epoch.usage.used_share < 0.5:
+        yield (
+            f"the labels use {epoch.usage.used_share:.0%} of the bytes that are read: if these labels stay, shards of "
+            "their pictures alone take less room and load faster"
+        )
+    if epoch.traffic and cfg.cache_bytes is not None and cfg.cache_bytes < epoch.traffic.most_open:
+        yield (
+            f"data.cache_bytes, {bytes_text(cfg.cache_bytes)}, is less than the shards in use at a time, "
+            f"{bytes_text(epoch.traffic.most_open)}: they are downloaded again and again. Raise it, or lower "
+            f"shuffle_block ({cfg.shuffle_block:,})"
+        )
 
 
-def _warnings(cfg: TrainConfig, images: int) -> Iterator[str]:
+def _warnings(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[str]:
     """The guards that the recipes' documents ask for."""
+    images = sum(line.rows for line in classes)
     if cfg.model.train_text_encoders and images < 5_000:
         yield f"text encoders are trained on {images:,} pictures: on a small set they forget words; think of freezing"
     if cfg.model.train_unet and cfg.optimizer.unet_lr < 5e-7:

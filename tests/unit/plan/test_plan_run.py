@@ -1,0 +1,112 @@
+"""The plan of a training configuration over tiny shards: its numbers are those of shards, labels and epoch plan."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from animetune.data.epoch_plan import plan_epoch
+from animetune.data.source import open_data, plan_spec, size_classes
+from animetune.errors import DataError
+from animetune.plan.run import describe
+from animetune.records import NO_ROW
+from animetune.train.config import TrainConfig
+from tests.builders import TINY_SOURCES, tiny_shards
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    """Two roots: one of which the labels keep a third, one of which they keep all."""
+    folder = tmp_path_factory.mktemp("roots")
+    some = tiny_shards(folder / "some", TINY_SOURCES * 6, repeats=[0.0 if row % 3 else 1.5 for row in range(30)])
+    every = tiny_shards(folder / "every", TINY_SOURCES * 4, source="other", key=[f"other/{row}" for row in range(20)])
+    return some, every
+
+
+def train_config(*roots, weights=(1.0,), **data):
+    sources = [
+        {"shards": str(shards), "labels": str(labels), "weight": weight}
+        for (shards, labels), weight in zip(roots, weights, strict=True)
+    ]
+    return TrainConfig.model_validate(
+        {
+            "stage": "train",
+            "run": "none",
+            "model": {"base": "random:tiny"},
+            "data": {"sources": sources, "global_batch": 4, "micro_batch": 2, **data},
+            "optimizer": {"name": "adafactor", "unet_lr": 1e-5},
+            "loop": {"epochs": 2},
+        }
+    )
+
+
+def table(text):
+    """Size name -> numbers of its line."""
+    lines = (line.split() for line in text.splitlines())
+    return {
+        words[1]: [float(word.replace(",", "")) for word in words[2:6]]
+        for words in lines
+        if len(words) >= 6 and re.fullmatch(r"\d+x\d+", words[1])
+    }
+
+
+def test_the_table_has_rows_samples_capacities_and_micro_batches_of_every_size(roots):
+    cfg = train_config(*roots, weights=(1.0, 2.0), equal_pixels=True, tier_micro_batches={"64": 3})
+    text = describe(cfg)
+    sources = open_data(cfg.data)
+    spec = plan_spec(cfg.data, sources, seed=cfg.seed)
+    rows = np.concatenate([plan_epoch(spec, epoch).rows.ravel() for epoch in range(300)])
+    seen = np.bincount(rows[rows != NO_ROW], minlength=len(spec.repeats)) / 300
+    found = table(text)
+    for index, each in enumerate(size_classes(sources)):
+        groups = np.flatnonzero(spec.group_classes == index)
+        of_class = np.concatenate([np.arange(*spec.group_starts[g : g + 2]) for g in groups])
+        samples, expected, capacity, micro_batches = found[each.size.name]
+        assert samples == len(of_class)
+        assert expected == pytest.approx(spec.repeats[of_class].sum(), abs=0.06)
+        assert expected == pytest.approx(seen[of_class].sum(), rel=0.1)
+        assert capacity == 3
+        assert micro_batches == pytest.approx(spec.units_by_class[index], abs=0.06)
+    assert "30 samples in " in text
+    assert "40.0 expected an epoch, weight 2" in text
+    assert f"{spec.steps} steps an epoch" in text
+    assert f"{2 * spec.steps} steps in all = 2.00 epochs = {round(2 * spec.samples)} pictures" in text
+
+
+def test_labels_that_use_little_of_the_shards_are_told(roots):
+    text = describe(train_config(roots[0]))
+    share = re.search(r"(\d+)% of the bytes in the others belong", text)
+    assert share
+    assert int(share[1]) < 50
+    assert f"the labels use {share[1]}% of the bytes that are read" in text
+    text = describe(train_config(roots[1]))
+    assert "100% of the bytes" in text
+    assert "of the bytes that are read" not in text
+
+
+def test_a_cache_smaller_than_what_is_in_use_is_warned_of(roots, tmp_path):
+    enough = describe(train_config(roots[1], cache=str(tmp_path), cache_bytes=10**6))
+    assert re.search(r"in use at a time: at most [\d.]+ KB", enough)
+    assert "downloaded again and again" not in enough
+    warned = describe(train_config(roots[1], cache=str(tmp_path), cache_bytes=100))
+    assert "data.cache_bytes, 100 bytes, is less than the shards in use at a time" in warned
+
+
+def test_sizes_smaller_than_a_micro_batch_come_with_the_remedy(roots):
+    text = describe(train_config(roots[1], micro_batch=8, global_batch=8))
+    assert re.search(
+        r"    (\w+ of tier 64, )*56x72 of tier 64(, \w+ of tier 64)*: fewer pictures than a micro-batch", text
+    )
+    assert "sizes.min_pictures" in text
+    assert "fewer pictures" not in describe(train_config(roots[1]))
+
+
+def test_without_shards_a_number_of_pictures_is_assumed(roots, tmp_path):
+    gone = train_config((tmp_path / "gone", tmp_path / "gone"))
+    with pytest.raises(DataError, match=r"gone.*\n\(with --assume-images N"):
+        describe(gone)
+    text = describe(gone, assume_images=9000)
+    assert "9,000 pictures assumed" in text
+    assert "2,250 steps an epoch" in text
