@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from animetune import fsio
 from animetune.data.config import DataConfig
-from animetune.data.dataset import SHARED_MEMORY, SampleMaker, TrainDataset, collate
+from animetune.data.dataset import TrainDataset
 from animetune.data.epoch_plan import PlanSpec
-from animetune.data.source import open_data, plan_spec
+from animetune.data.maker import SampleMaker, Treatment, collate
+from animetune.data.shared_memory import SHARED_MEMORY
+from animetune.data.source import Source, open_data, plan_spec, size_classes
 from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
 from animetune.executor import die_with
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
-from animetune.shardset import ShardRoot
+from animetune.shardset import Group, ShardRoot
 
 WORKER_TIMEOUT = 1800.0
 """Seconds without a micro-batch after which the loader gives up: longer than any download may take."""
@@ -48,7 +50,7 @@ class TrainLoader:
         self.source = dataset  # not `dataset`: Lightning would warn of its length and change its settings
         self.spec: PlanSpec = dataset.spec
         self.steps_per_epoch = self.spec.steps
-        self.accumulation = self.spec.micro_batches // ranks
+        self.accumulation = self.spec.columns // ranks
         """Micro-batches of a step on this rank."""
         self._held = held
         self._epoch = 0
@@ -111,12 +113,14 @@ class TrainLoader:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """What the order of the samples depends on, in short: equal fingerprints mean equal plans."""
+        """What the samples and their order depend on, in short: equal fingerprints mean equal samples."""
         spec = self.spec
+        makers = self.source.makers
         return {
-            "shards": self.source.maker.root.digest[:16],
+            "shards": " ".join(maker.root.digest[:16] for maker in makers),
+            "labels": " ".join(maker.labels.content[:16] for maker in makers),
             "repeats": xxhash.xxh3_64_hexdigest(np.ascontiguousarray(spec.repeats).tobytes()),
-            "batch": f"{spec.global_batch}/{spec.micro_batch}",
+            "batch": f"{spec.columns} micro-batches of {', '.join(map(str, np.unique(spec.capacities)))}",
             "order": f"seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
         }
 
@@ -151,28 +155,23 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
     Ranks are taken from RANK, WORLD_SIZE and LOCAL_WORLD_SIZE, as torchrun sets them; build it on every rank, after
     the process group. Raises DataError, ConfigError or SetupError on every rank when something does not fit.
     """
-    root, labels = open_data(cfg)
-    spec = plan_spec(cfg, root, labels, seed=seed)
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    _check_shared_memory(cfg, root, spec)
-    small = [root.groups_of("train")[index] for index in spec.small_sizes]
-    if small and os.environ.get("RANK", "0") == "0":
-        _log.warning(
-            "%s: fewer pictures than micro_batch %d, so that they repeat inside a micro-batch: %s",
-            cfg.shards,
-            cfg.micro_batch,
-            ", ".join(f"{group.size.name} ({group.samples})" for group in small),
-        )
     with contextlib.ExitStack() as held:
-        if cfg.cache is not None and os.environ.get("LOCAL_RANK", "0") == "0":
-            held.enter_context(fsio.lock(cfg.cache))  # another job would evict shards that this one reads
-        maker = SampleMaker(root, labels, prompts, seed=seed, chunks=cfg.chunks, flip=cfg.flip)
+        sources = _open_once_a_node(cfg, held)
+        spec = plan_spec(cfg, sources, seed=seed)
+        for source in sources:
+            for group in source.root.groups_of("train"):
+                source.root.index(group)  # checks it, before streaming reads it
+        _check_shared_memory(cfg, sources, spec)
+        _warn_of_small_classes(sources, spec)
+        treatment = _treatment(cfg, prompts, seed=seed)
+        makers = [SampleMaker(source.root, source.labels, source.rows.start, treatment) for source in sources]
         try:
-            dataset = TrainDataset(maker, spec, in_workers=cfg.workers > 0, cache_bytes=cfg.cache_bytes)
+            dataset = TrainDataset(makers, spec, in_workers=cfg.workers > 0, cache_bytes=cfg.cache_bytes)
         except ValueError as error:
             if cfg.cache_bytes is None:
                 raise
             raise ConfigError(f"data.cache_bytes: {error}") from error  # streaming wants room for four shards
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
         return TrainLoader(dataset, cfg, ranks=ranks, held=held.pop_all())
 
 
@@ -182,34 +181,81 @@ def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Da
     The whole split counts as one step: the mean of `share * loss` over the micro-batches of all ranks is the mean over
     its samples. Each rank gets equally many; ranks that would have one less repeat one with share 0.
     """
-    root, labels = open_data(cfg)
-    root.fetch_shards("val")
-    maker = SampleMaker(root, labels, prompts, seed=seed, chunks=cfg.chunks, flip=0.0)
+    sources = open_data(cfg)
+    treatment = Treatment(prompts=prompts, seed=seed, chunks=cfg.chunks)
+    makers = []
+    first_row = 0
+    for source in sources:
+        source.root.fetch_shards("val")
+        makers.append(SampleMaker(source.root, source.labels, first_row, treatment))
+        first_row += len(source.labels)
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    return DataLoader(_ValDataset(maker, cfg.micro_batch, rank=rank, ranks=ranks), batch_size=None)
+    return DataLoader(_ValDataset(makers, cfg, rank=rank, ranks=ranks), batch_size=None)
+
+
+def _open_once_a_node(cfg: DataConfig, held: contextlib.ExitStack) -> tuple[Source, ...]:
+    """`open_data`, one rank of the node after another, so that the first copies what is remote and the others find it.
+
+    The node's first rank holds the cache as long as the loader lives: another job would evict shards that this one
+    reads. It sweeps what a killed job left of its downloads; nobody downloads meanwhile.
+    """
+    if cfg.cache is None:
+        return open_data(cfg)
+    leads = os.environ.get("LOCAL_RANK", "0") == "0"
+    if leads:
+        held.enter_context(fsio.lock(cfg.cache))
+    with fsio.turn(cfg.cache):
+        if leads:
+            fsio.sweep(cfg.cache)
+        return open_data(cfg)
+
+
+def _treatment(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Treatment:
+    return Treatment(
+        prompts=prompts,
+        seed=seed,
+        chunks=cfg.chunks,
+        flip=cfg.flip,
+        random_crop=cfg.crop == "random",
+        sample_latents=cfg.sample_latents,
+    )
+
+
+def _warn_of_small_classes(sources: Sequence[Source], spec: PlanSpec) -> None:
+    if os.environ.get("RANK", "0") != "0" or not spec.small_classes:
+        return
+    classes = size_classes(sources)
+    small = [
+        f"{classes[index].size.name} of tier {classes[index].tier} (micro-batches of {spec.capacities[index]})"
+        for index in spec.small_classes
+    ]
+    _log.warning(
+        "fewer pictures than a micro-batch, so that they repeat inside one: %s; `sizes.min_pictures` of the shard "
+        "stage merges small sizes",
+        ", ".join(small),
+    )
 
 
 class _ValDataset(Dataset[Batch]):
     """Micro-batches of the validation split, read in place, without StreamingDataset's shared memory and locks."""
 
-    def __init__(self, maker: SampleMaker, micro_batch: int, *, rank: int, ranks: int):
-        self.maker = maker
-        rows = maker.root.rows_of("val")
-        self._readers = [
-            (reader_from_json(str(maker.root.folder / group.folder), None, shard), place)
-            for group in maker.root.groups_of("val")
-            for shard in maker.root.index(group)
-            for place in range(shard["samples"])
-        ]
+    def __init__(self, makers: Sequence[SampleMaker], cfg: DataConfig, *, rank: int, ranks: int):
+        self._makers: dict[int, tuple[SampleMaker, Any, int]] = {}
         batches: list[list[int]] = []
-        start = rows.start
-        for group in maker.root.groups_of("val"):
-            drawn = [row for row in range(start, start + group.samples) if maker.labels.repeats[row] > 0]
-            batches += [drawn[at : at + micro_batch] for at in range(0, len(drawn), micro_batch)]
-            start += group.samples
+        for maker in makers:
+            row = maker.first_row + maker.root.rows_of("val").start
+            for group in maker.root.groups_of("val"):
+                drawn = []
+                for reader, place in _places(maker.root, group):
+                    if maker.labels.repeats[row - maker.first_row] > 0:
+                        self._makers[row] = maker, reader, place
+                        drawn.append(row)
+                    row += 1
+                width = cfg.capacity(group.tier)
+                batches += [drawn[at : at + width] for at in range(0, len(drawn), width)]
         if not batches:
-            raise DataError(f"{maker.root.folder}: holds no validation sample that the labels keep")
-        self._first_row = rows.start
+            folders = ", ".join(str(maker.root.folder) for maker in makers)
+            raise DataError(f"{folders}: no validation sample that the labels keep")
         self._samples = sum(map(len, batches))
         self._slots = np.cumsum([0, *map(len, batches)])
         self._batches = batches
@@ -225,8 +271,8 @@ class _ValDataset(Dataset[Batch]):
         place %= len(self._batches)
         samples = []
         for row in self._batches[place]:
-            reader, at = self._readers[row - self._first_row]
-            samples.append(self.maker.make(reader[at], epoch=0, row=row, copy=0))
+            maker, reader, at = self._makers[row]
+            samples.append(maker.make(reader[at], epoch=0, row=row, copy=0))
         batch = collate(
             samples,
             epoch=0,
@@ -238,14 +284,25 @@ class _ValDataset(Dataset[Batch]):
         return dataclasses.replace(batch, share=0.0) if surplus else batch
 
 
-def _check_shared_memory(cfg: DataConfig, root: ShardRoot, spec: PlanSpec) -> None:
+def _places(root: ShardRoot, group: Group) -> Iterator[tuple[Any, int]]:
+    """Reader and place in it of every sample of a group, in row order."""
+    for shard in root.index(group):
+        reader = reader_from_json(str(root.folder / group.folder), None, shard)
+        yield from ((reader, place) for place in range(shard["samples"]))
+
+
+def _check_shared_memory(cfg: DataConfig, sources: Sequence[Source], spec: PlanSpec) -> None:
     """Raise SetupError when /dev/shm cannot hold a plan and the micro-batches under way: workers die of SIGBUS then."""
     if not SHARED_MEMORY.is_dir():
         return
-    area = max(group.size.area for group in root.groups_of("train"))
-    sample = 3 * area if root.latents is None else 4 * 4 * area // 64
+    bytes_per_pixel = 3.0 if sources[0].root.latents is None else 4 * 4 / 64
+    largest = max(
+        cfg.capacity(group.tier) * group.size.area * bytes_per_pixel
+        for source in sources
+        for group in source.root.groups_of("train")
+    )
     batches = cfg.workers * (cfg.prefetch + 1) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    needed = 8 * spec.steps * spec.global_batch + batches * cfg.micro_batch * sample
+    needed = 8 * spec.steps * spec.columns * spec.widest + batches * largest
     free = shutil.disk_usage(SHARED_MEMORY).free
     if free < needed:
         raise SetupError(

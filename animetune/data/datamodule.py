@@ -1,0 +1,66 @@
+"""The data for Lightning trainers of one's own: `trainer.fit(module, datamodule=AnimeDataModule(...), ckpt_path=...)`.
+
+The position travels in the checkpoint as the data module's state. Lightning also saves the state of loaders, but not in
+checkpoints that are made at the end of an epoch, and without any it repeats samples (mosaicml/streaming issue 880).
+`animetune train` does without this module: its checkpoints are its own (`train.stream`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from animetune.data.config import DataConfig
+from animetune.data.loader import TrainLoader, build_loader, build_val_loader
+from animetune.prompts import PromptConfig
+from animetune.records import Batch
+
+
+class AnimeDataModule(pl.LightningDataModule):
+    """Micro-batches of training and validation; `accumulation` of them make an optimizer step on this rank.
+
+    A run continued from a checkpoint, on any number of ranks and data workers, sees the very samples, prompts and crops
+    that it would have seen. Save checkpoints after optimizer steps: the position is rounded down to a whole one.
+    """
+
+    def __init__(self, cfg: DataConfig, prompts: PromptConfig, *, seed: int):
+        super().__init__()
+        self.cfg = cfg
+        self.prompts = prompts
+        self.seed = seed
+        self._train: TrainLoader | None = None
+        self._position: dict[str, Any] | None = None
+
+    def accumulation(self, ranks: int) -> int:
+        """What `accumulate_grad_batches` has to be for so many ranks."""
+        return self.cfg.micro_batches // ranks
+
+    def train_dataloader(self) -> TrainLoader:
+        """Built once, on every rank; its workers live on over epochs."""
+        if self._train is None:
+            self._train = build_loader(self.cfg, self.prompts, seed=self.seed)
+            if self._position is not None:
+                self._train.load_state_dict(self._position)
+        return self._train
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation split, the same in every epoch; DataError when there is none."""
+        return build_val_loader(self.cfg, self.prompts, seed=self.seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the data, for Lightning's checkpoint."""
+        return {} if self._train is None else self._train.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Called by Lightning before the loaders are built, or later; ResumeError when the data are others."""
+        self._position = state_dict or None
+        if self._train is not None and self._position is not None:
+            self._train.load_state_dict(self._position)
+
+    def teardown(self, stage: str) -> None:
+        """Stop the workers, give back shared memory."""
+        if self._train is not None:
+            self._train.close()
+            self._train = None
