@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
 import shutil
 import socket
@@ -95,7 +94,7 @@ class Cluster:
                     "start": start,
                     "steps": steps,
                     "kill": kill,
-                }  # fmt: skip
+                }
             )
         statuses = [status for name in names for status in self.nodes[name].take()]
         assert statuses == [9 if kill else 0] * ranks
