@@ -196,17 +196,22 @@ def place(sources: np.ndarray, counts: np.ndarray, cfg: SizesConfig, *, max_upsc
     tiers = cfg.all_tiers
     targets = [_targets(sources, tier) for tier in tiers]
     fills = np.stack([(each <= sources).all(axis=1) for each in targets])
-    if cfg.assign == "highest":
-        above = np.cumsum(fills[::-1], axis=0)[::-1]
-        fills &= above == 1
-    fills[0] |= ~fills.any(axis=0)
+    mine = fills if cfg.assign == "every" else fills & (np.cumsum(fills[::-1], axis=0)[::-1] == 1)
+    mine = np.vstack([mine[:1] | ~fills.any(axis=0), mine[1:]])
     placed = []
-    for tier, mine, of_all in zip(tiers, fills, targets, strict=True):
-        which = np.flatnonzero(mine)
-        merged = _merge_small(sources[which], counts[which], of_all[which], cfg.min_pictures)
+    for level in reversed(range(len(tiers))):
+        which = np.flatnonzero(mine[level])
+        merged = _merge_small(sources[which], counts[which], targets[level][which], cfg.min_pictures)
         fits = (merged / sources[which]).max(axis=1, initial=0) <= max_upscale
-        placed.append(Placed(tier, which[fits], merged[fits]))
-    return placed
+        placed.append(Placed(tiers[level], which[fits], merged[fits]))
+        # Merging may have left a picture without a size that it fills: then it goes to the next tier below.
+        out = which[~fits]
+        out = out[~mine[:level, out].any(axis=0)]
+        for below in reversed(range(level)):
+            falls = fills[below, out] | (below == 0)
+            mine[below, out[falls]] = True
+            out = out[~falls]
+    return placed[::-1]
 
 
 class Geometry(NamedTuple):

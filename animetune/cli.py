@@ -30,6 +30,9 @@ STAGES = {
 }
 """Stage -> its configuration and its function."""
 
+PLANS = {"shard": "animetune.plan.shards:describe", "train": "animetune.plan.run:describe"}
+"""Stage -> what describes a configuration of it."""
+
 INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of this stage.")]
@@ -63,7 +66,11 @@ def curate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def shard(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """A curated table -> MDS shards of pixels or latents, by size."""
-    _run_stage("shard", config, overrides)
+    latents = _run_stage("shard", config, overrides).facts.get("latents")
+    if latents is not None:
+        from animetune.shards.statistics import statistics_lines
+
+        typer.echo("\n".join(statistics_lines(latents)))
 
 
 @app.command()
@@ -102,10 +109,16 @@ def plan(
         int | None, typer.Option(help="Pictures in the data, where the shards cannot be read from here.")
     ] = None,
 ) -> None:
-    """What a training config will do: sizes, steps, parameters, memory. Loads no weights."""
-    from animetune.plan.run import describe
+    """What a config will do. Of training: sizes, steps, parameters, memory; of shard: the sizes that pictures get."""
+    from animetune.config import stage_of
 
-    typer.echo(describe(_load("train", config, overrides), assume_images=assume_images))
+    stage = stage_of(config)
+    if stage not in PLANS:
+        raise ConfigError(f"{config}: stage: plan takes a configuration of {' or '.join(PLANS)}, not of {stage}")
+    if assume_images is not None and stage != "train":
+        raise ConfigError(f"{config}: --assume-images is for training configurations, this one is of {stage}")
+    options = {} if assume_images is None else {"assume_images": assume_images}
+    typer.echo(_import(PLANS[stage])(_load(stage, config, overrides), **options))
 
 
 @app.command()
@@ -207,11 +220,13 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # pytorch-lightning 2.6 and torch
 
 
-def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> None:
+def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> Any:
+    """The manifest, after its summary was shown."""
     with _interruptible():
         cfg = _load(stage, path, overrides)
         manifest = _import(STAGES[stage][1])(cfg, **options)
         typer.echo(_summary(stage, manifest))
+        return manifest
 
 
 @contextlib.contextmanager

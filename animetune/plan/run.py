@@ -19,12 +19,10 @@ from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network,
 from animetune.models.tiny import tiny_configs
 from animetune.plan.memory import activation_bytes, cast, state_bytes
 from animetune.plan.storage import Traffic, Usage, shard_sizes, traffic_of, usage_of
+from animetune.plan.text import bar, section
 from animetune.progress import bytes_text
 from animetune.records import Size
 from animetune.train.config import TrainConfig
-
-BAR = 40
-"""Characters of the longest bar."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,12 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
     """
     epoch = _read_epoch(cfg) if assume_images is None else _assumed_epoch(cfg, assume_images)
     lines = [
-        *_section("data", [*epoch.source_lines, *(_class_lines(epoch.classes) if epoch.usage else [])]),
-        *_section("shards", _shard_lines(cfg.data, epoch)),
-        *_section("length", _length_lines(cfg, epoch)),
-        *_section("model", _model_lines(cfg)),
-        *_section("memory of one device, estimated", _memory_lines(cfg, epoch.classes)),
-        *_section("warnings", [*_data_warnings(cfg.data, epoch), *_warnings(cfg, epoch.classes)]),
+        *section("data", [*epoch.source_lines, *(_class_lines(epoch.classes) if epoch.usage else [])]),
+        *section("shards", _shard_lines(cfg.data, epoch)),
+        *section("length", _length_lines(cfg, epoch)),
+        *section("model", _model_lines(cfg)),
+        *section("memory of one device, estimated", _memory_lines(cfg, epoch.classes)),
+        *section("warnings", [*_data_warnings(cfg.data, epoch), *_warnings(cfg, epoch.classes)]),
     ]
     return "\n".join(lines)
 
@@ -153,8 +151,7 @@ def _class_lines(classes: Sequence[ClassLine]) -> Iterator[str]:
     for tier, lines in groupby(classes, key=lambda line: line.tier):
         for line in sorted(lines, key=lambda line: -line.samples):
             counts = f"{line.rows:>10,} {line.samples:>12,.1f} {line.capacity:>12,} {line.micro_batches:>14,.1f}"
-            bar = "#" * round(BAR * line.samples / most)
-            yield f"{tier:>6} {line.size.name:>10} {counts}  {bar}".rstrip()
+            yield f"{tier:>6} {line.size.name:>10} {counts}  {bar(line.samples, most)}".rstrip()
 
 
 def _shard_lines(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
@@ -167,8 +164,7 @@ def _shard_lines(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
     if usage.shares.min() < 1:
         counts, edges = np.histogram(usage.shares[usage.shares > 0], bins=4, range=(0, 1))
         for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
-            bar = "#" * round(BAR * count / counts.max())
-            yield f"{count:>10,} shards used to {low:.0%} to {high:.0%}  {bar}".rstrip()
+            yield f"{count:>10,} shards used to {low:.0%} to {high:.0%}  {bar(count, counts.max())}".rstrip()
     yield (
         f"in use at a time: at most {bytes_text(traffic.most_open)}; with that much as `cache_bytes`, an epoch "
         f"downloads {bytes_text(traffic.reopened)}. A smaller shuffle_block (now {cfg.shuffle_block:,}) needs less"
@@ -253,8 +249,3 @@ def _warnings(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[str]:
         yield f"optimizer.unet_lr {cfg.optimizer.unet_lr:g} is too low to form new concepts"
     if cfg.diffusion.noise_offset and cfg.data.global_batch < 128:
         yield f"noise_offset with a batch of {cfg.data.global_batch}: Illustrious advises it only with large batches"
-
-
-def _section(title: str, lines: Sequence[str] | Iterator[str]) -> list[str]:
-    found = list(lines)
-    return [f"{title}:", *(f"    {line}" for line in found), ""] if found else []

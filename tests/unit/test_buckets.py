@@ -320,6 +320,17 @@ def test_a_merged_picture_that_would_be_enlarged_too_much_is_left_out():
     assert placed(sources, cfg, counts=counts) == [{}, {"1024": (1024, 1024)}, {"1024": (832, 1216)}]
 
 
+def test_a_picture_that_merging_pushes_out_of_a_tier_goes_to_the_next_below():
+    """1536x640 alone would be merged into 1024x1024, which it does not fill."""
+    tiers = [{"area": 512**2}, {"preset": "animagine"}]
+    sources, counts = [(1536, 640), (1024, 1024), (600, 600)], [1, 100, 100]
+    cfg = SizesConfig.model_validate({"tiers": tiers, "min_pictures": 50})
+    expected = [{"512": (512, 512)}, {"1024": (1024, 1024)}, {"512": (512, 512)}]
+    assert placed(sources, cfg, counts=counts) == expected
+    every = placed(sources, cfg.model_copy(update={"assign": "every"}), counts=counts)
+    assert every == [expected[0], {"512": (512, 512), "1024": (1024, 1024)}, expected[2]]
+
+
 def test_no_pictures_are_no_trouble():
     assert [len(each.which) for each in place(np.zeros((0, 2), np.int64), np.zeros(0), ILLUSTRIOUS, max_upscale=1)] == [
         0
