@@ -1,15 +1,16 @@
 """Runs a function over chunks of work, each of which becomes a published folder; the folders are the ledger.
 
     work(payload, folder) -> Manifest     writes files into `folder`, knows nothing of processes
+    deliver(name, folder)                 takes what it wants of a finished chunk elsewhere; optional
     executor.run(work, chunks, out)       publishes `out/<chunk name>/`, skips those that are there, keeps the order
 
 A chunk is there whole or not at all (`fsio.publish_dir`), so after a crash, a Ctrl-C or a SIGKILL the same call goes on
 with the chunks that are missing. The result does not depend on the number of workers.
 
-Workers are spawned, never forked: Polars' and PyTorch's threads do not survive a fork. `work` and the payloads are
-pickled, so `work` is a function at the top of a module, or a `functools.partial` of one. Workers ignore Ctrl-C, which
-is the parent's to handle, and never outlive the parent. Each has a pipe of its own and nothing else in common with the
-others, so a group of processes that is killed leaves no semaphore behind.
+Workers are spawned, never forked: Polars' and PyTorch's threads do not survive a fork. `work`, `deliver` and the
+payloads are pickled, so the two are functions at the top of a module, or a `functools.partial` of one. Workers ignore
+Ctrl-C, which is the parent's to handle, and never outlive the parent. Each has a pipe of its own and nothing else in
+common with the others, so a group of processes that is killed leaves no semaphore behind.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ from animetune.manifest import Manifest, has_manifest, read_manifest, record_fil
 
 Work = Callable[[Any, Path], Manifest]
 """Writes the files of one chunk into a folder and returns its manifest, without `files`."""
+
+Deliver = Callable[[str, Path], None]
+"""Given a chunk's name and its folder, which is whole but not published yet, in the process that worked on it. A file
+that it removes is published nowhere but where it took it; the manifest goes on to name it."""
 
 GRACE = 5.0
 """Seconds that a worker has to remove its unfinished chunk when it is asked to stop."""
@@ -73,6 +78,7 @@ class LocalExecutor:
         chunks: Sequence[Chunk],
         out: Path,
         *,
+        deliver: Deliver | None = None,
         progress: Callable[[int, int], None] | None = None,
         published: Callable[[Manifest], None] | None = None,
     ) -> list[Manifest]:
@@ -81,7 +87,8 @@ class LocalExecutor:
         `progress` is called with (chunks published, chunks in all), first with what was there already; `published`
         with the manifest of each chunk that was not, as soon as it is there.
 
-        Raises ChunkError, naming the chunk, when the work raised or its process died; other chunks stay published.
+        Raises ChunkError, naming the chunk, when `work` or `deliver` raised or their process died; other chunks stay
+        published.
         """
         if len({chunk.name for chunk in chunks}) != len(chunks):
             raise ValueError(f"{out}: two chunks have the same name")
@@ -98,12 +105,13 @@ class LocalExecutor:
                 progress(done, len(chunks))
 
         report()
+        job = _Job(work, deliver, out)
         if self.workers > 1 and len(missing) > 1:
-            _run_in_workers(min(self.workers, len(missing)), work, missing, out, report)
+            _run_in_workers(min(self.workers, len(missing)), job, missing, report)
         else:
             for chunk in missing:
                 try:
-                    _publish(work, chunk, out)
+                    job.publish(chunk)
                 except Exception as error:
                     raise _Failure.of(error).as_error(chunk, out) from error
                 report(chunk)
@@ -115,10 +123,20 @@ def build_executor(cfg: ExecutorConfig) -> LocalExecutor:
     return LocalExecutor((os.cpu_count() or 1) if cfg.workers is None else cfg.workers)
 
 
-def _publish(work: Work, chunk: Chunk, out: Path) -> None:
-    with publish_dir(out / chunk.name) as folder:
-        manifest = work(chunk.payload, folder)
-        write_manifest(folder, manifest.model_copy(update={"files": record_files(folder)}))
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is done with every chunk."""
+
+    work: Work
+    deliver: Deliver | None
+    out: Path
+
+    def publish(self, chunk: Chunk) -> None:
+        with publish_dir(self.out / chunk.name) as folder:
+            manifest = self.work(chunk.payload, folder)
+            write_manifest(folder, manifest.model_copy(update={"files": record_files(folder)}))
+            if self.deliver is not None:
+                self.deliver(chunk.name, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +159,13 @@ class _Failure:
         return error
 
 
-def _run_in_workers(
-    count: int, work: Work, chunks: Sequence[Chunk], out: Path, report: Callable[[Chunk], None]
-) -> None:
+def _run_in_workers(count: int, job: _Job, chunks: Sequence[Chunk], report: Callable[[Chunk], None]) -> None:
     """Give each worker one chunk at a time, so that the chunk of one that dies is known and no queue builds up."""
     waiting = deque(chunks)
     workers: list[_Worker] = []
     try:
         for _ in range(count):
-            workers.append(_Worker(work, out))
+            workers.append(_Worker(job))
             workers[-1].give(waiting.popleft())
         busy: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
         while busy:
@@ -173,11 +189,11 @@ def _run_in_workers(
 class _Worker:
     """A spawned process, the parent's end of its pipe, and the chunk that it is at."""
 
-    def __init__(self, work: Work, out: Path):
+    def __init__(self, job: _Job):
         spawn = multiprocessing.get_context("spawn")
-        self.out = out
+        self.out = job.out
         self.pipe, far_end = spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(far_end, os.getpid(), work, out), daemon=True)
+        self.process = spawn.Process(target=_serve, args=(far_end, os.getpid(), job), daemon=True)
         with _sigint_blocked():
             self.process.start()
         far_end.close()  # so that the death of the process ends the pipe
@@ -225,7 +241,7 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
+def _serve(pipe: Connection, parent: int, job: _Job) -> None:
     """The life of a worker: a chunk in, None or a failure out, until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -238,7 +254,7 @@ def _serve(pipe: Connection, parent: int, work: Work, out: Path) -> None:
         except EOFError:
             return
         try:
-            _publish(work, chunk, out)
+            job.publish(chunk)
         except Exception as error:
             pipe.send(_Failure.of(error))
         else:

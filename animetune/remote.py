@@ -41,6 +41,8 @@ _FINAL = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EEXIST, errno.EISDIR, e
     getattr(errno, name, errno.EINVAL) for name in ("ENAMETOOLONG", "EMSGSIZE", "EREMCHG")
 }
 """What s3fs turns bad requests into, and what a file system says about names; trying again changes nothing."""
+_FINAL_NAMES = ("Validation", "Invalid", "Unsupported")
+"""In the names of errors by which botocore, aiohttp and others refuse a call before anything is sent."""
 _STATUS_TO_TRY_AGAIN = (408, 425, 429)
 
 _ABSENT = "does not exist; is this where the stage wrote to, and did it finish?"
@@ -219,5 +221,7 @@ def _may_pass(error: Exception) -> bool:
     """Whether the same call may work later."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in _FINAL
+    if any(word in type(error).__name__ for word in _FINAL_NAMES):
+        return False
     status = getattr(error, "status", None)  # of HTTP, where a protocol's library tells it
     return not isinstance(status, int) or status >= 500 or status in _STATUS_TO_TRY_AGAIN

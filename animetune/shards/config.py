@@ -10,6 +10,7 @@ import pydantic
 from animetune.buckets import SizesConfig
 from animetune.config import StrictModel
 from animetune.executor import ExecutorConfig
+from animetune.remote import is_remote
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -72,8 +73,11 @@ class ShardConfig(StrictModel):
     stage: Literal["shard"]
     table: Path
     """Folder of a curated table."""
-    out: Path
-    """Folder of the shard root. Settings and table of a root never change: other ones need another folder."""
+    out: str | Path
+    """Folder of the shard root, or a URL on an object store such as s3://bucket/shards. Settings and table of a root
+    never change: other ones need another place."""
+    work: Path | None = None
+    """Folder on this machine, for a URL in `out`: shards pass through it, indexes and manifests stay in it."""
     store: Store
     """What a shard holds: pixels or latents."""
     sizes: SizesConfig
@@ -89,6 +93,24 @@ class ShardConfig(StrictModel):
     """Share of the pictures that may be unusable before the stage stops."""
     executor: ExecutorConfig = ExecutorConfig()
     """Where pictures are encoded; changes nothing in the output."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the root's files are written on this machine."""
+        return Path(self.out) if self.work is None else self.work
+
+    @property
+    def url(self) -> str | None:
+        """Where the root's files are uploaded to; None for a root on this machine."""
+        return None if self.work is None else str(self.out).rstrip("/")
+
+    @pydantic.model_validator(mode="after")
+    def _work_is_for_urls(self) -> ShardConfig:
+        if is_remote(str(self.out)) and self.work is None:
+            raise ValueError("work: is missing: shards for a URL pass through a folder on this machine; name one")
+        if self.work is not None and not is_remote(str(self.out)):
+            raise ValueError(f"work: is only for a URL in out, and {self.out} is a folder; remove it")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _margins_are_of_pixels(self) -> ShardConfig:

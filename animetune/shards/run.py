@@ -2,8 +2,9 @@
 
     table --choose sizes--> groups (split, tier, size) --cut by bytes--> parts --executor--> on disk --index--> root
 
-Parts are published one by one and found again, so a stopped run continues. The root's own files come last, from what
-the parts say they hold: index.json of each group, samples.parquet, manifest.json. The order of samples is by size and
+Parts are published one by one and found again, so a stopped run continues; those of a remote root are uploaded by the
+worker that made them (`upload`). The root's own files come last, from what the parts say they hold: index.json of each
+group, samples.parquet, manifest.json. The order of samples is by size and
 a hash of the key, so that neighbours in a shard have nothing in common, and nothing depends on the number of workers.
 """
 
@@ -22,13 +23,14 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from animetune import fsio, tables
+from animetune import fsio, remote, tables
 from animetune.buckets import place
 from animetune.errors import ConfigError, DataError, QuarantineLimitError
 from animetune.executor import Chunk, build_executor
 from animetune.manifest import MANIFEST_NAME, Manifest, has_manifest, record_files, write_manifest
 from animetune.progress import Progress, bytes_text, track
 from animetune.records import Size
+from animetune.shards import upload
 from animetune.shards.config import ShardConfig
 from animetune.shards.statistics import channel_statistics
 from animetune.shards.write import PART_COLUMNS, Part, bytes_per_sample, write_part
@@ -45,30 +47,38 @@ def run(cfg: ShardConfig) -> Manifest:
     pictures are unusable, ChunkError when a part failed (run again: finished parts are kept).
     """
     table = tables.open_table(cfg.table)
-    with fsio.lock(cfg.out):
-        fsio.sweep(cfg.out)
+    with fsio.lock(cfg.folder):
+        fsio.sweep(cfg.folder)
         settings = _bind(cfg, table)
-        if has_manifest(cfg.out):
-            return open_root(cfg.out).manifest
+        finished = _finished(cfg)
+        if finished is not None:
+            return finished
         rows = read_rows(table)
         samples = choose_sizes(rows, cfg)
         dropped = rows["key"].gather(samples.filter(pl.col("tier").is_null())["row"]).sort()
         groups = cut(rows, samples, cfg)
-        del rows, samples  # the groups have their own copy
+        del rows, samples  # 100 bytes a row, of millions; the groups hold what is needed
         chunks = [
             Chunk(f"{group.folder}/part-{number:05d}", part)
             for group, parts in groups
             for number, part in enumerate(parts)
         ]
         work = functools.partial(write_part, store=cfg.store, crop=cfg.crop, **_decoding(table))
-        found = sum(chunk.payload.rows.height for chunk in chunks if has_manifest(cfg.out / chunk.name))
+        deliver = None
+        if cfg.url is not None:
+            upload.agree(cfg.folder, cfg.url, [chunk.name for chunk in chunks])
+            deliver = functools.partial(upload.upload_part, url=cfg.url)
+        found = sum(chunk.payload.rows.height for chunk in chunks if has_manifest(cfg.folder / chunk.name))
         with track("shard", total=sum(group.samples for group, _ in groups), done=found) as progress:
-            done = build_executor(cfg.executor).run(work, chunks, cfg.out, published=_Meter(progress).add)
+            done = build_executor(cfg.executor).run(
+                work, chunks, cfg.folder, deliver=deliver, published=_Meter(progress).add
+            )
         outcome = _Outcome(
             groups=[group for group, _ in groups],
             parts=dict(zip((chunk.name for chunk in chunks), done, strict=True)),
             dropped=dropped,
         )
+        del groups, chunks  # so are these: only names and keys are needed from here
         _check_quarantine(cfg, outcome)
         return _publish(cfg, outcome, inputs={"table": table.digest}, settings=settings)
 
@@ -175,22 +185,46 @@ def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
         "table": table.digest,
         **cfg.model_dump(mode="json", include={"store", "sizes", "crop", "max_upscale", "shard_bytes"}),
     }
-    path = cfg.out / SETTINGS_NAME
-    if not path.is_file():
-        if has_manifest(cfg.out):
-            raise ConfigError(f"out: {cfg.out} is not a shard root of this version; choose another folder")
+    path = cfg.folder / SETTINGS_NAME
+    if path.is_file():
+        _check_begun(cfg.folder, path.read_bytes(), settings)
+    elif has_manifest(cfg.folder):
+        raise ConfigError(f"out: {cfg.folder} is not a shard root of this version; choose another folder")
+    else:
         fsio.write_json(path, settings)
-        return settings
-    begun = json.loads(path.read_text(encoding="utf-8"))
+    if cfg.url is not None:
+        url = f"{cfg.url}/{SETTINGS_NAME}"
+        if remote.exists(url):
+            _check_begun(cfg.url, remote.read(url), settings)
+        elif remote.exists(f"{cfg.url}/{MANIFEST_NAME}"):
+            raise ConfigError(f"out: {cfg.url} holds something else than shards; choose another place")
+        else:
+            remote.put(path, url)
+    return settings
+
+
+def _check_begun(where: Path | str, data: bytes, settings: dict[str, Any]) -> None:
+    try:
+        begun = json.loads(data)
+    except ValueError as error:
+        raise DataError(
+            f"{where}/{SETTINGS_NAME}: is damaged ({error}); restore it, or choose another place"
+        ) from error
     changed = [key for key in sorted(settings.keys() | begun.keys()) if settings.get(key) != begun.get(key)]
     if changed:
-        lines = [f"  {key}: {begun.get(key)} in the folder, {settings.get(key)} now" for key in changed]
+        lines = [f"  {key}: {begun.get(key)} there, {settings.get(key)} now" for key in changed]
         raise ConfigError(
-            f"out: {cfg.out} was begun with other settings, and the shards of a root must agree:\n"
+            f"out: {where} was begun with other settings, and the shards of a root must agree:\n"
             + "\n".join(lines)
-            + "\nset them back, choose another folder, or remove this one"
+            + "\nset them back, choose another place, or remove this one"
         )
-    return settings
+
+
+def _finished(cfg: ShardConfig) -> Manifest | None:
+    """The manifest of the root, if a run before finished it."""
+    if cfg.url is not None:
+        return upload.finished(cfg.url)
+    return open_root(cfg.folder).manifest if has_manifest(cfg.folder) else None
 
 
 def _decoding(table: tables.Table) -> dict[str, Any]:
@@ -206,15 +240,15 @@ def _check_quarantine(cfg: ShardConfig, outcome: _Outcome) -> None:
         counts = ", ".join(f"{code} {count}" for code, count in sorted(Counter(each[1] for each in refused).items()))
         key, code, detail = refused[0]
         raise QuarantineLimitError(
-            f"{cfg.out}: {len(refused)} of {seen} pictures cannot be used ({counts}), more than quarantine_limit "
+            f"{cfg.folder}: {len(refused)} of {seen} pictures cannot be used ({counts}), more than quarantine_limit "
             f"{cfg.quarantine_limit:.0%} allows; the first is {key}: {code} {detail}. Raise the limit to go on without "
             "them; if they were only out of reach, remove the folder and run again"
         )
 
 
 def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], settings: dict[str, Any]) -> Manifest:
-    """Write the root's own files, the manifest last."""
-    root = cfg.out
+    """Write the root's own files, the manifest last, and upload those of a remote root."""
+    root = cfg.folder
     groups = []
     for group in outcome.groups:
         parts = outcome.parts_of(group)
@@ -255,7 +289,10 @@ def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], set
         files=record_files(root, own + indexes + part_manifests),
     )
     manifest.check_outcomes()
-    return write_manifest(root, manifest)
+    write_manifest(root, manifest)
+    if cfg.url is not None:
+        upload.upload_root(root, cfg.url, own + indexes)
+    return manifest
 
 
 def _merged_index(root: Path, parts: list[str]) -> dict[str, Any]:
@@ -269,15 +306,16 @@ def _merged_index(root: Path, parts: list[str]) -> dict[str, Any]:
 
 
 def _samples(outcome: _Outcome) -> pl.DataFrame:
-    columns: dict[str, list[Any]] = {name: [] for name in ("key", "split", "tier", "width", "height", "part")}
+    """samples.parquet: what each part has kept, in row order."""
+    frames = []
     for group in outcome.groups:
         for name, part in outcome.parts_of(group).items():
-            fixed = {"split": group.split, "tier": group.tier, "part": name} | group.size._asdict()
-            columns["key"] += part.facts["keys"]
-            for column, value in fixed.items():
-                columns[column] += [value] * part.kept
+            fixed = {"split": group.split, "tier": group.tier, **group.size._asdict(), "part": name}
+            keys = pl.DataFrame({"key": part.facts["keys"]}, schema={"key": pl.String})
+            frames.append(keys.with_columns(pl.lit(value).alias(column) for column, value in fixed.items()))
     schema = {"key": pl.String, "split": pl.String, "tier": pl.String, "width": pl.Int32, "height": pl.Int32}
-    return pl.DataFrame(columns, schema={**schema, "part": pl.String}).with_row_index("row").cast({"row": pl.Int64})
+    empty = pl.DataFrame(schema={**schema, "part": pl.String})
+    return pl.concat([empty, *frames]).with_row_index("row").cast({"row": pl.Int64})
 
 
 def _latent_facts(root: Path, outcome: _Outcome) -> dict[str, Any]:

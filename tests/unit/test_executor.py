@@ -163,6 +163,32 @@ def test_names_are_unique(tmp_path: Path) -> None:
         LocalExecutor(0).run(write_draws, [CHUNKS[0], CHUNKS[0]], tmp_path)
 
 
+def take_away(name: str, folder: Path) -> None:
+    """Deliver: the payload goes to a folder beside the chunk's, under the chunk's name; one chunk is refused."""
+    assert sorted(content(folder)) == ["deep/draws", "manifest.json", "payload"], "the chunk is whole"
+    if name == "001":
+        raise SetupError("the store is full")
+    store = folder.parent / "store"
+    store.mkdir(exist_ok=True)
+    os.replace(folder / "payload", store / name)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_finished_chunks_are_delivered_by_who_worked_on_them(tmp_path: Path, workers: int) -> None:
+    work = [CHUNKS[0], *CHUNKS[2:5]]
+    manifests = LocalExecutor(workers).run(write_draws, work, tmp_path, deliver=take_away)
+    assert content(tmp_path / "store") == {chunk.name: str(chunk.payload).encode() for chunk in work}
+    for chunk, manifest in zip(work, manifests, strict=True):
+        assert sorted(content(tmp_path / chunk.name)) == ["deep/draws", "manifest.json"]
+        assert verify_files(tmp_path / chunk.name, manifest) == [f"{tmp_path / chunk.name / 'payload'}: is missing"]
+    with pytest.raises(ChunkError, match="chunk 001: the store is full") as caught:
+        LocalExecutor(workers).run(write_draws, CHUNKS[:3], tmp_path, deliver=take_away)
+    assert caught.value.exit_code == SetupError.exit_code
+    assert not (tmp_path / "001").exists()
+    assert list(tmp_path.glob(f"{fsio.TEMP_PREFIX}*")) == []
+    assert len(LocalExecutor(workers).run(never, work, tmp_path, deliver=take_away)) == 4
+
+
 def test_nothing_to_do(tmp_path: Path) -> None:
     assert LocalExecutor(2).run(write_draws, [], tmp_path / "out") == []
 

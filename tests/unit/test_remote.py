@@ -170,6 +170,7 @@ def test_patience_ends(memory, monkeypatch, impatient):
         (PermissionError("403"), SetupError, "access was refused .* set the credentials"),
         (type("NoCredentialsError", (Exception,), {})("none"), SetupError, "access was refused"),
         (OSError(errno.EINVAL, "invalid bucket name"), DataError, "cannot be used: .*invalid bucket name"),
+        (type("ParamValidationError", (Exception,), {})("bad name"), DataError, "cannot be used: bad name"),
         (http_error(400), DataError, "cannot be used: answered 400"),
         (KeyError("a bug"), KeyError, "a bug"),
     ],

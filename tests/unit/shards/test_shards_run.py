@@ -19,9 +19,9 @@ from animetune.errors import ChunkError, ConfigError, DataError, QuarantineLimit
 from animetune.manifest import read_manifest, write_manifest
 from animetune.records import Size
 from animetune.shards import run, write
-from animetune.shards.config import ShardConfig
 from animetune.shards.verify import verify
-from tests.builders import TINY_SIZES, TINY_SOURCES, picture, tiny_shards, tiny_table
+from tests.builders import TINY_SIZES, TINY_SOURCES, picture, stored_samples, tiny_shards, tiny_table
+from tests.builders import shard_config as config
 
 # Importing streaming takes seconds: once is enough.
 pytestmark = pytest.mark.xdist_group("streaming")
@@ -31,28 +31,6 @@ SIZES = enumerate_sizes(SizesConfig(**TINY_SIZES))
 
 def assign(source: Size) -> Size:
     return SIZES[nearest(np.array([source]), np.array(SIZES))[0]]
-
-
-def config(table: Path, out: Path, **changes) -> ShardConfig:
-    settings = {
-        "stage": "shard",
-        "table": table,
-        "out": out,
-        "store": {"name": "pixels", "format": "png"},
-        "sizes": TINY_SIZES,
-        "shard_bytes": 40_000,
-        "executor": {"workers": 0},
-    }
-    return ShardConfig.model_validate(settings | changes)
-
-
-def stored_samples(root: shardset.ShardRoot):
-    """Every stored sample of the root in row order, read by streaming's own reader."""
-    from streaming.base.format import reader_from_json
-
-    for group in root.groups:
-        for shard in root.index(group):
-            yield from reader_from_json(str(root.folder / group.folder), None, shard)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -158,7 +136,7 @@ def test_a_finished_root_is_left_as_it_is(tiny, monkeypatch):
 def test_other_settings_or_another_table_need_another_folder(tiny, tmp_path):
     table, shards = tiny
     with pytest.raises(
-        ConfigError, match=r"(?s)begun with other settings.*shard_bytes: 40000 in the folder, 50000 now"
+        ConfigError, match=r"(?s)begun with other settings.*shard_bytes: 40000 there, 50000 now"
     ):
         run.run(config(table, shards, shard_bytes=50_000))
     other = tiny_table(tmp_path / "table", [(64, 64)])
