@@ -122,6 +122,26 @@ def plan(
 
 
 @app.command()
+def exposure(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    epochs: Annotated[
+        float | None, typer.Option(min=0, help="Count so many epochs, instead of the config's length.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Count so many optimizer steps.")] = None,
+    so_far: Annotated[bool, typer.Option("--so-far", help="Count up to the run's newest checkpoint.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the counts of every picture, class and tag.")] = None,
+) -> None:
+    """How often a training config shows each picture, tag and content bucket; counted from the plan, no logs needed."""
+    from animetune.report.exposure import describe, read_exposure, write
+
+    found = read_exposure(_load("train", config, overrides), epochs=epochs, steps=steps, so_far=so_far)
+    typer.echo(describe(found), nl=False)
+    if out is not None:
+        write(found, out)
+
+
+@app.command()
 def preview(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006

@@ -50,6 +50,7 @@ def test_every_command_has_help() -> None:
         "export",
         "plan",
         "preview",
+        "exposure",
         "verify",
         "demo",
         "config",
