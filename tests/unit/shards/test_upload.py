@@ -227,5 +227,5 @@ def test_a_root_on_s3(tiny, tmp_path, workers):
         copies = [path.relative_to(tmp_path / "cache") for path in (tmp_path / "cache").rglob("*.mds")]
         assert copies
         assert all((tmp_path / "cache" / path).read_bytes() == (shards / path).read_bytes() for path in copies)
-        with pytest.raises(DataError, match="s3://nowhere/root/settings.json: its bucket does not exist"):
+        with pytest.raises(DataError, match=r"s3://nowhere/root/settings\.json: its bucket does not exist"):
             run.run(config(table, "s3://nowhere/root", tmp_path / "nowhere"))
