@@ -3,8 +3,8 @@
     CONTENDERS = {"ours": ours, "stock": stock}         each: (**settings) -> {"seconds": ..., ...}, JSON values
 
     if __name__ == "__main__":
-        child(CONTENDERS)                               runs one of them when `alternate` started this file, and exits
-        found = alternate(__file__, CONTENDERS, rounds=3, samples=1000)
+        child(CONTENDERS)                               runs one of them and exits, where `fresh` started this file
+        found = alternate(CONTENDERS, rounds=3, samples=1000)
         report("loader", "...", rows)
 
 A fresh process for each measurement, so that no contender inherits caches, allocators or imports of another; rounds
@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +42,34 @@ def child(contenders: Mapping[str, Contender]) -> None:
     """Run the contender that the command line names and exit; do nothing in a process that was started by hand."""
     if len(sys.argv) == 4 and sys.argv[1] == "--contender":
         found = contenders[sys.argv[2]](**json.loads(sys.argv[3]))
-        sys.stdout.write("\n" + json.dumps(dict(found)) + "\n")
-        sys.stdout.flush()
-        os._exit(0)  # what a library does at exit is not measured, nor waited for
+        print(f"\n{json.dumps(dict(found))}")
+        sys.exit(0)
 
 
-def alternate(script: str, contenders: Iterable[str], *, rounds: int, **settings: Any) -> Rounds:
+def alternate(contenders: Mapping[str, Contender], *, rounds: int, **settings: Any) -> Rounds:
     """Each contender once a round, each time in a fresh process on one thread; `settings` are its arguments."""
     found: Rounds = {name: [] for name in contenders}
     for _ in range(1 if QUICK else rounds):
         for name in found:
-            found[name].append(fresh(script, name, **settings))
+            found[name].append(fresh(contenders, name, **settings))
     return found
 
 
-def fresh(script: str, contender: str, *, threads: int = 1, **settings: Any) -> dict[str, Any]:
+def fresh(contenders: Mapping[str, Contender], name: str, *, threads: int = 1, **settings: Any) -> dict[str, Any]:
     """What one contender returns in a process of its own. `threads` limits OpenMP, and Polars as well."""
+    if QUICK:  # imports alone would take most of the time
+        return dict(contenders[name](**settings))
+    script = sys.modules[contenders[name].__module__].__file__
+    assert script is not None
     limits = {"OMP_NUM_THREADS": str(threads), "POLARS_MAX_THREADS": str(threads), "ANIMETUNE_PROGRESS": "0"}
     done = subprocess.run(
-        [sys.executable, script, "--contender", contender, json.dumps(settings)],
+        [sys.executable, script, "--contender", name, json.dumps(settings)],
         env=os.environ | limits,
         stdout=subprocess.PIPE,
         text=True,
     )
     if done.returncode:
-        sys.exit(f"{Path(script).name}: the contender {contender} failed with exit status {done.returncode}")
+        sys.exit(f"{Path(script).name}: the contender {name} failed with exit status {done.returncode}")
     return json.loads(done.stdout.strip().rpartition("\n")[2])
 
 
