@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,28 +89,49 @@ def tiny_shards(
     sources: Sequence[tuple[int, int]] | None = None,
     *,
     store: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> tuple[Path, Path]:
-    """A shard root and its label set, by the real stages; 40 pictures of four sizes, the last 5 of them validation."""
+    """A shard root and its label set, by the real stages; 40 pictures of four sizes, the last 5 of them validation.
+
+    `settings` are of the shard stage, in place of the tiny ones; `columns` of the table.
+    """
     from animetune.shards import labels, run
-    from animetune.shards.config import LabelsConfig, ShardConfig
+    from animetune.shards.config import LabelsConfig
 
     if sources is None:
         sources = TINY_SOURCES * 8
         columns.setdefault("split", ["train"] * 35 + ["val"] * 5)
     table = tiny_table(folder / "table", sources, **columns)
-    shard = {
+    store = store or {"name": "pixels", "format": "png"}
+    run.run(shard_config(table, folder / "shards", **{"store": store, **(settings or {})}))
+    labels.run(LabelsConfig(stage="labels", table=table, shards=folder / "shards", out=folder / "labels"))
+    return folder / "shards", folder / "labels"
+
+
+def shard_config(table: Path, out: Path, **changes: Any) -> Any:
+    """The configuration of `shard` that tests start from: PNG, tiny sizes, small parts, in this process."""
+    from animetune.shards.config import ShardConfig
+
+    settings = {
         "stage": "shard",
         "table": table,
-        "out": folder / "shards",
-        "store": store or {"name": "pixels", "format": "png"},
+        "out": out,
+        "store": {"name": "pixels", "format": "png"},
         "sizes": TINY_SIZES,
         "shard_bytes": 40_000,
         "executor": {"workers": 0},
     }
-    run.run(ShardConfig.model_validate(shard))
-    labels.run(LabelsConfig(stage="labels", table=table, shards=folder / "shards", out=folder / "labels"))
-    return folder / "shards", folder / "labels"
+    return ShardConfig.model_validate(settings | changes)
+
+
+def stored_samples(root: Any) -> Iterator[dict[str, Any]]:
+    """Every stored sample of a `ShardRoot` in row order, read by streaming's own reader."""
+    from streaming.base.format import reader_from_json
+
+    for group in root.groups:
+        for shard in root.index(group):
+            yield from reader_from_json(str(root.folder / group.folder), None, shard)
 
 
 def token_ids(*prompts: str, chunks: int = 1) -> Any:

@@ -52,7 +52,8 @@ def build(tiny, monkeypatch):
 
     def build_one(*, shards=tiny[0], labels=tiny[1], prompts=PROMPTS, seed=SEED, **changes):
         settings = {"global_batch": 8, "micro_batch": 2, "workers": 0, "prefetch": 2, "chunks": 1} | changes
-        cfg = DataConfig(shards=str(shards), labels=str(labels), **settings)
+        where = {} if "sources" in changes else {"shards": str(shards), "labels": str(labels)}
+        cfg = DataConfig(**where, **settings)
         built.append(loader.build_loader(cfg, prompts, seed=seed))
         return built[-1]
 
@@ -582,3 +583,167 @@ def test_lightning_saves_and_restores_the_position(build, tmp_path, uninterrupte
     assert fit(2, 0) == every[:8]
     assert fit(per_epoch, 2, tmp_path / "step 2") == every[8 : 4 * per_epoch]
     assert fit(per_epoch + 2, 0, tmp_path / f"step {per_epoch}") == every[4 * per_epoch : 4 * per_epoch + 8]
+
+
+# Hashed on first touch.
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_flipped_byte_in_a_pixel_raises_though_it_could_be_read(build, copied, workers):
+    victim = sorted((copied / "train").rglob("*.mds"))[1]
+    data = bytearray(victim.read_bytes())
+    data[-3] ^= 1
+    victim.write_bytes(data)
+    with pytest.raises(DataError, match=f"^{victim}: cannot be read: its bytes have changed"):
+        list(build(shards=copied, workers=workers))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing"])
+def test_a_damaged_copy_is_downloaded_again(build, tiny, tmp_path, uninterrupted, damage):
+    settings = {"shards": f"file://{tiny[0]}", "cache": str(tmp_path / "cache"), "flip": 0.5}
+    first = build(**settings)
+    assert [summary(batch) for batch in first] == uninterrupted[0]
+    first.close()
+    victim = sorted((tmp_path / "cache").rglob("*.mds"))[2]
+    data = bytearray(victim.read_bytes())
+    data[-3] ^= 1
+    victim.unlink()
+    if damage != "missing":
+        victim.write_bytes(data if damage == "flipped" else data[:100])
+    assert [summary(batch) for batch in build(**settings, workers=2)] == uninterrupted[0]
+    data[-3] ^= 1
+    assert victim.read_bytes() == data
+
+
+def test_leftovers_of_a_killed_download_are_swept_and_nothing_else(build, tiny, tmp_path):
+    cache = tmp_path / "cache"
+    (cache / "shards-0" / "part").mkdir(parents=True)
+    (cache / "shards-0" / "part" / ".tmp-123-shard.mds").write_bytes(b"half")
+    (cache / "mine.txt").write_text("of the user")
+    build(shards=f"file://{tiny[0]}", cache=str(cache))
+    assert not list(cache.rglob(".tmp-*"))
+    assert (cache / "mine.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "index.json"),
+        (lambda text: text.replace('"version": 2', '"version": 3', 1), "index.json"),
+        (lambda text: text.replace("part-00000/", "../../../outside/", 1), "index.json"),
+        (None, "index.json"),
+    ],
+    ids=["truncated", "of another version", "leading outside", "missing"],
+)
+def test_an_index_that_is_not_as_written_raises_before_training(build, copied, damage, message):
+    victim = sorted((copied / "train").glob("*/*/index.json"))[1]
+    text = victim.read_text()
+    victim.unlink()
+    if damage:
+        assert damage(text) != text
+        victim.write_text(damage(text))
+    with pytest.raises(DataError, match=f"{victim.relative_to(copied)}"):
+        build(shards=copied)
+
+
+# Remote.
+
+
+@pytest.fixture(scope="module")
+def on_s3(tiny):
+    import s3fs
+
+    from tests.s3_server import s3_server
+
+    with s3_server() as bucket:
+        store = s3fs.S3FileSystem()
+        for folder, name in zip(tiny, ("shards", "labels"), strict=True):
+            store.put(f"{folder}/", f"{bucket}/{name}/", recursive=True)
+        yield bucket
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_and_labels_on_s3(build, on_s3, tmp_path, uninterrupted, workers):
+    where = {"shards": f"{on_s3}/shards", "labels": f"{on_s3}/labels", "cache": str(tmp_path)}
+    assert [summary(batch) for batch in build(**where, workers=workers, flip=0.5)] == uninterrupted[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_remote_that_vanishes_raises_and_is_named(build, on_s3, tmp_path, monkeypatch, workers):
+    from animetune import remote
+
+    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    where = {"shards": f"{on_s3}/shards", "labels": f"{on_s3}/labels", "cache": str(tmp_path)}
+    train = build(**where, workers=workers)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(DataError, match=f"{on_s3}/shards/train/.*: is out of reach"):
+        list(train)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+# Several sources and tiers.
+
+
+def test_two_sources_are_mixed_by_their_weights(build, tiny, tmp_path):
+    others = tiny_shards(tmp_path, [(64, 64)] * 12 + [(100, 70)] * 4)
+    sources = [
+        {"shards": str(tiny[0]), "labels": str(tiny[1])},
+        {"shards": str(others[0]), "labels": str(others[1]), "weight": 2.0},
+    ]
+    train = build(sources=sources, workers=2)
+    first = train.source.makers[1].first_row
+    assert first == 35
+    seen = {0: 0, 1: 0}
+    roots = [shardset.open_root(each["shards"]) for each in sources]
+    keys = [root.samples("key")["key"].to_pylist() for root in roots]
+    opened = [shardset.open_labels(each["labels"]) for each in sources]
+    mixed = 0
+    for batch in train:
+        origins = set()
+        for row, copy, prompt in zip(batch.rows.tolist(), batch.copies.tolist(), batch.prompts, strict=True):
+            source = int(row >= first)
+            local = row - first * source
+            label = opened[source].label(local)
+            assert label.key == keys[source][local]
+            assert prompt == compose(label, PROMPTS, rng_for(SEED, Purpose.CAPTION, 0, row, copy))
+            seen[source] += 1
+            origins.add(source)
+        mixed += len(origins) == 2
+    assert seen[1] == pytest.approx(32, abs=1.5)
+    assert mixed  # one size of two roots shares micro-batches
+    assert train.fingerprint["shards"].count(" ") == 1
+
+
+def test_sources_that_do_not_go_together_are_refused(build, tiny, tmp_path):
+    latents = tiny_shards(tmp_path, [(64, 64)] * 4, store={"name": "latents", "vae": "random:tiny"})
+    sources = [{"shards": str(each[0]), "labels": str(each[1])} for each in (tiny, latents)]
+    with pytest.raises(ConfigError, match=r"data.sources: .* holds latents but .* pixels"):
+        build(sources=sources)
+    with pytest.raises(ConfigError, match=r"data.sources: .* holds the same samples as"):
+        build(sources=sources[:1] * 2)
+    with pytest.raises(ConfigError, match=r"data.crop: .* holds nothing around its crops"):
+        build(crop="random")
+    with pytest.raises(ConfigError, match=r"data.sample_latents: .* holds pixels"):
+        build(sample_latents=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_tiers_have_micro_batches_of_their_own(build, tmp_path, workers):
+    tiers = [{"area": 64 * 64}, {"area": 128 * 128, "max_side": 160}]
+    sizes = {"tiers": [{"step": 8, "min_side": 48, "max_side": 96, "max_ratio": 2.0} | each for each in tiers]}
+    folders = tiny_shards(tmp_path, [(64, 64)] * 24 + [(140, 140)] * 8, settings={"sizes": sizes})
+    train = build(
+        shards=folders[0], labels=folders[1], workers=workers, tier_micro_batches={"64": 4, "128": 1}, global_batch=8
+    )
+    plan = plan_epoch(train.spec, 0)
+    order, widths = [], {}
+    for batch in train:
+        order += batch.rows.tolist()
+        widths.setdefault(batch.size.name, set()).add(len(batch.prompts))
+    assert order == [row for row in plan.rows.ravel().tolist() if row != NO_ROW]
+    assert max(widths["64x64"]) == 4
+    assert widths["128x128"] == {1}
+    assert set(order) == set(range(32))
