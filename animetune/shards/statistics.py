@@ -26,5 +26,5 @@ def statistics_lines(latents: dict[str, Any]) -> Iterator[str]:
         stored = latents[f"channel_{name}"]
         numbers = "  ".join(f"{value:8.3f}" for value in stored)
         scaled = "  ".join(f"{value * factor:8.3f}" for value in stored)
-        yield f"    {name:<5} {numbers}    times scaling factor {factor:g}: {scaled}"
-    yield "    as the UNet takes them (right), standard deviations should be near 1, and no channel should be constant"
+        yield f"    {name:<4} {numbers}    scaled: {scaled}"
+    yield f"    scaled (by {factor:g}) is what the UNet takes: each std should be near 1"

@@ -96,8 +96,13 @@ def test_any_number_of_workers_gives_the_same_bytes_in_the_same_order(tmp_path: 
 def test_published_chunks_count_as_done_and_are_not_worked_on_again(tmp_path: Path, workers: int) -> None:
     first = LocalExecutor(0).run(write_draws, CHUNKS[3:5], tmp_path)
     calls: list[tuple[int, int]] = []
-    whole = LocalExecutor(workers).run(write_draws, CHUNKS, tmp_path, progress=lambda *counts: calls.append(counts))
+    new: list[Manifest] = []
+    whole = LocalExecutor(workers).run(
+        write_draws, CHUNKS, tmp_path, progress=lambda *counts: calls.append(counts), published=new.append
+    )
     assert calls == [(done, 8) for done in range(2, 9)]
+    assert sorted(manifest.facts["payload"] for manifest in new) == [0, 1, 2, 5, 6, 7]
+    assert all(manifest in whole for manifest in new)
     assert whole[3:5] == first
     assert LocalExecutor(workers).run(never, CHUNKS[::-1], tmp_path) == whole[::-1]
 

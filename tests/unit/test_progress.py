@@ -73,6 +73,29 @@ def test_durations(seconds: float, text: str) -> None:
     assert progress._duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 KB"),
+        (999_499, "999 KB"),
+        (999_500, "1 MB"),
+        (1_234_567_890, "1.23 GB"),
+        (12_345_678_901_234, "12.35 TB"),
+    ],
+)
+def test_bytes(count: float, text: str) -> None:
+    assert progress.bytes_text(count) == text
+
+
+def test_words_are_shown_as_they_are(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with track("shard", total=2) as tracked:
+        clock[0] += 20
+        tracked.advance(1, written="1.5 GB")
+    assert lines(capsys)[-1] == "shard: 1/2 (50 %), 20 s each, 20 s left, written 1.5 GB"
+
+
 def test_is_silent_when_asked_and_on_other_ranks(
     clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

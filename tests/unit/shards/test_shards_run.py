@@ -135,9 +135,7 @@ def test_a_finished_root_is_left_as_it_is(tiny, monkeypatch):
 
 def test_other_settings_or_another_table_need_another_folder(tiny, tmp_path):
     table, shards = tiny
-    with pytest.raises(
-        ConfigError, match=r"(?s)begun with other settings.*shard_bytes: 40000 there, 50000 now"
-    ):
+    with pytest.raises(ConfigError, match=r"(?s)begun with other settings.*shard_bytes: 40000 there, 50000 now"):
         run.run(config(table, shards, shard_bytes=50_000))
     other = tiny_table(tmp_path / "table", [(64, 64)])
     with pytest.raises(ConfigError, match=r"(?s)begun with other settings.*table: "):
