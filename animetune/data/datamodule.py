@@ -43,6 +43,7 @@ class AnimeDataModule(pl.LightningDataModule):
             self._train = build_loader(self.cfg, self.prompts, seed=self.seed)
             if self._position is not None:
                 self._train.load_state_dict(self._position)
+                self._rescale_progress(self._position["accumulation"], self._train.accumulation)
         return self._train
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -51,13 +52,24 @@ class AnimeDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the data, for Lightning's checkpoint."""
-        return {} if self._train is None else self._train.state_dict()
+        if self._train is None:
+            return {}
+        return self._train.state_dict() | {"accumulation": self._train.accumulation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Called by Lightning before the loaders are built, or later; ResumeError when the data are others."""
         self._position = state_dict or None
         if self._train is not None and self._position is not None:
             self._train.load_state_dict(self._position)
+
+    def _rescale_progress(self, before: int, now: int) -> None:
+        """Lightning counts the micro-batches of a rank, which are more on fewer ranks, and ends its epoch by them."""
+        if self.trainer is None or before == now:
+            return
+        counts = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        shift = counts.ready * now // before - counts.ready
+        for name, count in vars(counts).items():  # `completed` may lag by the batch after which was saved
+            setattr(counts, name, count + shift)
 
     def teardown(self, stage: str) -> None:
         """Stop the workers, give back shared memory."""
