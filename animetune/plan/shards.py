@@ -28,7 +28,7 @@ def describe(cfg: ShardConfig) -> str:
     placed = samples.filter(pl.col("tier").is_not_null())
     sizes = _by_size(placed)
     lines = [
-        *section("pictures", _picture_lines(cfg, rows.height, samples)),
+        *section("pictures", _picture_lines(cfg, rows.height, placed)),
         *section("sizes", _size_lines(sizes)),
         *section("shards", _shard_lines(cfg, sizes)),
         *section("warnings", _warnings(cfg, rows, samples, sizes)),
@@ -50,20 +50,20 @@ def _by_size(placed: pl.DataFrame) -> pl.DataFrame:
     return placed.group_by(_SIZE).agg(*counts, pl.col("cropped").mean()).sort(_SIZE)
 
 
-def _picture_lines(cfg: ShardConfig, pictures: int, samples: pl.DataFrame) -> Iterator[str]:
-    placed = samples.filter(pl.col("tier").is_not_null())
-    dropped = samples.height - placed.height
+def _picture_lines(cfg: ShardConfig, pictures: int, placed: pl.DataFrame) -> Iterator[str]:
+    dropped = pictures - placed["row"].n_unique()
     splits = ", ".join(f"{(placed['split'] == split).sum():,} {split}" for split in SPLITS)
     yield f"{pictures:,} in {cfg.table}"
     yield f"{placed.height:,} samples: {splits}"
     yield f"{dropped:,} too small: they would be enlarged by more than {cfg.max_upscale:g} (`max_upscale`)"
     if placed.height:
+        cropped = placed.select(pl.col("cropped").mean()).item()
         yield f"{(placed['scale'] > 1).sum():,} of the samples are enlarged"
-        yield f"{placed['cropped'].mean():.1%} of a picture is cropped away on average"
+        yield f"{cropped:.1%} of a picture is cropped away on average"
 
 
 def _size_lines(sizes: pl.DataFrame) -> Iterator[str]:
-    total, most = (sizes["train"].sum() or 0), (sizes["train"].max() or 0)
+    total, most = sizes.select(pl.col("train").sum(), pl.col("train").max().alias("most")).row(0)
     yield f"{'tier':>6} {'size':>10} {'train':>10} {'val':>7} {'share':>7} {'cropped':>8}"
     for tier, width, height, train, val, cropped in sizes.iter_rows():
         share = train / total if total else 0.0

@@ -63,6 +63,7 @@ def test_a_table(posts: Path, tmp_path: Path):
     assert verify_files(cfg.out, manifest) == []
     assert rows["key"].to_list() == [f"tiny/{n}" for n in range(1, 37)]
     assert dict(rows.schema) == tables.schema()
+    assert rows.select("focus_x", "focus_y").null_count().row(0) == (36, 36)
 
     counts = manifest.facts["counts"]
     assert counts["content_bucket"] == dict.fromkeys(sorted(CONTENT_BUCKETS), 4)
