@@ -63,8 +63,8 @@ class CropConfig(StrictModel):
     at: Literal["centre", "focus"] = "centre"
     """The middle of the picture, or its focus point (`focus_x`, `focus_y` of the table) where it has one."""
     margin: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
-    """Share of the size's side that is stored beyond the crop, on the axis that is cut, for random crops in training.
-    Only for pixels."""
+    """Share of the size's side that is stored beyond the crop, in all, on the axis that is cut and as far as there is
+    picture: room for random crops in training. Only for pixels."""
 
 
 class ShardConfig(StrictModel):

@@ -84,9 +84,9 @@ def write_part(
     keys: list[str] = []
 
     def samples() -> Iterator[dict[str, Any]]:
-        for crop, encoded in encoder.encode(crops):
-            keys.append(crop.key)
-            yield {"key": crop.key, **_geometry_columns(crop), **encoded}
+        for each, encoded in encoder.encode(crops):
+            keys.append(each.key)
+            yield {"key": each.key, **_geometry_columns(each), **encoded}
 
     columns = {"key": "str", **dict.fromkeys(GEOMETRY_COLUMNS, "ndarray:int32:2"), **encoder.columns}
     write_shard(folder, columns, samples())
@@ -118,9 +118,8 @@ def bytes_per_sample(size: Size, store: PixelStore | LatentStore, *, margin: flo
     """Bytes of a sample of this size: exact for latents, a generous average of anime pictures for pixels."""
     if isinstance(store, LatentStore):
         return (1 + store.flip) * (1 + store.std) * 4 * (size.width // 8) * (size.height // 8) * 2
-    lossy = store.format == "jpeg" or (store.format == "webp" and not store.lossless)
-    per_pixel = {"jpeg": 0.45, "webp": 0.3 if lossy else 1.2, "png": 1.5}[store.format]
-    return int(size.area * (1 + margin) * per_pixel)
+    per_pixel = {"jpeg": 0.45, "webp": 1.2 if store.lossless else 0.3, "png": 1.5}
+    return int(size.area * (1 + margin) * per_pixel[store.format])
 
 
 def _crops(
@@ -253,7 +252,8 @@ def _load_vae(path: str, device: str, dtype: str) -> tuple[AutoencoderKL, str]:
 
     vae: Any = load_vae(path)
     digest = vae_digest(vae)
-    return vae.to(device=device, dtype=getattr(torch, dtype)), digest
+    # Not by the VAE's own `to`, in which diffusers warns of layers that no SDXL network has.
+    return torch.nn.Module.to(vae, device=device, dtype=getattr(torch, dtype)), digest
 
 
 def _worker_number() -> int:
