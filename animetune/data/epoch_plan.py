@@ -40,7 +40,7 @@ TAIL = 2
 LEAST_FILL = 0.5
 """Part of a full step that those steps have at least, so that none learns from a handful of samples."""
 BLOCK = 1 << 18
-"""Rows that are worked on at a time, which bounds the memory for intermediate results."""
+"""Rows or micro-batches that are worked on at a time, which bounds the memory for intermediate results."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class PlanSpec:
         found = []
         for group in np.flatnonzero(self.group_classes == index):
             first, stop = self.group_starts[group : group + 2]
-            found.append((first + np.flatnonzero(self.repeats[first:stop] > 0)).astype(dtype))
+            found.append((np.flatnonzero(self.repeats[first:stop] > 0) + first).astype(dtype))
         return np.concatenate(found)
 
     @cached_property
@@ -227,8 +227,9 @@ def apportion(weights: np.ndarray, total: int, rng: np.random.Generator) -> np.n
     np.floor(line, out=line)
     np.minimum(line, total, out=line)
     line[end:] = total  # exact in spite of rounding; and nothing for zeros at the end
-    line[1:] -= line[:-1].copy()
-    return line.astype(np.int64)
+    counts = line.astype(np.int32 if total < 2**31 else np.int64)
+    del line
+    return np.diff(counts, prepend=counts.dtype.type(0))
 
 
 def for_world(ids: np.ndarray, *, nodes: int, ranks_per_node: int, workers: int, first_step: int = 0) -> np.ndarray:
@@ -280,19 +281,24 @@ def _fill_class(
     copies: np.ndarray,
 ) -> None:
     """Fill the micro-batches `units` of a class, of `widths` samples, in `rows` and `copies` (all units, widest)."""
+    order, row_of, copy_of = _order_class(spec, index, int(widths.sum()), epoch)
     capacity = int(spec.capacities[index])
     full = int((widths == capacity).cumprod().sum())
-    ordered_rows, ordered_copies = _order_class(spec, index, int(widths.sum()), epoch)
-    for out, ordered in ((rows, ordered_rows), (copies, ordered_copies)):
-        out[units[:full], :capacity] = ordered[: full * capacity].reshape(full, capacity)
-        start = full * capacity
-        for unit, width in zip(units[full:], widths[full:], strict=True):
-            out[unit, :width] = ordered[start : start + width]
-            start += width
+    for first in range(0, full, BLOCK):
+        block = units[first : min(first + BLOCK, full)]
+        places = order[first * capacity : (first + len(block)) * capacity].reshape(-1, capacity)
+        rows[block, :capacity] = row_of[places]
+        copies[block, :capacity] = copy_of[places]
+    start = full * capacity
+    for unit, width in zip(units[full:], widths[full:], strict=True):
+        places = order[start : start + width]
+        rows[unit, :width] = row_of[places]
+        copies[unit, :width] = copy_of[places]
+        start += width
 
 
-def _order_class(spec: PlanSpec, index: int, places: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and copies (places,) of one class in training order.
+def _order_class(spec: PlanSpec, index: int, places: int, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(places,) each: the training order of the draws of one class, and each draw's row and copy.
 
     A row's k copies are spread evenly: copy j falls at a random time in [j/k, (j+1)/k) of the epoch. The times of a
     shard's rows lie within `shuffle_block` places of each other, modulo 1/k, so few shards are open at a time, and the
@@ -307,7 +313,8 @@ def _order_class(spec: PlanSpec, index: int, places: int, epoch: int) -> tuple[n
     phases = np.repeat(rng.random(len(of_shards)).astype(np.float32), of_shards)
     window = min(1.0, spec.shuffle_block / places)
 
-    copies = np.empty(places, np.int32)
+    row_of = np.empty(places, rows.dtype)
+    copy_of = np.empty(places, np.int32)
     place_bits = places.bit_length()
     time_bits = min(52, 63 - place_bits)
     keys = np.empty(places, np.int64)
@@ -316,29 +323,33 @@ def _order_class(spec: PlanSpec, index: int, places: int, epoch: int) -> tuple[n
         block = slice(first, first + BLOCK)
         mine = counts[block]
         here = np.arange(start, start + int(mine.sum()))
-        of_row = here - np.repeat(start + np.cumsum(mine) - mine, mine)
+        copy = here - np.repeat(start + np.cumsum(mine) - mine, mine)
         often = np.repeat(mine, mine).astype(np.float64)
         times = rng.random(len(here))
         times *= window
         times += np.repeat(phases[block], mine)
         times *= often
         times -= np.floor(times)
-        times += of_row
+        times += copy
         times /= often
         times *= 1 << time_bits
         ticks = np.minimum(times.astype(np.int64), (1 << time_bits) - 1)
         keys[start : start + len(here)] = ticks << place_bits | here
-        copies[start : start + len(here)] = of_row
+        row_of[start : start + len(here)] = np.repeat(rows[block], mine)
+        copy_of[start : start + len(here)] = copy
         start += len(here)
     keys.sort()  # numbers, several times as fast as an argsort of floats, and without a second array
     keys &= (1 << place_bits) - 1
-    return np.repeat(rows, counts)[keys], copies[keys]
+    return keys, row_of, copy_of
 
 
 def _permutation(count: int, rng: np.random.Generator) -> np.ndarray:
     """int64 (count,): 0 to count - 1 in random order."""
     bits = count.bit_length()
-    keys = (rng.random(count) * (1 << min(52, 63 - bits))).astype(np.int64)
+    draws = rng.random(count)
+    draws *= 1 << min(52, 63 - bits)
+    keys = draws.astype(np.int64)
+    del draws
     keys <<= bits
     keys |= np.arange(count)
     keys.sort()
