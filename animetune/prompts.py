@@ -9,6 +9,7 @@ reports call it to show what is trained. Labels store classes (`best`), this mod
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -117,6 +118,7 @@ def compose(label: Label, cfg: PromptConfig, rng: np.random.Generator) -> str:
     return prompt
 
 
+@functools.lru_cache(maxsize=1 << 16)  # few tags make up most of a data set, and this is half the cost of a prompt
 def render_tag(tag: str) -> str:
     """A tag as it is written in a prompt: underscores become spaces, except in emoticons (`>_<`, `0_0`, `(o)_(o)`)."""
     if tag in KAOMOJI:

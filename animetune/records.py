@@ -187,9 +187,10 @@ class Sample:
     """float32 (6,): original height, width, crop top, left, target height, width, in pixels."""
     loss_weight: float
     latent: np.ndarray | None = None
-    """float32 (4, h / 8, w / 8): the VAE's posterior mean or a sample of it, NOT multiplied by the scaling factor."""
+    """float16 or float32 (4, h / 8, w / 8): the VAE's posterior mean or a sample of it, NOT multiplied by the scaling
+    factor."""
     pixels: np.ndarray | None = None
-    """uint8 (3, h, w), RGB."""
+    """uint8 (h, w, 3), RGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ class Batch:
     latents: torch.Tensor | None = None
     """float32 (b, 4, h / 8, w / 8), unscaled"""
     pixels: torch.Tensor | None = None
-    """uint8 (b, 3, h, w)"""
+    """uint8 (b, 3, h, w), channels last in memory"""
 
     def map_tensors(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """A copy in which `function` was applied to every tensor."""

@@ -65,6 +65,12 @@ def test_empty_prompt() -> None:
     assert count_tokens("") == count_tokens("  \n ") == 0
 
 
+@given(st.text(st.sampled_from("ab Σσ\u0301é\u00a0\u3000\x1c\n,.'0_)") | st.characters(codec="utf-8"), max_size=40))
+def test_words_are_encoded_as_in_the_whole_prompt(text: str) -> None:
+    whole = tokens._tokenizer().encode(text, add_special_tokens=False).ids
+    assert body(text) == whole
+
+
 def test_exclamation_mark_in_text_is_not_padding() -> None:
     assert tokenize("wow!", chunks=1)[1, :4].tolist() == [BOS, 2781, 256, EOS]
 
