@@ -124,7 +124,7 @@ def main(counts: list[int]) -> None:
                     "order": name,
                     "plan, s": f"{bench.middle(found, 'seconds'):.2f}",
                     "peak above start, MB": f"{bench.middle(found, 'peak') / 1e6:,.0f}",
-                    "dealt to workers, s": f"{bench.middle(found, 'dealt'):.2f}",
+                    "plan and dealing, s": f"{bench.middle(found, 'dealt'):.2f}",
                     "each worker, s": units,
                 }
             )
