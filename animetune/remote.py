@@ -30,6 +30,10 @@ PATIENCE = 120.0
 """Seconds after which a failure that may pass is final."""
 LONGEST_WAIT = 10.0
 """Seconds between two attempts, at most."""
+LONGEST_SILENCE = 30.0
+"""Seconds that an upload may take beside those of its bytes."""
+SLOWEST = 250_000.0
+"""Bytes a second below which an upload counts as stuck."""
 CONNECTIONS = 16
 """Files on their way at once; small ones cost a round trip each and no bandwidth."""
 
@@ -41,6 +45,9 @@ _FINAL = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EEXIST, errno.EISDIR, e
     getattr(errno, name, errno.EINVAL) for name in ("ENAMETOOLONG", "EMSGSIZE", "EREMCHG")
 }
 """What s3fs turns bad requests into, and what a file system says about names; trying again changes nothing."""
+_OPTIONS = {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}}}}
+"""s3fs tries 5 times in all that it does, and botocore 5 times in each of them: before a server that accepts and never
+answers, 25 times 15 seconds pass, and then our patience begins."""
 _FINAL_NAMES = ("Validation", "Invalid", "Unsupported")
 """In the names of errors by which botocore, aiohttp and others refuse a call before anything is sent."""
 _STATUS_TO_TRY_AGAIN = (408, 425, 429)
@@ -112,10 +119,17 @@ def fetch(
 
 def put(path: str | os.PathLike[str], url: str) -> None:
     """Upload a file, replacing what was there."""
+    from fsspec.asyn import sync
+
     size = Path(path).stat().st_size
 
     def upload(filesystem: Any, name: str) -> None:
-        filesystem.put_file(str(path), name)
+        if filesystem.async_impl:
+            # With a limit of its own: aiohttp waits without one for a server to say that it may send the body.
+            limit = LONGEST_SILENCE + size / SLOWEST
+            sync(filesystem.loop, filesystem._put_file, str(path), name, timeout=limit)
+        else:
+            filesystem.put_file(str(path), name)
         arrived = filesystem.size(name)
         if arrived != size:
             raise OSError(errno.EIO, f"{arrived} of {size} bytes arrived")
@@ -169,7 +183,7 @@ def damage_of(
 def _patiently(url: str, attempt: Callable[[Any, str], _T], *, absent: str = _ABSENT) -> _T:
     """What `attempt(filesystem, name)` returns, tried again while its failures may pass and PATIENCE lasts."""
     filesystem, name = _resolve(url)
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
     attempts = 0
     while True:
         attempts += 1
@@ -189,13 +203,13 @@ def _patiently(url: str, attempt: Callable[[Any, str], _T], *, absent: str = _AB
                 ) from error
             if not _may_pass(error):
                 raise DataError(f"{url}: cannot be used: {error}; correct the URL") from error
-            left = deadline - time.monotonic()
-            if left <= 0:
+            elapsed = time.monotonic() - began
+            if elapsed >= PATIENCE and attempts > 1:  # even if the first took all the time there was
                 raise DataError(
-                    f"{url}: is out of reach, after {attempts} attempts in {PATIENCE:.0f} s ({type(error).__name__}: "
+                    f"{url}: is out of reach, after {attempts} attempts in {elapsed:.0f} s ({type(error).__name__}: "
                     f"{error}); when the network and the server are back, the same command continues"
                 ) from error
-            time.sleep(min(left, LONGEST_WAIT, 2.0 ** (attempts - 2)))
+            time.sleep(min(max(PATIENCE - elapsed, 0.0), LONGEST_WAIT, 2.0 ** (attempts - 2)))
 
 
 def _resolve(url: str) -> tuple[Any, str]:
@@ -203,7 +217,8 @@ def _resolve(url: str) -> tuple[Any, str]:
 
     try:
         # Without its memory of listings: what other processes write would not be seen.
-        return fsspec.core.url_to_fs(url, use_listings_cache=False)
+        options = _OPTIONS.get(url.partition("://")[0], {})
+        return fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
     except ImportError as error:
         raise SetupError(f"{url}: {error}; install animetune with the extra of this protocol, e.g. [s3]") from error
     except ValueError as error:

@@ -186,6 +186,25 @@ def test_what_will_not_pass_is_raised_at_once(memory, monkeypatch, error, kind, 
         assert str(raised.value).startswith(f"{url}/a: ")
 
 
+def test_a_server_that_takes_calls_and_never_answers_is_no_hang(tmp_path, monkeypatch):
+    """Neither aiohttp nor botocore nor s3fs would ever give up such an upload."""
+    import s3fs
+
+    monkeypatch.setattr(remote, "PATIENCE", 0.0)
+    monkeypatch.setattr(remote, "LONGEST_SILENCE", 1.0)
+    (tmp_path / "a").write_bytes(b"data")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        s3fs.S3FileSystem.clear_instance_cache()
+        began = time.monotonic()
+        with pytest.raises(DataError, match=r"s3://bucket/a: is out of reach, after 2 attempts in \d s .*Timeout"):
+            remote.put(tmp_path / "a", "s3://bucket/a")
+        assert time.monotonic() - began < 10
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 def test_a_full_disk_is_no_fault_of_the_network(memory, tmp_path, monkeypatch):
     filesystem, url = memory
     Fails(monkeypatch, filesystem, "get_file", OSError(errno.ENOSPC, "no space"))
