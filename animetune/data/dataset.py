@@ -76,7 +76,7 @@ class TrainDataset(StreamingDataset):
         self._epoch = 0
         self._work: list[tuple[int, int]] = []
         self._units: Units
-        self._failure: DataError | None = None
+        self._failure: AnimetuneError | None = None
 
     def seek(self, epoch: int, step: int) -> None:
         """Let the next iteration begin at an optimizer step. Call it on every rank."""
@@ -153,8 +153,9 @@ class TrainDataset(StreamingDataset):
                     self._checked[shard_id] = self._first_touch(shard_id)
             except Exception as error:
                 self._shard_states[shard_id] = _ShardState.REMOTE  # so that others do not wait, but try and raise too
-                self._failure = error if isinstance(error, DataError) else self._unreadable(shard_id, error)
-                raise self._failure from error
+                failure = error if isinstance(error, AnimetuneError) else self._unreadable(shard_id, error)
+                self._failure = failure
+                raise failure from error
             if not blocking:
                 return
             if self._shard_states[shard_id] == _ShardState.PREPARING:  # by another thread or worker
@@ -238,8 +239,7 @@ class TrainDataset(StreamingDataset):
         return super()._get_work(epoch, sample_in_epoch)
 
     def _ids(self, epoch: int) -> np.ndarray:
-        plan = plan_epoch(self.spec, epoch)
-        return np.where(plan.rows == NO_ROW, NO_ROW, plan.copies.astype(np.int64) * self.num_samples + plan.rows)
+        return plan_epoch(self.spec, epoch).ids(self.num_samples)
 
     def _work_of_world(self, world: World, epoch: int, sample_in_epoch: int) -> np.ndarray:
         if self._plan[0] != epoch:

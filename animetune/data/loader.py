@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from animetune import fsio
 from animetune.data.config import DataConfig
 from animetune.data.dataset import TrainDataset
-from animetune.data.epoch_plan import PlanSpec
+from animetune.data.epoch_plan import ORDER, PlanSpec
 from animetune.data.maker import SampleMaker, Treatment, collate
 from animetune.data.shared_memory import SHARED_MEMORY
 from animetune.data.source import Source, open_data, plan_spec, size_classes
@@ -29,6 +29,7 @@ from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError
 from animetune.executor import die_with
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
+from animetune.remote import damage_of
 from animetune.shardset import Group, ShardRoot
 
 WORKER_TIMEOUT = 1800.0
@@ -121,7 +122,7 @@ class TrainLoader:
             "labels": " ".join(maker.labels.content[:16] for maker in makers),
             "repeats": xxhash.xxh3_64_hexdigest(np.ascontiguousarray(spec.repeats).tobytes()),
             "batch": f"{spec.columns} micro-batches of {', '.join(map(str, np.unique(spec.capacities)))}",
-            "order": f"seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
+            "order": f"version {ORDER}, seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
         }
 
     def close(self) -> None:
@@ -159,8 +160,7 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
         sources = _open_once_a_node(cfg, held)
         spec = plan_spec(cfg, sources, seed=seed)
         for source in sources:
-            for group in source.root.groups_of("train"):
-                source.root.index(group)  # checks it, before streaming reads it
+            source.root.check("train")
         _check_shared_memory(cfg, sources, spec)
         _warn_of_small_classes(sources, spec)
         treatment = _treatment(cfg, prompts, seed=seed)
@@ -181,12 +181,14 @@ def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Da
     The whole split counts as one step: the mean of `share * loss` over the micro-batches of all ranks is the mean over
     its samples. Each rank gets equally many; ranks that would have one less repeat one with share 0.
     """
-    sources = open_data(cfg)
+    with _turn(cfg):
+        sources = open_data(cfg)
+        for source in sources:
+            source.root.fetch_shards("val")
     treatment = Treatment(prompts=prompts, seed=seed, chunks=cfg.chunks)
     makers = []
     first_row = 0
     for source in sources:
-        source.root.fetch_shards("val")
         makers.append(SampleMaker(source.root, source.labels, first_row, treatment))
         first_row += len(source.labels)
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -204,10 +206,15 @@ def _open_once_a_node(cfg: DataConfig, held: contextlib.ExitStack) -> tuple[Sour
     leads = os.environ.get("LOCAL_RANK", "0") == "0"
     if leads:
         held.enter_context(fsio.lock(cfg.cache))
-    with fsio.turn(cfg.cache):
+    with _turn(cfg):
         if leads:
             fsio.sweep(cfg.cache)
         return open_data(cfg)
+
+
+def _turn(cfg: DataConfig) -> contextlib.AbstractContextManager[None]:
+    """While this rank copies to the cache, the others of its node wait, to find what it copied."""
+    return contextlib.nullcontext() if cfg.cache is None else fsio.turn(cfg.cache)
 
 
 def _treatment(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Treatment:
@@ -285,8 +292,13 @@ class _ValDataset(Dataset[Batch]):
 
 
 def _places(root: ShardRoot, group: Group) -> Iterator[tuple[Any, int]]:
-    """Reader and place in it of every sample of a group, in row order."""
+    """Reader and place in it of every sample of a group, in row order. Hashes the shards first."""
     for shard in root.index(group):
+        raw = shard["raw_data"]
+        path = root.folder / group.folder / raw["basename"]
+        damage = damage_of(path, size=raw["bytes"], xxh64=raw["hashes"]["xxh64"])
+        if damage:
+            raise DataError(f"{path}: cannot be read: {damage}; `animetune verify` names every damaged file")
         reader = reader_from_json(str(root.folder / group.folder), None, shard)
         yield from ((reader, place) for place in range(shard["samples"]))
 

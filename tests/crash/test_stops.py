@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from animetune import remote
 from animetune.seeding import Purpose, rng_for
-from tests.builders import write_posts
+from tests.builders import tiny_shards, write_posts
 from tests.crash.test_sigkill import tree
 
 pytestmark = pytest.mark.crash
@@ -84,31 +89,111 @@ def test_ctrl_c_at_any_moment(tmp_path: Path) -> None:
     assert tree(tmp_path / "again") == tree(tmp_path / "whole")
 
 
-def test_full_disk(tmp_path: Path) -> None:
-    """On a file system of a few hundred kilobytes, which then grows, as when somebody makes room."""
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few hundred kilobytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def make_room(small: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
+
+
+def is_said_to_be_full(stopped: subprocess.CompletedProcess[str], folder: Path) -> bool:
+    """Whether a command named a file in `folder`, and what to do, and nothing else."""
+    said = re.search(rf"{folder}/\S+: the disk is full .* run the same command again", stopped.stderr)
+    return stopped.returncode == 3 and said is not None and "Traceback" not in stopped.stderr
+
+
+def test_full_disk(small: Path, tmp_path: Path) -> None:
+    posts = write_posts(tmp_path / "posts", 300)
+    table = tmp_path / "table"
+    assert run(command("curate", tmp_path / "c.yaml", CURATE.format(out=table, posts=posts))).returncode == 0
+    whole = command("shard", tmp_path / "whole.yaml", SHARD.format(table=table, out=tmp_path / "whole"))
+    assert run(whole).returncode == 0
+
+    shard = command("shard", tmp_path / "small.yaml", SHARD.format(table=table, out=small / "shards"))
+    full = run(shard)
+    assert is_said_to_be_full(full, small / "shards"), full.stderr
+    assert not (small / "shards" / "manifest.json").exists()
+
+    make_room(small)
+    result = run(shard)
+    assert result.returncode == 0, result.stderr
+    assert tree(small / "shards") == tree(tmp_path / "whole")
+
+
+def test_remote_shards_pass_through_a_disk_that_does_not_hold_them(small: Path, tmp_path: Path) -> None:
+    """40 pictures of noise, a megabyte in all, through 400 KB; a shard of twice that is an error, and no hang."""
+    table = tiny_table(tmp_path / "table", [(64, 64)] * 80)
+    for path in (tmp_path / "table-images").iterdir():
+        noise = rng_for(1, Purpose.DRAW, int(path.stem)).integers(256, size=(64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    with s3_server() as bucket:
+        text = SHARD.format(table=table, out=f"{bucket}/root") + f"work: {small / 'work'}\n"
+        result = run(command("shard", tmp_path / "s3.yaml", text.replace("workers: 2", "workers: 0")))
+        assert result.returncode == 0, result.stderr
+        stored = remote.list_files(f"{bucket}/root")
+        assert sum(size for name, size in stored.items() if name.endswith(".mds")) > 900_000
+        text = text.replace("/root", "/other").replace("/work", "/other").replace("60000", "800000")
+        full = run(command("shard", tmp_path / "large.yaml", text))
+        assert is_said_to_be_full(full, small / "other"), full.stderr
+
+
+def test_a_store_that_vanishes(tmp_path: Path) -> None:
+    """The server ends in the middle of a run: an error that names a file, within the patience there is."""
+    table = tiny_table(tmp_path / "table", [(64, 64)] * 80)
+    with s3_server() as bucket:
+        text = SHARD.format(table=table, out=f"{bucket}/root") + f"work: {tmp_path / 'work'}\n"
+        impatient = "import sys; from animetune import cli, remote; remote.PATIENCE = 1.0; cli.main()"
+        shard = command(
+            "shard", tmp_path / "s3.yaml", text.replace("60000", "8000").replace("workers: 2", "workers: 0")
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", impatient, *shard[3:]], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        while sum(name.endswith(".mds") for name in remote.list_files(f"{bucket}/root")) < 3:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1, errors
+    assert re.search(r"s3://bucket/root/\S+: is out of reach, after \d+ attempts .* the same command continues", errors)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_full_disk_under_the_cache(tmp_path: Path, workers: int) -> None:
+    """Copies of shards that find no room end the epoch with what to do, and do not hang other workers."""
+    from animetune.data.config import DataConfig
+    from animetune.data.loader import build_loader
+    from animetune.errors import SetupError
+    from animetune.prompts import PromptConfig
+
+    shards, labels = tiny_shards(tmp_path / "data")
+    held = [*(shards / "train").glob("*/*/index.json"), shards / "samples.parquet", shards / "manifest.json"]
+    held += sorted((shards / "train").rglob("*.mds"))[::2]
+    room = 4 * sum(-(-path.stat().st_size // 4096) for path in held)  # kilobytes: for about half of the shards
     small = tmp_path / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={room}k", "tmpfs", str(small)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("a small file system can only be mounted by root")
     try:
-        posts = write_posts(tmp_path / "posts", 300)
-        table = tmp_path / "table"
-        assert run(command("curate", tmp_path / "c.yaml", CURATE.format(out=table, posts=posts))).returncode == 0
-        whole = command("shard", tmp_path / "whole.yaml", SHARD.format(table=table, out=tmp_path / "whole"))
-        assert run(whole).returncode == 0
-
-        shard = command("shard", tmp_path / "small.yaml", SHARD.format(table=table, out=small / "shards"))
-        full = run(shard)
-        assert full.returncode == 3, full.stderr
-        assert "the disk is full" in full.stderr
-        assert "run the same command again" in full.stderr
-        assert "Traceback" not in full.stderr
-        assert not (small / "shards" / "manifest.json").exists()
-
-        subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        result = run(shard)
-        assert result.returncode == 0, result.stderr
-        assert tree(small / "shards") == tree(tmp_path / "whole")
+        data = {"shards": f"file://{shards}", "labels": str(labels), "cache": str(small), "workers": workers}
+        cfg = DataConfig.model_validate(data | {"global_batch": 4, "micro_batch": 2})
+        loader = build_loader(cfg, PromptConfig(), seed=0)
+        try:
+            with pytest.raises(SetupError, match=f"{small}/.*: the disk is full"):
+                list(loader)
+        finally:
+            loader.close()
+        assert list(small.rglob("*.mds"))
+        assert not list(small.rglob(".tmp-*"))
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -91,5 +91,5 @@ def test_a_stock_trainer_goes_on_exactly(fit, tmp_path, accumulate):
 
 def test_a_checkpoint_of_other_data_is_refused(fit, tmp_path):
     fit(steps=2, accumulate=1, workers=0)
-    with pytest.raises(ResumeError, match=r"order: seed 5, .* then, seed 6"):
+    with pytest.raises(ResumeError, match=r"order: .*seed 5, .* then, .*seed 6"):
         fit(steps=4, accumulate=1, workers=0, resume=tmp_path / "step-step=2.ckpt", seed=6)

@@ -361,7 +361,7 @@ def test_a_state_of_other_data_is_refused_with_the_difference(build, tiny, tmp_p
         ResumeError, match=r"(?s)order of the data has changed.*batch: 4 micro-batches of 2 then, 8 micro-batches"
     ):
         build(global_batch=16).load_state_dict(state)
-    with pytest.raises(ResumeError, match=r"order: seed 11, .* then, seed 12, .* now"):
+    with pytest.raises(ResumeError, match=r"order: .*seed 11, .* then, .*seed 12, .* now"):
         build(seed=12).load_state_dict(state)
     with pytest.raises(ResumeError, match="there is no step 99 in epoch 0"):
         build().load_state_dict({"epoch": 0, "step": 99})
