@@ -1,12 +1,20 @@
-"""What the crash tests run in processes that are killed: `python -m tests.crash.jobs WORKERS JOB FOLDER [POSTS]`.
+"""What the crash tests run in processes that are killed, and the server that forks one for each run.
 
-A job prints `ready` once everything is imported, so that kills fall into its work.
+    python -m tests.crash.jobs      lines in: JSON [job, workers, folder, ...]; lines out: `started PID`, `ended STATUS`
+
+Everything is imported once, by the server, so that a run begins within milliseconds and kills fall into its work; not
+at the top of this module, which workers import too. Each run leads a process group of its own, as a job of Slurm does:
+killing the group kills its workers.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +39,6 @@ def draw(payload: int, folder: Path) -> Manifest:
 
 def chunks(workers: int, out: Path) -> None:
     """Twenty chunks, and a manifest of them all."""
-    print("ready", flush=True)
     with fsio.lock(out):
         fsio.sweep(out)
         work = [Chunk(f"{number:03}", number) for number in range(20)]
@@ -44,34 +51,76 @@ def pipeline(workers: int, out: Path, posts: Path) -> None:
     """curate -> shard -> labels over the posts, as three commands one after the other."""
     from animetune.curate import run as curate
     from animetune.shards import labels
-    from animetune.shards import run as shards
-    from animetune.shards.config import LabelsConfig, ShardConfig
-    from tests.builders import TINY_SIZES, curate_config
+    from animetune.shards.config import LabelsConfig
+    from tests.builders import curate_config
 
     executor = {"workers": workers}
-    table, root = out / "table", out / "shards"
-    shard = {
+    filters = [{"name": "score_min", "score": 3}, {"name": "exclude_tags", "tags": ["cat"]}]
+    balance = [{"name": "content_buckets"}]
+    curate.run(curate_config(posts, out=out / "table", filters=filters, balance=balance, executor=executor))
+    shard(workers, out / "shards", out / "table")
+    labels.run(LabelsConfig(stage="labels", table=out / "table", shards=out / "shards", out=out / "labels"))
+
+
+def shard(workers: int, out: Path, table: Path) -> None:
+    """The shard stage alone."""
+    _shard(workers, table, out=out)
+
+
+def shard_s3(workers: int, out: Path, table: Path) -> None:
+    """The shard stage to `s3://bucket/<name of out>`, with `out` as the folder on this machine."""
+    _shard(workers, table, out=f"s3://bucket/{out.name}", work=out)
+
+
+def _shard(workers: int, table: Path, **where: Any) -> None:
+    from animetune.shards import run
+    from animetune.shards.config import ShardConfig
+    from tests.builders import TINY_SIZES
+
+    settings = {
         "stage": "shard",
         "table": table,
-        "out": root,
         "store": {"name": "pixels", "format": "png"},
         "sizes": TINY_SIZES,
         "shard_bytes": 30_000,
-        "executor": executor,
+        "executor": {"workers": workers},
     }
-    filters = [{"name": "score_min", "score": 3}, {"name": "exclude_tags", "tags": ["cat"]}]
-    balance = [{"name": "content_buckets"}]
-    cfg = curate_config(posts, out=table, filters=filters, balance=balance, executor=executor)
-    print("ready", flush=True)
-    curate.run(cfg)
-    shards.run(ShardConfig.model_validate(shard))
-    labels.run(LabelsConfig(stage="labels", table=table, shards=root, out=out / "labels"))
+    run.run(ShardConfig.model_validate(settings | where))
 
 
-def main(workers: str, job: str, *folders: str) -> None:
-    jobs: dict[str, Any] = {"chunks": chunks, "pipeline": pipeline}
-    jobs[job](int(workers), *map(Path, folders))
+PRELOADED = (
+    "s3fs",
+    "animetune.curate.run",
+    "animetune.curate.pictures",
+    "animetune.shards.run",
+    "animetune.shards.labels",
+)
+JOBS = {job.__name__: job for job in (chunks, pipeline, shard, shard_s3)}
+
+
+def serve() -> None:
+    """Fork a child for every line of stdin and wait for it."""
+    for module in PRELOADED:
+        importlib.import_module(module)
+    for line in sys.stdin:
+        job, workers, *folders = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setpgid(0, 0)
+                JOBS[job](int(workers), *map(Path, folders))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        os.setpgid(child, child)  # here too: the group must exist before its number is told
+        print("started", child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print("ended", status, flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve()
