@@ -21,7 +21,7 @@ PICTURES = 16 if bench.QUICK else 384
 BYTES = 1 << (26 if bench.QUICK else 29)
 """Written by each contender that only writes."""
 SHARD_BYTES = 1 << 26
-ROUNDS = 5
+ROUNDS = 3
 SIDE = 1024
 SIZES = {"image": 300_000, "latent": 4 * (SIDE // 8) ** 2 * 2}
 """Bytes of a sample's data: a JPEG of a megapixel, a latent of fp16."""
@@ -70,8 +70,8 @@ def loop(*, folder: str) -> dict[str, float]:
 
 
 def write_shards(*, folder: str, column: str) -> dict[str, float]:
-    """`animetune.shards.mds.write_shard`, a folder for each shard."""
-    from animetune.shards.mds import write_shard
+    """`animetune.mds.write_shard`, a folder for each shard."""
+    from animetune.mds import write_shard
 
     samples = list(_samples(column))
     per_shard = SHARD_BYTES // SIZES[column]
