@@ -34,6 +34,7 @@ from animetune.data.epoch_plan import PlanSpec, Units, check_ranks, for_world, p
 from animetune.data.maker import SampleMaker, collate
 from animetune.data.shared_memory import hold_names, name_of, private_names, sweep_shared_memory
 from animetune.errors import AnimetuneError, DataError, ShortEpochError
+from animetune.mds import ShardLayout, read_sample
 from animetune.records import NO_ROW, Batch, Sample
 from animetune.shardset import Group, ShardRoot
 
@@ -68,6 +69,8 @@ class TrainDataset(StreamingDataset):
         self.batching_method = METHOD  # after the constructor, which knows only streaming's own four
         self.spanner = _RowSpanner(self.spanner, self.num_samples)  # type: ignore[assignment]
         self.makers = tuple(makers)
+        self._layouts = [ShardLayout.of(root.index(group)[0]) for root, group in groups]
+        self._paths = [str(self._shard_path(shard_id)) for shard_id in range(self.num_shards)]
         self._first_rows = np.array([maker.first_row for maker in makers])
         self.spec = spec
         self.in_workers = in_workers
@@ -128,18 +131,30 @@ class TrainDataset(StreamingDataset):
     def get_item(self, sample_id: int, retry: int = 7) -> Sample:
         """The sample of an id of the epoch plan, in the epoch that is being iterated."""
         copy, row = divmod(int(sample_id), self.num_samples)
-        shard_id, _ = self.spanner[row]
-        if not self._checked[shard_id]:
-            self.prepare_shard(shard_id)
-        try:
-            stored = super().get_item(row, retry)
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise self._failure or self._unreadable(shard_id, error) from error
+        shard_id, place = self.spanner[row]
+        stored = self._read(shard_id, place, attempts=1 + retry)
         maker = self.makers[int(np.searchsorted(self._first_rows, row, side="right")) - 1]
         try:
             return maker.make(stored, epoch=self._epoch, row=row, copy=copy)
         except DataError as error:
-            raise DataError(f"{self._shard_path(shard_id)}: {error}") from error
+            raise DataError(f"{self._paths[shard_id]}: {error}") from error
+
+    def _read(self, shard_id: int, place: int, *, attempts: int) -> dict[str, Any]:
+        """The columns of a sample; again when its shard is evicted just before it is read."""
+        for _ in range(attempts):
+            self.prepare_shard(shard_id)
+            try:
+                return read_sample(self._paths[shard_id], place, self._layouts[self.stream_per_shard[shard_id]])
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise self._unreadable(shard_id, error) from error
+        what = (
+            "it was removed, or is evicted again and again: raise data.cache_bytes"
+            if self.cache_limit
+            else "it is gone"
+        )
+        raise self._unreadable(shard_id, what)
 
     # The life of a shard: remote -> downloaded and hashed (`_CheckedStream`) or found on the disk and hashed
     # (`_first_touch`) -> read -> evicted when there is a cache limit.

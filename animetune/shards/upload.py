@@ -17,7 +17,7 @@ from pathlib import Path
 from animetune import fsio, remote
 from animetune.errors import DataError
 from animetune.manifest import MANIFEST_NAME, Manifest, has_manifest, parse_manifest, read_manifest
-from animetune.shards.mds import INDEX_NAME, SHARD_NAME
+from animetune.mds import INDEX_NAME, SHARD_NAME
 from animetune.shardset import ROOT_FORMAT, ROOT_KIND
 
 PART_FILES = (SHARD_NAME, INDEX_NAME, MANIFEST_NAME)

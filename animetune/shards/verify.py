@@ -6,15 +6,17 @@ streaming reads (the index of each group) with those that were written with the 
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections import defaultdict
+from collections.abc import Collection
 
 from animetune import remote
 from animetune.errors import DataError
 from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, parse_manifest
+from animetune.mds import SHARD_NAME
 from animetune.progress import track
-from animetune.shards.mds import SHARD_NAME
 from animetune.shardset import INDEX_NAME, LABELS_FORMAT, LABELS_KIND, ROOT_FORMAT, ROOT_KIND, SAMPLES_NAME, open_root
 
 FORMATS = {ROOT_KIND: ROOT_FORMAT, LABELS_KIND: LABELS_FORMAT}
@@ -34,35 +36,22 @@ def verify(location: str | os.PathLike[str]) -> list[str]:
     known = FORMATS.get(manifest.kind, manifest.format_version)
     if manifest.format_version != known:
         return [f"{where}: this {manifest.kind} has format version {manifest.format_version}; version {known} is known"]
-    problems: dict[str, list[str]] = {}
-    parts: dict[str, Manifest] = {}
     folders = _folders_with_manifests(manifest)
     with track(f"verify {where}", total=len(manifest.files) + len(folders)) as progress:
-
-        def check_file(name: str) -> list[str]:
-            return _damage(f"{where}/{name}", manifest.files[name])
-
-        for name, found in zip(manifest.files, remote.in_threads(check_file, manifest.files), strict=True):
-            problems[name] = found
+        damaged: dict[str, str] = {}
+        check_file = functools.partial(_damage, where)
+        for name, line in zip(manifest.files, remote.in_threads(check_file, manifest.files.items()), strict=True):
+            damaged |= {name: line} if line else {}
             progress.advance()
-
-        def check_folder(folder: str) -> tuple[str, list[str]]:
-            if problems.get(f"{folder}/{MANIFEST_NAME}"):
-                return folder, []  # it is not to be believed
-            try:
-                parts[folder] = _manifest(f"{where}/{folder}")
-            except DataError as error:
-                return folder, [str(error)]
-            inner = {f"{folder}/{name}": record for name, record in parts[folder].files.items()}
-            return folder, [
-                line for name in inner.keys() - problems.keys() for line in _damage(f"{where}/{name}", inner[name])
-            ]
-
-        for folder, found in remote.in_threads(check_folder, folders):
-            problems[folder] = found
+        problems = list(damaged.values())
+        parts: dict[str, Manifest] = {}
+        sound = [folder for folder in folders if f"{folder}/{MANIFEST_NAME}" not in damaged]
+        check_folder = functools.partial(_check_folder, where, manifest.files.keys())
+        for folder, (part, lines) in zip(sound, remote.in_threads(check_folder, sound), strict=True):
+            parts |= {folder: part} if part else {}
+            problems += lines
             progress.advance()
-    lines = [line for found in problems.values() for line in found]
-    return lines if lines or manifest.kind != ROOT_KIND else _disagreements(where, parts)
+    return problems if problems or manifest.kind != ROOT_KIND else _disagreements(where, parts)
 
 
 def _manifest(where: str) -> Manifest:
@@ -76,14 +65,28 @@ def _folders_with_manifests(manifest: Manifest) -> list[str]:
     return sorted({_parent(name) for name in manifest.files if name.startswith("steps/")})
 
 
-def _damage(url: str, record: FileRecord) -> list[str]:
+def _damage(where: str, file: tuple[str, FileRecord]) -> str | None:
+    """What is wrong with a file, given by its name and what its manifest says of it."""
+    name, record = file
+    url = f"{where}/{name}"
     try:
         size, sha256 = remote.hash_file(url)
     except DataError as error:
-        return [str(error)]
+        return str(error)
     if size != record.bytes:
-        return [f"{url}: has {size} bytes, {record.bytes} were written"]
-    return [] if sha256 == record.sha256 else [f"{url}: its bytes have changed (SHA-256 differs)"]
+        return f"{url}: has {size} bytes, {record.bytes} were written"
+    return None if sha256 == record.sha256 else f"{url}: its bytes have changed (SHA-256 differs)"
+
+
+def _check_folder(where: str, known: Collection[str], folder: str) -> tuple[Manifest | None, list[str]]:
+    """The manifest of a folder inside, and the problems of its files but for those that are `known`."""
+    try:
+        manifest = _manifest(f"{where}/{folder}")
+    except DataError as error:
+        return None, [str(error)]
+    files = [(f"{folder}/{name}", record) for name, record in manifest.files.items()]
+    lines = [_damage(where, file) for file in files if file[0] not in known]
+    return manifest, [line for line in lines if line]
 
 
 def _disagreements(where: str, parts: dict[str, Manifest]) -> list[str]:

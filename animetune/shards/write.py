@@ -21,10 +21,10 @@ from PIL import Image
 from animetune.buckets import Geometry, Region, fit, stored_region
 from animetune.errors import PictureError
 from animetune.manifest import Manifest
+from animetune.mds import write_shard
 from animetune.pictures import decode, read_image
 from animetune.records import Size
 from animetune.shards.config import CropConfig, LatentStore, PixelStore
-from animetune.shards.mds import write_shard
 from animetune.shardset import GEOMETRY_COLUMNS
 
 if TYPE_CHECKING:
