@@ -20,7 +20,7 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_posterior(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the posterior, unscaled, float32 (b, 4, h / 8, w / 8), of RGB uint8 (b, 3, h, w)."""
+    """The posterior of RGB uint8 (b, 3, h, w): mean and standard deviation, unscaled, float32 (b, 4, h / 8, w / 8)."""
     # 127.5 maps 0 to -1 and 255 to 1 exactly.
     posterior = vae.encode(pixels.to(vae.dtype) / 127.5 - 1).latent_dist
     return posterior.mean.float(), torch.exp(0.5 * posterior.logvar.float())
