@@ -11,10 +11,10 @@ import pytest
 
 from animetune import fsio, remote
 from animetune.errors import ChunkError, ConfigError, DataError
-from animetune.shards import run, upload, write
-from animetune.shards.config import ShardConfig
+from animetune.shards import labels, run, upload, write
+from animetune.shards.config import LabelsConfig, ShardConfig
 from animetune.shards.verify import verify
-from animetune.shardset import open_root
+from animetune.shardset import open_labels, open_root
 from tests.builders import TINY_SIZES, tiny_shards, tiny_table
 from tests.s3_server import s3_server
 
@@ -226,6 +226,9 @@ def test_a_root_on_s3(tiny, tmp_path, workers):
         root.fetch_shards("val")
         copies = [path.relative_to(tmp_path / "cache") for path in (tmp_path / "cache").rglob("*.mds")]
         assert copies
+        # Labels are made from what is kept here, and belong to the remote root.
+        labels.run(LabelsConfig(stage="labels", table=table, shards=tmp_path / "work", out=tmp_path / "labels"))
+        assert len(open_labels(tmp_path / "labels", root)) == 40
         assert all((tmp_path / "cache" / path).read_bytes() == (shards / path).read_bytes() for path in copies)
         with pytest.raises(DataError, match=r"s3://nowhere/root/settings\.json: its bucket does not exist"):
             run.run(config(table, "s3://nowhere/root", tmp_path / "nowhere"))

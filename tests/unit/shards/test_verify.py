@@ -127,3 +127,20 @@ def test_a_remote_root_is_streamed(tiny, tmp_path, monkeypatch):
         assert verify("memory://verify/shards/") == [f"memory:/{shard}: is missing"]
     finally:
         filesystem.rm("/verify", recursive=True)
+
+
+def test_the_command_names_every_problem(tiny, tmp_path):
+    from typer.testing import CliRunner
+
+    from animetune.cli import app
+
+    runner = CliRunner()
+    good = runner.invoke(app, ["verify", *map(str, tiny)])
+    assert (good.exit_code, good.output) == (0, "every file is as it was written\n")
+    copies = [copied(folder, tmp_path / folder.name) for folder in tiny]
+    files = [copies[0] / "settings.json", next(copies[1].rglob("labels.arrow"))]
+    for file in files:
+        file.unlink()
+    bad = runner.invoke(app, ["verify", *map(str, copies)])
+    assert bad.exit_code == 1
+    assert bad.output.splitlines() == [f"{file}: is missing" for file in files]
