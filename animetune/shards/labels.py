@@ -73,7 +73,7 @@ def run(cfg: LabelsConfig) -> Manifest:
 
 def _project(table: tables.Table, root: ShardRoot, cfg: LabelsConfig, folder: Path) -> Manifest:
     """Write labels.arrow and missing.txt. Its manifest counts samples; `dropped` are those that are never drawn."""
-    samples = pl.read_parquet(root.folder / SAMPLES_NAME, columns=["key", "split"])
+    samples = pl.read_parquet(root.checked_file(SAMPLES_NAME), columns=["key", "split"])
     joined = _join(table, samples, root, cfg)
     with tempfile.TemporaryDirectory(dir=folder, prefix=fsio.TEMP_PREFIX) as scratch:
         columns = _sort_texts(table, joined.places, Path(scratch))
@@ -225,7 +225,8 @@ class _Column:
         return slice(int(offsets[0]), int(offsets[-1]))
 
     def _append(self, name: str, data: pa.Buffer) -> None:
-        with open(f"{self._stem}.{name}", "ab") as file:
+        temporary = f"{self._stem}.{name}"
+        with open(temporary, "ab") as file:
             file.write(data)
 
     def _map(self, name: str) -> pa.Buffer:
@@ -260,7 +261,10 @@ def _check_rows(rows: pl.DataFrame, table: tables.Table) -> None:
 def _check_missing(rows: pl.DataFrame, samples: pl.DataFrame, root: ShardRoot, cfg: LabelsConfig) -> list[str]:
     """Keys of the table without a sample, in order; DataError when they are too many."""
     refused = pl.concat(
-        [pl.read_parquet(root.folder / name, columns=["key"]) for name in ("dropped.parquet", "quarantined.parquet")]
+        [
+            pl.read_parquet(root.checked_file(name), columns=["key"])
+            for name in ("dropped.parquet", "quarantined.parquet")
+        ]
     )
     missing = rows.select("key").join(samples, on="key", how="anti").join(refused, on="key", how="anti")["key"].sort()
     if len(missing) > cfg.missing_limit * rows.height:
