@@ -22,7 +22,11 @@ _PUBLIC = {
     "TrainConfig": "animetune.train.config",
     "SampleConfig": "animetune.sample.config",
     "ExportConfig": "animetune.export.config",
+    "DataConfig": "animetune.data.config",
+    "PromptConfig": "animetune.prompts",
     "build_loader": "animetune.data.loader",
+    "build_val_loader": "animetune.data.loader",
+    "AnimeDataModule": "animetune.data.datamodule",
     "load_models": "animetune.models.load",
     "build_optimizer": "animetune.train.optim",
     "diffusion_loss": "animetune.diffusion.loss",
@@ -40,7 +44,9 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from animetune.config import load_config as load_config
+    from animetune.data.datamodule import AnimeDataModule as AnimeDataModule
     from animetune.data.loader import build_loader as build_loader
+    from animetune.data.loader import build_val_loader as build_val_loader
     from animetune.diffusion.draw import draw as draw
     from animetune.diffusion.loss import diffusion_loss as diffusion_loss
     from animetune.models.load import load_models as load_models

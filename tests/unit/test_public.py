@@ -8,11 +8,14 @@ import animetune
 def test_public_names() -> None:
     assert animetune.__all__ == [
         "__version__",
+        "AnimeDataModule",
         "AnimetuneError",
         "CurateConfig",
+        "DataConfig",
         "DiffusionConfig",
         "ExportConfig",
         "LabelsConfig",
+        "PromptConfig",
         "Request",
         "SampleConfig",
         "SamplerConfig",
@@ -21,6 +24,7 @@ def test_public_names() -> None:
         "TrainConfig",
         "build_loader",
         "build_optimizer",
+        "build_val_loader",
         "compose",
         "diffusion_loss",
         "draw",
