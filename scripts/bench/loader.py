@@ -224,5 +224,6 @@ if __name__ == "__main__":
         f"JPEGs of {SIDE}x{SIDE} to uint8, latents of fp16 to float32; batches of {BATCH}; no workers; warm page cache",
         "per core: by processor time; first batch: without imports; memory: of a rank",
         "`ours` composes an empty prompt; with prompts: Animagine XL 3.1's of some 30 tags, in three chunks of tokens",
+        "the untimed epoch has also filled the caches of words and tags: the first sight of a word costs more",
     ]
     bench.report("loader", "The training loader against others on the same samples", rows, notes=notes)
