@@ -11,6 +11,7 @@ warning filters that `decode` sets for its own duration are global to the interp
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import struct
@@ -260,6 +261,7 @@ def _decode(
         canvas = Image.new("RGB", colour.size, background)
         canvas.paste(colour, mask=alpha)
         colour = canvas
+    colour.info = {}  # comments and profiles, which Pillow would write into whatever the picture is saved as
     return Picture(image=colour, format=picture_format, had_alpha=lowest < opaque, profile=profile)
 
 
@@ -274,10 +276,9 @@ def _mend_transparent_colour(image: Image.Image, *, bit_depth: int) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     """EXIF rotation applied; a rotation that cannot be read is none, as in every viewer."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies pictures that need no rotation, too
+    return image
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -317,7 +318,8 @@ def _to_srgb(
             pass  # a broken profile says nothing about the pixels: sRGB is assumed, and `profile` says so
     if colour.mode == "CMYK":
         raise PictureError("cmyk_no_profile", "unusable profile" if icc else "")
-    return colour.convert("RGB"), "unusable" if icc else "none"
+    rgb = colour if colour.mode == "RGB" else colour.convert("RGB")
+    return rgb, "unusable" if icc else "none"
 
 
 def _transfer_function(data: bytes, picture_format: Format) -> int | None:

@@ -111,7 +111,8 @@ def resize_and_crop(image: Image.Image, geometry: Geometry, *, margin: float = 0
     if image.size != geometry.resized:
         image = image.resize(geometry.resized, Image.Resampling.LANCZOS)
     left, top, (width, height) = stored_region(geometry, margin)
-    return image.crop((left, top, left + width, top + height))
+    box = (left, top, left + width, top + height)
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def bytes_per_sample(size: Size, store: PixelStore | LatentStore, *, margin: float = 0.0) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from animetune import shardset
 from animetune.buckets import fit, stored_region
@@ -82,6 +83,31 @@ def test_a_focus_outside_the_picture_is_refused(tmp_path, value):
 def test_lossless_formats_lose_nothing(tmp_path, store):
     _, samples = root_of(tmp_path, [(64, 64)], store={"name": "pixels", **store})
     assert np.array_equal(pixels_of(samples["tiny/0"]), np.asarray(picture(0, 64, 64)))
+
+
+@pytest.mark.parametrize(
+    "store", [{"format": "jpeg"}, {"format": "webp"}, {"format": "png"}], ids=lambda s: s["format"]
+)
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP"])
+def test_nothing_but_pixels_of_a_picture_gets_into_a_shard(tmp_path, store, source):
+    """Cameras and editors write names and places into pictures; also where no resize makes a new one of it."""
+    table = tiny_table(tmp_path / "table", [(64, 64)])
+    (row,) = open_table(table).scan().collect().iter_rows(named=True)
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET"
+    options = {"exif": exif, "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}
+    options |= {"xmp": b"<x>SECRET</x>"} if source != "PNG" else {}
+    options |= {"comment": "SECRET"} if source == "JPEG" else {}
+    if source == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text("Comment", "SECRET")
+    picture(0, 64, 64).save(row["image"], source, **options)
+    assert b"SECRET" in Path(row["image"]).read_bytes()
+    run.run(shard_config(table, tmp_path / "shards", store={"name": "pixels", **store}))
+    (sample,) = stored_samples(shardset.open_root(tmp_path / "shards"))
+    stored = Image.open(io.BytesIO(sample["image"]))
+    assert b"SECRET" not in bytes(sample["image"])
+    assert not stored.info.keys() & {"exif", "icc_profile", "xmp", "comment", "Comment"}
 
 
 def test_a_lower_quality_takes_fewer_bytes(tmp_path):
