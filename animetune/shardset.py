@@ -182,6 +182,8 @@ class ShardRoot:
         """The path of one of the root's small files; DataError unless its bytes are those that the manifest says."""
         path = self.folder / name
         record = self.manifest.files.get(name)
+        if record is not None and self.remote is not None:
+            _fetch_recorded(self.remote, name, self.folder, self.manifest)
         if record is None or not path.is_file():
             raise DataError(f"{path}: is missing; {self._remedy}")
         damage = remote.damage_of(path, size=record.bytes, sha256=record.sha256)
@@ -339,6 +341,11 @@ def open_labels(
             f"{root.remote or root.folder} ({root.digest[:12]}); run the labels stage on this root"
         )
     return LabelSet(folder, manifest)
+
+
+def copies_in(cache: str | os.PathLike[str], kind: str, location: str | os.PathLike[str]) -> Path:
+    """The folder of a cache for the copies of a location; `kind` is for those who look."""
+    return Path(cache, f"{kind}-{fsio.short_digest(os.fspath(location))}")
 
 
 _LABEL_FIELDS = tuple(field.name for field in dataclasses.fields(Label))

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animetune import fsio
 from animetune.data.config import DataConfig
 from animetune.data.epoch_plan import PlanSpec
 from animetune.errors import ConfigError, DataError
 from animetune.records import Label, Size
-from animetune.shardset import LabelSet, ShardRoot, open_labels, open_root
+from animetune.shardset import LabelSet, ShardRoot, copies_in, open_labels, open_root
 
 
 class SizeClass(NamedTuple):
@@ -108,7 +107,7 @@ def plan_spec(cfg: DataConfig, sources: Sequence[Source], *, seed: int) -> PlanS
 
 
 def _copies(cfg: DataConfig, kind: str, location: str) -> Path | None:
-    return None if cfg.cache is None else Path(cfg.cache, f"{kind}-{fsio.short_digest(location)}")
+    return None if cfg.cache is None else copies_in(cfg.cache, kind, location)
 
 
 def _check_together(location: str, root: ShardRoot, other_location: str, other: ShardRoot) -> None:

@@ -142,10 +142,12 @@ class LabelsConfig(StrictModel):
     stage: Literal["labels"]
     table: Path
     """Folder of a curated table: the one that the shards were made from, or a later one."""
-    shards: Path
-    """Folder of the shard root."""
+    shards: str | Path
+    """Shard root: a folder, or a URL such as s3://bucket/shards (then with `cache`)."""
     out: Path
     """Folder of the label set."""
+    cache: Path | None = None
+    """Folder on this machine for copies of a remote root's small files."""
     keep: LabelFilter = LabelFilter()
     """Rows that it does not keep get repeats 0: they stay in the shards and are never drawn."""
     tiers: Literal["divide", "all"] = "divide"

@@ -30,7 +30,7 @@ from animetune.manifest import Manifest, has_manifest, read_manifest, record_fil
 from animetune.progress import Progress, track
 from animetune.records import LABEL_COLUMNS
 from animetune.shards.config import LabelFilter, LabelsConfig
-from animetune.shardset import LABELS_FORMAT, LABELS_KIND, LABELS_NAME, SAMPLES_NAME, ShardRoot, open_root
+from animetune.shardset import LABELS_FORMAT, LABELS_KIND, LABELS_NAME, SAMPLES_NAME, ShardRoot, copies_in, open_root
 
 MISSING_NAME = "missing.txt"
 """Keys of the table that have no sample, and that the shard stage did not refuse; one a line."""
@@ -54,7 +54,8 @@ def run(cfg: LabelsConfig) -> Manifest:
     Raises DataError when more than `missing_limit` of the table's rows have no sample, or its repeats are no counts.
     """
     table = tables.open_table(cfg.table)
-    root = open_root(cfg.shards)
+    copies = None if cfg.cache is None else copies_in(cfg.cache, "shards", cfg.shards)
+    root = open_root(cfg.shards, cache=copies)
     settings = cfg.model_dump(mode="json", include={"keep", "tiers"})
     inputs = {"shards": root.digest, "table": table.digest}
     depends_on = {"format": LABELS_FORMAT, "settings": settings, "inputs": inputs}

@@ -229,6 +229,13 @@ def test_a_root_on_s3(tiny, tmp_path, workers):
         # Labels are made from what is kept here, and belong to the remote root.
         labels.run(LabelsConfig(stage="labels", table=table, shards=tmp_path / "work", out=tmp_path / "labels"))
         assert len(open_labels(tmp_path / "labels", root)) == 40
+        # Or, where that is not, from the remote root itself: the very same set.
+        anywhere = LabelsConfig(
+            stage="labels", table=table, shards=url, cache=tmp_path / "elsewhere", out=tmp_path / "other-labels"
+        )
+        labels.run(anywhere)
+        assert local_hashes(tmp_path / "other-labels") == local_hashes(tmp_path / "labels")
+        assert not list((tmp_path / "elsewhere").rglob("*.mds"))
         assert all((tmp_path / "cache" / path).read_bytes() == (shards / path).read_bytes() for path in copies)
         with pytest.raises(DataError, match=r"s3://nowhere/root/settings\.json: its bucket does not exist"):
             run.run(config(table, "s3://nowhere/root", tmp_path / "nowhere"))
