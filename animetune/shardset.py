@@ -25,7 +25,7 @@ import dataclasses
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -83,6 +83,7 @@ class ShardRoot:
     remote: str | None
     """Where shards are downloaded from; None for a root that is used in place."""
     manifest: Manifest
+    _indexes: dict[Group, list[dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def digest(self) -> str:
@@ -125,11 +126,13 @@ class ShardRoot:
         raise ValueError(f"{split!r} is no split; there are {', '.join(SPLITS)}")
 
     def index(self, group: Group) -> list[dict[str, Any]]:
-        """The shards of a group as its index lists them: `samples`, `raw_data.basename`, hashes ...
+        """The shards of a group as its index lists them: `samples`, `raw_data.basename`, hashes ... Read once.
 
         Raises DataError when the index is missing, is not as it was written, is of another format, or names anything
         but shards inside the folder of its group.
         """
+        if group in self._indexes:
+            return self._indexes[group]
         path = self.checked_file(f"{group.folder}/{INDEX_NAME}")
         try:
             index = json.loads(path.read_bytes())
@@ -146,7 +149,8 @@ class ShardRoot:
         listed = sum(shard["samples"] for shard in index["shards"])
         if listed != group.samples:
             raise DataError(f"{path}: lists {listed} samples, its root has {group.samples}; make the shards again")
-        return index["shards"]
+        shards = self._indexes[group] = index["shards"]
+        return shards
 
     def check(self, split: str) -> None:
         """Raise DataError unless every index of a split is sound and no shard of a root in place is missing or cut.
@@ -164,13 +168,19 @@ class ShardRoot:
         """Download every shard of a split that is not here yet; nothing to do for a root that is used in place."""
         if self.remote is None:
             return
-        for group in self.groups_of(split):
-            for shard in self.index(group):
-                raw = shard["raw_data"]
-                name = f"{group.folder}/{raw['basename']}"
-                if not _is_held(self.folder / name, raw["bytes"]):
-                    hashes = {"xxh64": raw["hashes"]["xxh64"]}
-                    remote.fetch(f"{self.remote}/{name}", self.folder / name, size=raw["bytes"], **hashes)
+
+        def fetch(shard: tuple[str, dict[str, Any]]) -> None:
+            folder, raw = shard
+            name = f"{folder}/{raw['basename']}"
+            if not _is_held(self.folder / name, raw["bytes"]):
+                hashes = {"xxh64": raw["hashes"]["xxh64"]}
+                remote.fetch(f"{self.remote}/{name}", self.folder / name, size=raw["bytes"], **hashes)
+
+        groups = self.groups_of(split)
+        for _ in remote.in_threads(
+            fetch, [(group.folder, shard["raw_data"]) for group in groups for shard in self.index(group)]
+        ):
+            pass
 
     def samples(self, *columns: str) -> pa.Table:
         """`samples.parquet`, or some columns of it. Raises DataError when it is missing or changed."""
@@ -242,7 +252,7 @@ def open_root(location: str | os.PathLike[str], *, cache: str | os.PathLike[str]
     folder = Path(cache)
     manifest = _fetch_manifest(remote_root, folder, kind=ROOT_KIND, format_version=ROOT_FORMAT)
     root = ShardRoot(folder, remote_root, manifest)
-    names = [SAMPLES_NAME, *(f"{group.folder}/{INDEX_NAME}" for group in root.groups)]
+    names = [f"{group.folder}/{INDEX_NAME}" for group in root.groups]
     for _ in remote.in_threads(lambda name: _fetch_recorded(remote_root, name, folder, manifest), names):
         pass
     return root
@@ -345,7 +355,7 @@ def open_labels(
 
 def copies_in(cache: str | os.PathLike[str], kind: str, location: str | os.PathLike[str]) -> Path:
     """The folder of a cache for the copies of a location; `kind` is for those who look."""
-    return Path(cache, f"{kind}-{fsio.short_digest(os.fspath(location))}")
+    return Path(cache, f"{kind}-{fsio.short_digest(os.fspath(location).rstrip('/'))}")
 
 
 _LABEL_FIELDS = tuple(field.name for field in dataclasses.fields(Label))
@@ -367,10 +377,23 @@ def _fetch_manifest(url: str, folder: Path, *, kind: str, format_version: int) -
     if not held.is_file():
         fsio.atomic_write(held, data)
     elif held.read_bytes() != data:
-        raise DataError(
-            f"{folder}: holds copies of another {kind} than {url}; remove the folder or choose another cache"
-        )
+        if kind == ROOT_KIND:
+            raise DataError(
+                f"{folder}: holds copies of another shard root than {url} is now; remove the folder or choose another "
+                "cache"
+            )
+        _drop_copies(folder)  # labels are remade at will
+        fsio.atomic_write(held, data)
     return manifest
+
+
+def _drop_copies(folder: Path) -> None:
+    """Remove the copies that the manifest of a cache names; the manifest last."""
+    held = folder / MANIFEST_NAME
+    for name in parse_manifest(held.read_bytes(), held).files:
+        if (folder / name).is_file():
+            fsio.remove(folder / name)
+    fsio.remove(held)
 
 
 def _fetch_recorded(url: str, name: str, folder: Path, manifest: Manifest) -> None:

@@ -51,7 +51,8 @@ class DataConfig(StrictModel):
     cache: str | None = None
     """Folder on this machine's disk for copies of remote shards and labels, kept for the next run."""
     cache_bytes: Count | None = None
-    """Size at which the shards unused for longest are removed from `cache`; null keeps all. At least 4 shards."""
+    """Size at which the training shards unused for longest are removed from `cache`; null keeps all. At least 4 shards.
+    What else is in the cache (validation shards, labels, other roots) is not counted."""
     chunks: Identity[Annotated[int, pydantic.Field(ge=1, le=8)]] = 3
     """Text length in chunks of 75 tokens; longer prompts are cut off."""
     flip: Identity[Probability] = 0.0

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
 
 from animetune.data.config import DataConfig
-from animetune.data.loader import TrainLoader, build_loader, build_val_loader
+from animetune.data.loader import TrainLoader, ValLoader, build_loader, build_val_loader
+from animetune.data.ranks import export_ranks
 from animetune.prompts import PromptConfig
-from animetune.records import Batch
 
 
 class AnimeDataModule(pl.LightningDataModule):
@@ -40,14 +39,18 @@ class AnimeDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Built once, on every rank; its workers live on over epochs."""
         if self._train is None:
+            if self.trainer is not None:
+                export_ranks(self.trainer)  # Slurm and Lightning's own launcher tell only Lightning
             self._train = build_loader(self.cfg, self.prompts, seed=self.seed)
             if self._position is not None:
                 self._train.load_state_dict(self._position)
                 self._rescale_progress(self._position["accumulation"], self._train.accumulation)
         return self._train
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> ValLoader:
         """The validation split, the same in every epoch; DataError when there is none."""
+        if self.trainer is not None:
+            export_ranks(self.trainer)
         return build_val_loader(self.cfg, self.prompts, seed=self.seed)
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,3 +79,4 @@ class AnimeDataModule(pl.LightningDataModule):
         if self._train is not None:
             self._train.close()
             self._train = None
+        self._position = None

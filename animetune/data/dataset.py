@@ -5,9 +5,10 @@ for all nodes, ranks and workers. Ids are `copy * N + row` of the epoch plan. Wi
 streaming's sample number is the row.
 
 What streaming gets wrong is closed here. A failed download or a failed hash ends its epoch silently, or hangs the other
-workers. A shard that is on the disk already is never hashed; here each is hashed before its first sample is read, once
-per node (`_first_touch`). A shard that was evicted between its download and its use is waited for, for ever. A wrong
-plan hangs all ranks but one. Names in /dev/shm and TMPDIR collide between jobs (see `shared_memory`).
+workers. A shard that is on the disk already is never hashed; here each is hashed before its first sample is read, by
+the first of the node's workers (`_first_touch`). A shard that was evicted between its download and its use is waited
+for, for ever. A wrong plan hangs all ranks but one. Names in /dev/shm and TMPDIR collide between jobs (see
+`shared_memory`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class TrainDataset(StreamingDataset):
         self.spec = spec
         self.in_workers = in_workers
         check_ranks(spec.columns, self._parallel_rank_world.num_ranks)
-        self._plan = (0, self._ids(0))  # inherited by the workers of the first epoch
+        # Made by one rank of a node, inherited by its workers; the others only see that it can be made.
+        self._plan = (0, self._ids(0) if self._unique_rank_world.is_local_leader else None)
+        plan_units(spec, 0)
         self._epoch = 0
         self._work: list[tuple[int, int]] = []
         self._units: Units
@@ -113,6 +116,9 @@ class TrainDataset(StreamingDataset):
     def _batches(self) -> Iterator[Batch]:
         samples: list[Sample] = []
         done = 0
+        if hasattr(self, "_iterator"):
+            self._iterator.exit()
+            self._iterator.sample_ids = np.empty(0, np.int64)  # streaming keeps every epoch's until the process ends
         stream: Iterator[Any] = super().__iter__()
         for sample in stream:  # which begins with _get_work
             samples.append(sample)
@@ -257,10 +263,12 @@ class TrainDataset(StreamingDataset):
         return plan_epoch(self.spec, epoch).ids(self.num_samples)
 
     def _work_of_world(self, world: World, epoch: int, sample_in_epoch: int) -> np.ndarray:
-        if self._plan[0] != epoch:
-            self._plan = (epoch, self._ids(epoch))
+        made_for, ids = self._plan
+        if made_for != epoch or ids is None:
+            ids = self._ids(epoch)
+            self._plan = (epoch, ids)
         return for_world(
-            self._plan[1],
+            ids,
             nodes=world.num_nodes,
             ranks_per_node=world.ranks_per_node,
             workers=world.workers_per_rank,

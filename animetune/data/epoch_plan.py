@@ -113,11 +113,13 @@ class PlanSpec:
 
     @property
     def small_classes(self) -> list[int]:
-        """Classes with fewer rows to draw than a micro-batch: its rows then come more than once in one micro-batch."""
+        """Classes with fewer rows to draw than a micro-batch, or than a step that holds one class only: their rows then
+        come more than once in it."""
         groups = np.split(self.repeats, self.group_starts[1:-1])
         drawn = [np.count_nonzero(group) for group in groups]
         rows = np.bincount(self.group_classes, weights=drawn, minlength=len(self.capacities))
-        return [int(index) for index in np.flatnonzero((rows > 0) & (rows < self.capacities))]
+        together = self.capacities * (self.columns if self.whole_steps else 1)
+        return [int(index) for index in np.flatnonzero((rows > 0) & (rows < together))]
 
     def rows_of(self, index: int) -> np.ndarray:
         """int32 (int64 when there are so many): the rows of a class that are ever drawn, in order."""

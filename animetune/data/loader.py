@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from animetune import fsio
 from animetune.data.config import DataConfig
 from animetune.data.dataset import TrainDataset
 from animetune.data.epoch_plan import ORDER, PlanSpec
 from animetune.data.maker import SampleMaker, Treatment, collate
+from animetune.data.ranks import rank_and_size
 from animetune.data.shared_memory import SHARED_MEMORY
 from animetune.data.source import Source, open_data, plan_spec, size_classes
 from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
@@ -114,21 +115,24 @@ class TrainLoader:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """What the samples and their order depend on, in short: equal fingerprints mean equal samples."""
+        """What the order of the samples and their labels depend on, in short."""
         spec = self.spec
         makers = self.source.makers
         return {
             "shards": " ".join(maker.root.digest[:16] for maker in makers),
             "labels": " ".join(maker.labels.content[:16] for maker in makers),
             "repeats": xxhash.xxh3_64_hexdigest(np.ascontiguousarray(spec.repeats).tobytes()),
-            "batch": f"{spec.columns} micro-batches of {', '.join(map(str, np.unique(spec.capacities)))}",
+            "batch": f"{spec.columns} micro-batches of {' '.join(map(str, spec.capacities))}",
             "order": f"version {ORDER}, seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
         }
 
     def close(self) -> None:
         """Stop the workers and give back shared memory, locks and the cache. Leaving the process does the same."""
-        if self._loader._iterator is not None:
-            self._loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+        iterator: Any = self._loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()
+            for worker in getattr(iterator, "_workers", ()):  # PyTorch terminates those that wait; they do not hear it
+                worker.kill()
             self._loader._iterator = None
         self.source.release()
         self._held.close()
@@ -140,12 +144,12 @@ class TrainLoader:
 
 
 def _leave_group(worker: int, *, parent: int) -> None:
-    """A signal to the whole group (Ctrl-C, Slurm) is for training, which saves first; it needs its workers until then.
+    """A signal to all processes (Ctrl-C, Slurm) is for training, which saves first; it needs its workers until then.
 
     They end with their parent, even when that is killed.
     """
     os.setpgrp()
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     die_with(parent)
 
@@ -156,6 +160,7 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
     Ranks are taken from RANK, WORLD_SIZE and LOCAL_WORLD_SIZE, as torchrun sets them; build it on every rank, after
     the process group. Raises DataError, ConfigError or SetupError on every rank when something does not fit.
     """
+    _, ranks = rank_and_size()
     with contextlib.ExitStack() as held:
         sources = _open_once_a_node(cfg, held)
         spec = plan_spec(cfg, sources, seed=seed)
@@ -171,11 +176,10 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
             if cfg.cache_bytes is None:
                 raise
             raise ConfigError(f"data.cache_bytes: {error}") from error  # streaming wants room for four shards
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
         return TrainLoader(dataset, cfg, ranks=ranks, held=held.pop_all())
 
 
-def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> DataLoader[Batch]:
+def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> ValLoader:
     """The validation split once, in shard order, always with the prompts of (epoch 0, copy 0) and never mirrored.
 
     The whole split counts as one step: the mean of `share * loss` over the micro-batches of all ranks is the mean over
@@ -191,8 +195,8 @@ def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Da
     for source in sources:
         makers.append(SampleMaker(source.root, source.labels, first_row, treatment))
         first_row += len(source.labels)
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    return DataLoader(_ValDataset(makers, cfg, rank=rank, ranks=ranks), batch_size=None)
+    rank, ranks = rank_and_size()
+    return ValLoader(makers, cfg, rank=rank, ranks=ranks)
 
 
 def _open_once_a_node(cfg: DataConfig, held: contextlib.ExitStack) -> tuple[Source, ...]:
@@ -243,8 +247,11 @@ def _warn_of_small_classes(sources: Sequence[Source], spec: PlanSpec) -> None:
     )
 
 
-class _ValDataset(Dataset[Batch]):
-    """Micro-batches of the validation split, read in place, without StreamingDataset's shared memory and locks."""
+class ValLoader:
+    """This rank's micro-batches of the validation split, read in place, without streaming's shared memory and locks.
+
+    No DataLoader: Lightning would deal it out to the ranks a second time.
+    """
 
     def __init__(self, makers: Sequence[SampleMaker], cfg: DataConfig, *, rank: int, ranks: int):
         self._makers: dict[int, tuple[SampleMaker, str, ShardLayout, int]] = {}
@@ -272,8 +279,10 @@ class _ValDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._mine)
 
-    def __getitem__(self, index: int) -> Batch:
-        place = self._mine[index]
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self._batch, self._mine)
+
+    def _batch(self, place: int) -> Batch:
         surplus = place >= len(self._batches)
         place %= len(self._batches)
         samples = []

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,5 +65,7 @@ def sweep_shared_memory() -> None:
         with contextlib.suppress(OSError), path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - path.stat().st_mtime > SWEEP_AFTER:
-                for leftover in SHARED_MEMORY.glob(f"{path.name.removesuffix(LOCALS)}*"):
+                number = path.name.removesuffix(LOCALS)
+                locks = Path(tempfile.gettempdir()).glob(f"{number}*filelock")
+                for leftover in [*SHARED_MEMORY.glob(f"{number}*"), *locks]:
                     leftover.unlink(missing_ok=True)

@@ -1,8 +1,4 @@
-"""What a training process tells its libraries about the cluster, and what it cleans up after a killed one.
-
-Lightning knows the rank from torchrun, Slurm or its own launcher; mosaicml-streaming and the data loader read the
-environment variables of torchrun. `export_ranks` gives them the same answer.
-"""
+"""What a training process leaves on the disk of its node, and what it cleans up after a killed one."""
 
 from __future__ import annotations
 
@@ -12,22 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from animetune import fsio
 
 JOB_VARIABLE = "ANIMETUNE_JOB"
-
-
-def export_ranks(trainer: Any) -> None:
-    """Set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE and NODE_RANK from a Lightning trainer that has started."""
-    os.environ.update(
-        RANK=str(trainer.global_rank),
-        WORLD_SIZE=str(trainer.world_size),
-        LOCAL_RANK=str(trainer.local_rank),
-        LOCAL_WORLD_SIZE=str(trainer.num_devices),
-        NODE_RANK=str(trainer.node_rank),
-    )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import torch
 from animetune import checkpoint, config, fsio
 from animetune.checkpoint import Checkpoint
 from animetune.data.loader import build_loader
+from animetune.data.ranks import export_ranks
 from animetune.errors import Preempted, ResumeError, SetupError
 from animetune.manifest import Manifest, has_manifest, read_manifest, write_manifest
 from animetune.models.load import load_models
@@ -199,7 +200,7 @@ def _build_ema(models: Sdxl, cfg: TrainConfig, resumed: Checkpoint | None) -> Em
 def _build_stream(
     cfg: TrainConfig, trainer: pl.Trainer, first_step: int, fingerprint: dict[str, str] | None
 ) -> StepStream:
-    cluster.export_ranks(trainer)
+    export_ranks(trainer)
     loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
     _check_ranks_agree(trainer, (first_step, loader.fingerprint))
     length = cfg.loop.total_steps(loader.steps_per_epoch)

@@ -9,6 +9,8 @@ import pytest
 
 from animetune.errors import DataError, FormatVersionError, SetupError
 from animetune.manifest import read_manifest, record_files, write_manifest
+from animetune.shards import labels as stage
+from animetune.shards.config import LabelsConfig
 from animetune.shardset import open_labels, open_root
 from tests.builders import tiny_shards
 
@@ -44,10 +46,9 @@ def test_a_root_through_a_cache_copies_its_small_files_only(tiny, tmp_path, sche
     assert root.remote == str(tiny[0])
     assert root.digest == open_root(tiny[0]).digest
     names = sorted(path.relative_to(tmp_path / "cache").as_posix() for path in (tmp_path / "cache").rglob("*.*"))
-    assert names == sorted(
-        ["manifest.json", "samples.parquet", *(f"{group.folder}/index.json" for group in root.groups)]
-    )
+    assert names == sorted(["manifest.json", *(f"{group.folder}/index.json" for group in root.groups)])
     assert root.samples("key").num_rows == 40
+    assert (tmp_path / "cache" / "samples.parquet").is_file()  # when asked for: training does not need it
     # Opened again, from what was copied.
     assert open_root(f"{scheme}{tiny[0]}", cache=tmp_path / "cache").digest == root.digest
     root.fetch_shards("val")
@@ -83,8 +84,26 @@ def test_a_remote_root_needs_a_cache():
 def test_a_cache_of_another_root_is_refused(tiny, tmp_path):
     open_root(tiny[0], cache=tmp_path / "cache")
     other = rewritten(tiny[0], tmp_path / "other", config_digest="another")
-    with pytest.raises(DataError, match="holds copies of another shard-root than"):
+    with pytest.raises(DataError, match="holds copies of another shard root than"):
         open_root(other, cache=tmp_path / "cache")
+
+
+def test_labels_that_were_remade_replace_their_copy(tiny, tmp_path):
+    root = open_root(tiny[0])
+    where = shutil.copytree(tiny[1], tmp_path / "labels")
+    url = f"memory://remade-{tmp_path.name}"
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.put(f"{where}/", f"{url}/", recursive=True)
+    open_labels(url, root, cache=tmp_path / "cache")
+    config = {"stage": "labels", "table": tiny[0].parent / "table", "shards": tiny[0], "out": where}
+    stage.run(LabelsConfig.model_validate(config | {"keep": {"rating": ["e"]}}))
+    store.rm(url, recursive=True)
+    store.put(f"{where}/", f"{url}/", recursive=True)
+    labels = open_labels(url, root, cache=tmp_path / "cache")
+    assert labels.repeats.max() == 0
+    assert len(list((tmp_path / "cache").rglob("labels.arrow"))) == 1
 
 
 def test_what_is_no_root_is_refused(tiny, tmp_path):
@@ -242,7 +261,7 @@ def test_a_damaged_copy_is_named_and_one_that_was_cut_is_fetched_again(tiny, tmp
     assert open_root(tiny[0], cache=tmp_path / "cache").index(root.groups[0]) == root.index(root.groups[0])
     path.write_bytes(whole.replace(b"0", b"1", 1))
     with pytest.raises(DataError, match=r"index\.json: is damaged: .*; remove this copy and run again"):
-        root.index(root.groups[0])
+        open_root(tiny[0], cache=tmp_path / "cache").index(root.groups[0])
 
 
 def test_a_damaged_original_is_never_copied(tiny, tmp_path):
@@ -250,7 +269,7 @@ def test_a_damaged_original_is_never_copied(tiny, tmp_path):
     path = source / "samples.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(DataError, match=rf"{path}: is damaged: its bytes have changed"):
-        open_root(source, cache=tmp_path / "cache")
+        open_root(source, cache=tmp_path / "cache").samples()
     assert not (tmp_path / "cache" / "samples.parquet").exists()
     (source / "manifest.json").write_bytes(b"{}")
     with pytest.raises(DataError, match=r"source/manifest\.json: is not a manifest"):

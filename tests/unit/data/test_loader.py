@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +255,30 @@ def test_a_custom_rank_takes_its_columns(build, uninterrupted, monkeypatch):
     assert merged == uninterrupted[0]
 
 
+def test_data_workers_outlive_a_sigterm_to_all_processes_but_not_their_loader(build, uninterrupted):
+    """Slurm's is for training, which wants to finish its step and save."""
+    train = build(workers=2, flip=0.5)
+    batches = iter(train)
+    head = [summary(next(batches))]
+    workers = train._loader._iterator._workers
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    assert head + [summary(batch) for batch in batches] == uninterrupted[0]
+    train.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
 # What must raise.
+
+
+def test_a_process_group_that_the_environment_does_not_know_is_refused(build, monkeypatch):
+    import torch.distributed as dist
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    with pytest.raises(SetupError, match=r"the environment says rank 0 of 1 .*, torch.distributed rank 1 of 2"):
+        build()
 
 
 @pytest.fixture
@@ -358,7 +382,7 @@ def test_a_state_of_other_data_is_refused_with_the_difference(build, tiny, tmp_p
     with pytest.raises(ConfigError, match=r"an epoch has 0\.0 samples"):
         build(labels=tmp_path)
     with pytest.raises(
-        ResumeError, match=r"(?s)order of the data has changed.*batch: 4 micro-batches of 2 then, 8 micro-batches"
+        ResumeError, match=r"(?s)order of the data has changed.*batch: 4 micro-batches of 2 2 2 2 then, 8 micro-batches"
     ):
         build(global_batch=16).load_state_dict(state)
     with pytest.raises(ResumeError, match=r"order: .*seed 11, .* then, .*seed 12, .* now"):
