@@ -1,0 +1,21 @@
+"""What happens around the optimizer step: metrics, moving average, checkpoints, previews, signals.
+
+Each callback does one thing and talks to the others through the module only. All act after an optimizer step, never
+between two micro-batches of one.
+"""
+
+from animetune.train.callbacks.averages import EmaCallback
+from animetune.train.callbacks.base import StepCallback
+from animetune.train.callbacks.checkpoints import CheckpointCallback
+from animetune.train.callbacks.metrics import MetricsCallback
+from animetune.train.callbacks.previews import PreviewCallback
+from animetune.train.callbacks.signals import StopOnSignal
+
+__all__ = [
+    "CheckpointCallback",
+    "EmaCallback",
+    "MetricsCallback",
+    "PreviewCallback",
+    "StepCallback",
+    "StopOnSignal",
+]

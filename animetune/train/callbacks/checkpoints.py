@@ -1,0 +1,55 @@
+"""When checkpoints are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from animetune import checkpoint, fsio
+from animetune.checkpoint import Checkpoint
+from animetune.train.callbacks.base import StepCallback
+from animetune.train.ema import Ema
+from animetune.train.module import TrainModule
+from animetune.train.optim.state import dump_optimizer
+
+
+class CheckpointCallback(StepCallback):
+    """Publishes a checkpoint every `checkpoint_every` steps, at the last one, and whenever `save_now` is called."""
+
+    def __init__(self, folder: Path, *, state: dict[str, Any], ema: Ema | None):
+        super().__init__()
+        self.folder = folder
+        self.state = state
+        self.ema = ema
+
+    def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
+        """Save when it is time."""
+        if module.step % module.cfg.loop.checkpoint_every == 0 or module.step == module.stream.total_steps:
+            self.save_now(trainer, module)
+
+    def save_now(self, trainer: pl.Trainer, module: TrainModule) -> None:
+        """Rank 0 publishes between two barriers, so that no rank runs ahead of an unfinished checkpoint."""
+        trainer.strategy.barrier("checkpoint")
+        if trainer.is_global_zero:
+            position = divmod(module.step, module.stream.loader.steps_per_epoch)
+            path = checkpoint.save(
+                Checkpoint(
+                    step=module.step,
+                    model=dict(module.models.state_dict()),
+                    ema=dict(self.ema.shadow) if self.ema else {},
+                    optimizer=dump_optimizer(module.optimizer, module.parameter_names),
+                    state={
+                        **self.state,
+                        "epoch": position[0],
+                        "step_in_epoch": position[1],
+                        "images": module.images,
+                        "data": module.stream.loader.fingerprint,
+                    },
+                ),
+                self.folder,
+            )
+            checkpoint.prune(self.folder, module.cfg.loop.keep_checkpoints)
+            fsio.append_line(self.folder.parent / "ledger.jsonl", {"event": "checkpoint", "path": path.name})
+        trainer.strategy.barrier("checkpoint-done")
