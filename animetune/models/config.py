@@ -21,7 +21,12 @@ class ModelConfig(StrictModel):
     """Type that UNet and text encoders are held and computed in; the VAE is float32."""
     train_unet: bool = True
     """Train the UNet."""
-    train_text_encoders: bool = True
-    """Train both text encoders."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: about a third more work for several times less memory."""
+    train_text_encoder: bool = True
+    """Train CLIP-L."""
+    train_text_encoder_2: bool = True
+    """Train CLIP-G."""
+    mask_padding: bool = False
+    """Hide padding tokens from the text encoders and from the UNet's cross-attention."""
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    """Activations that the backward pass computes again instead of keeping them. `full`: a quarter more work for a
+    tenth of the memory; `selective`: in between."""

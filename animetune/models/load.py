@@ -25,12 +25,13 @@ def load_models(cfg: ModelConfig) -> Sdxl:
     models = read_models(open_source(cfg), dtype=getattr(torch, cfg.dtype))
     if not cfg.train_unet:
         models.unet.requires_grad_(False)
-    elif cfg.gradient_checkpointing:
+    elif cfg.activation_checkpointing != "none":
         models.unet.enable_gradient_checkpointing()
-    for text_encoder in (models.text_encoder, models.text_encoder_2):
-        if not cfg.train_text_encoders:
+    text_encoders = {models.text_encoder: cfg.train_text_encoder, models.text_encoder_2: cfg.train_text_encoder_2}
+    for text_encoder, trained in text_encoders.items():
+        if not trained:
             text_encoder.requires_grad_(False)
-        elif cfg.gradient_checkpointing:
+        elif cfg.activation_checkpointing != "none":
             # The reentrant kind loses the gradient when no input requires one, and token ids never do.
             text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
     return models

@@ -81,8 +81,9 @@ def meta_models(cfg: TrainConfig) -> Sdxl:
     held: dict[str, Any] = {component: cast(network, dtype) for component, network in networks.items()}
     models = Sdxl(architecture_of(cfg), **held)
     models.unet.requires_grad_(cfg.model.train_unet)
-    if not cfg.model.train_text_encoders:
+    if not cfg.model.train_text_encoder:
         models.text_encoder.requires_grad_(False)
+    if not cfg.model.train_text_encoder_2:
         models.text_encoder_2.requires_grad_(False)
     return models
 
@@ -205,7 +206,7 @@ def _memory_lines(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[st
         batch=largest.capacity,
         dtype=getattr(torch, cfg.model.dtype),
         chunks=cfg.data.chunks,
-        checkpointing=cfg.model.gradient_checkpointing,
+        checkpointing=cfg.model.activation_checkpointing != "none",
     )
     parts = {
         "weights": state.weights,
@@ -243,7 +244,7 @@ def _data_warnings(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
 def _warnings(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[str]:
     """The guards that the recipes' documents ask for."""
     images = sum(line.rows for line in classes)
-    if cfg.model.train_text_encoders and images < 5_000:
+    if (cfg.model.train_text_encoder or cfg.model.train_text_encoder_2) and images < 5_000:
         yield f"text encoders are trained on {images:,} pictures: on a small set they forget words; think of freezing"
     if cfg.model.train_unet and cfg.optimizer.unet_lr < 5e-7:
         yield f"optimizer.unet_lr {cfg.optimizer.unet_lr:g} is too low to form new concepts"

@@ -30,7 +30,7 @@ def build_optimizer(
     """
     parts = _parts(models)
     if not parts:
-        raise ConfigError("model: nothing is trained: set train_unet or train_text_encoders to true")
+        raise ConfigError("model: nothing is trained: set train_unet, train_text_encoder or train_text_encoder_2")
     groups: list[dict[str, Any]] = [
         {
             "params": [parameter for _, parameter in part],

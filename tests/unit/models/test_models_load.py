@@ -268,18 +268,24 @@ def test_untransposed_projection_of_diffusers_script(models: Sdxl, single_file: 
 
 
 @pytest.mark.parametrize("train_unet", [True, False])
-@pytest.mark.parametrize("train_text", [True, False])
-def test_what_is_not_trained_is_frozen(train_unet: bool, train_text: bool) -> None:
-    models = load("random:tiny", train_unet=train_unet, train_text_encoders=train_text, gradient_checkpointing=True)
-    assert any(parameter.requires_grad for parameter in models.unet.parameters()) == train_unet
-    for text_encoder in (models.text_encoder, models.text_encoder_2):
-        assert any(parameter.requires_grad for parameter in text_encoder.parameters()) == train_text
+@pytest.mark.parametrize("train_text", [(True, True), (True, False), (False, True), (False, False)])
+def test_what_is_not_trained_is_frozen(train_unet: bool, train_text: tuple[bool, bool]) -> None:
+    models = load(
+        "random:tiny",
+        train_unet=train_unet,
+        train_text_encoder=train_text[0],
+        train_text_encoder_2=train_text[1],
+        activation_checkpointing="full",
+    )
+    parts = (models.unet, models.text_encoder, models.text_encoder_2)
+    trained = [any(parameter.requires_grad for parameter in part.parameters()) for part in parts]
+    assert trained == [train_unet, *train_text]
     assert models.unet.is_gradient_checkpointing == train_unet
 
 
-def test_gradient_checkpointing_changes_no_gradient() -> None:
-    def gradients(checkpointing: bool) -> dict[str, Tensor]:
-        models = load("random:tiny", gradient_checkpointing=checkpointing).train()
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    def gradients(checkpointing: str) -> dict[str, Tensor]:
+        models = load("random:tiny", activation_checkpointing=checkpointing).train()
         text = models.encode_text(torch.tensor([[[49406, 320, *[49407] * 75]] * 2]))
         x_t = torch.linspace(-1, 1, 4 * 8 * 8).reshape(1, 4, 8, 8)
         models.predict(
@@ -287,7 +293,7 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
         ).square().sum().backward()
         return {name: parameter.grad for name, parameter in models.named_parameters() if parameter.requires_grad}
 
-    plain, recomputed = gradients(False), gradients(True)
+    plain, recomputed = gradients("none"), gradients("full")
     for name in plain:
         torch.testing.assert_close(recomputed[name], plain[name], rtol=1e-4, atol=1e-5, msg=name)
 
