@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from animetune import fsio, tokens
-from animetune.export.tensors import Entry, write_safetensors
+from animetune.export.tensors import cast_entry
 from animetune.models.networks import canonical_state
 from animetune.models.sdxl import COMPONENTS, Component, Parameterization, Sdxl
+from animetune.tensorfile import write_safetensors
 
 _CLASSES = {
     "unet": "UNet2DConditionModel",
@@ -45,7 +46,7 @@ def write_folder(
         stem = "diffusion_pytorch_model" if component in _DIFFUSERS else "model"
         kind = vae_dtype if component == "vae" else dtype
         entries = [
-            Entry.of(name, tensor, kind)
+            cast_entry(name, tuple(tensor.shape), kind, lambda tensor=tensor: tensor)
             for name, tensor in canonical_state(getattr(models, component), component).items()
         ]
         fsio.write_json(part / "config.json", _network_config(getattr(models.architecture, component), component, kind))

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from animetune import fsio
 from animetune.export.config import AboutConfig
-from animetune.export.tensors import Entry, write_safetensors
+from animetune.export.tensors import cast_entry
 from animetune.models import keys
 from animetune.models.networks import canonical_state, network_links
 from animetune.models.sdxl import COMPONENTS, Sdxl, is_sdxl
 from animetune.models.sources import ARCHITECTURE_KEY
+from animetune.tensorfile import Entry, write_safetensors
 
 LATENT_CELL = 8
 """Pixels per latent cell."""
@@ -37,11 +38,11 @@ def write_single_file(
 
 def single_file_entries(models: Sdxl, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> list[Entry]:
     """Every tensor of the single file."""
-    entries = [Entry.of(keys.LOGIT_SCALE_KEY, torch.tensor(models.logit_scale), dtype)]
+    entries = [_made(keys.LOGIT_SCALE_KEY, torch.tensor(models.logit_scale), dtype)]
     if models.parameterization.prediction == "v":
-        entries.append(Entry.of(keys.V_PREDICTION_KEY, torch.zeros(0), torch.float32))
+        entries.append(_made(keys.V_PREDICTION_KEY, torch.zeros(0), torch.float32))
         if models.parameterization.zero_terminal_snr:
-            entries.append(Entry.of(keys.ZERO_TERMINAL_SNR_KEY, torch.zeros(0), torch.float32))
+            entries.append(_made(keys.ZERO_TERMINAL_SNR_KEY, torch.zeros(0), torch.float32))
     for component in COMPONENTS:
         network = getattr(models, component)
         if network is None:
@@ -82,7 +83,11 @@ def model_spec(about: AboutConfig, models: Sdxl, *, dtype: torch.dtype, vae_dtyp
 def _linked(link: keys.Link, state: Mapping[str, Tensor], dtype: torch.dtype) -> Entry:
     ours = [state[name] for name in link.names]
     shape = link.ldm_shape([tuple(tensor.shape) for tensor in ours])
-    return Entry(link.ldm, shape, dtype, lambda: link.to_ldm(ours))
+    return cast_entry(link.ldm, shape, dtype, lambda: link.to_ldm(ours))
+
+
+def _made(name: str, tensor: Tensor, dtype: torch.dtype) -> Entry:
+    return cast_entry(name, tuple(tensor.shape), dtype, lambda: tensor)
 
 
 def _short(dtype: torch.dtype) -> str:
