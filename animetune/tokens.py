@@ -10,6 +10,10 @@ and A1111 do:
     chunk 0                                chunk 1
     [BOS, t0 ... t74, EOS]                 [BOS, t75 ... t99, EOS, pad ... pad]
 
+With `split="commas"` a chunk ends at its last comma where one is near, so that no tag is torn in two, as A1111 does:
+
+    [BOS, t0 ... t68, `,`, EOS, pad ... pad] [BOS, t70 ... t99, EOS, pad ... pad]
+
 CLIP-L pads with EOS (49407), CLIP-G with 0; everything else is equal.
 """
 
@@ -20,6 +24,7 @@ import gzip
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -37,32 +42,41 @@ VOCAB_SIZE = 49408
 CHUNK = 77
 """Ids in a chunk: BOS, at most `CHUNK_BODY` tokens, EOS, padding."""
 CHUNK_BODY = 75
+COMMA_REACH = 20
+"""How near the end of a full chunk, in tokens, a comma has to be to end it: A1111's default."""
+
+Split = Literal["anywhere", "commas"]
+"""Where a long prompt is cut into chunks."""
 
 _MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 _MERGES_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 _MERGES_USED = VOCAB_SIZE - 2 * 256 - 2
 
 
-def tokenize(prompt: str, *, chunks: int) -> np.ndarray:
+def tokenize(prompt: str, *, chunks: int, split: Split = "anywhere") -> np.ndarray:
     """The ids of `prompt` for CLIP-L (row 0) and CLIP-G (row 1): int64 (2, 77 * chunks).
 
-    Tokens beyond `75 * chunks` are cut off (`count_tokens` tells); chunks that the prompt does not reach hold an empty
+    Tokens that do not fit are cut off (`count_fitting` tells); chunks that the prompt does not reach hold an empty
     prompt. Every chunk has an EOS, so the pooled output of the first chunk is always defined.
     """
-    body = _encode(prompt)
     ids = np.empty((2, chunks, CHUNK), np.int64)
     ids[0], ids[1] = PAD_L, PAD_G
     ids[:, :, 0] = BOS
-    for index in range(chunks):
-        part = body[index * CHUNK_BODY : (index + 1) * CHUNK_BODY]
-        ids[:, index, 1 : 1 + len(part)] = part
-        ids[:, index, 1 + len(part)] = EOS
+    ids[:, :, 1] = EOS  # of the chunks that the prompt does not reach
+    for index, body in enumerate(_bodies(prompt, chunks, split)):
+        ids[:, index, 1 : 1 + len(body)] = body
+        ids[:, index, 1 + len(body)] = EOS
     return ids.reshape(2, chunks * CHUNK)
 
 
 def count_tokens(prompt: str) -> int:
     """Tokens of `prompt` without BOS, EOS and padding: a chunk holds 75."""
     return len(_encode(prompt))
+
+
+def count_fitting(prompt: str, *, chunks: int, split: Split = "anywhere") -> int:
+    """How many tokens of `prompt` `tokenize` keeps."""
+    return sum(map(len, _bodies(prompt, chunks, split)))
 
 
 def write_tokenizer(folder: Path, *, pad: Literal["eos", "zero"]) -> None:
@@ -90,6 +104,20 @@ def write_tokenizer(folder: Path, *, pad: Literal["eos", "zero"]) -> None:
     fsio.atomic_write(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, merges), ""]))
     fsio.write_json(folder / "special_tokens_map.json", special | {"pad_token": settings["pad_token"]})
     fsio.write_json(folder / "tokenizer_config.json", settings | special)
+
+
+def _bodies(prompt: str, chunks: int, split: Split) -> Iterator[list[int]]:
+    """What each chunk holds between BOS and EOS; chunks that the prompt does not reach are left out."""
+    ids = _encode(prompt)
+    start = 0
+    for _ in range(chunks):
+        end = start + CHUNK_BODY
+        if split == "commas" and end < len(ids):
+            near = range(end, end - COMMA_REACH, -1)
+            end = next((stop for stop in near if ids[stop - 1] in _comma_ids()), end)
+        if start < len(ids):
+            yield ids[start:end]
+        start = end
 
 
 def _encode(prompt: str) -> list[int]:
@@ -121,6 +149,13 @@ def _tokenizer() -> Tokenizer:
         ]
     )
     return tokenizer
+
+
+@functools.cache
+def _comma_ids() -> frozenset[int]:
+    """Tokens that end in a comma: `,` and others such as `),`."""
+    vocabulary, _ = _vocabulary()
+    return frozenset(index for symbol, index in vocabulary.items() if symbol.removesuffix("</w>").endswith(","))
 
 
 @functools.cache

@@ -165,3 +165,65 @@ def test_import_is_light() -> None:
     code = "import sys, animetune.tokens as t; t.count_tokens('cat'); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"torch", "open_clip", "transformers"}.isdisjoint(result.stdout.split())
+
+
+def chunk_bodies(prompt: str, chunks: int, **options) -> list[list[int]]:
+    """What lies between BOS and the first EOS of each chunk."""
+    rows = tokenize(prompt, chunks=chunks, **options)[0].reshape(chunks, 77).tolist()
+    return [row[1 : row.index(EOS)] for row in rows]
+
+
+def split_as_a1111(ids: list[int], comma: int) -> list[list[int]]:
+    """A1111's rule, told token by token (modules/sd_hijack_clip.py): a full chunk gives back what follows its last
+    comma, if that is near."""
+    done, chunk, last_comma = [], [], None
+    for token in ids:
+        if len(chunk) == 75:
+            keep = last_comma + 1 if last_comma is not None and 75 - last_comma <= 20 else 75
+            done.append(chunk[:keep])
+            chunk, last_comma = chunk[keep:], None
+        if token == comma:
+            last_comma = len(chunk)
+        chunk.append(token)
+    return [*done, chunk]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=30))
+def test_commas_end_chunks_as_in_a1111(lengths: list[int]) -> None:
+    prompt = ", ".join(" ".join(["cat"] * length) for length in lengths)
+    expected = split_as_a1111(body(prompt), comma=267)
+    found = chunk_bodies(prompt, len(expected) + 1, split="commas")
+    assert found == [*expected, []]
+    assert tokens.count_fitting(prompt, chunks=len(expected), split="commas") == count_tokens(prompt)
+
+
+def test_commas_by_hand() -> None:
+    tags = ", ".join(["red cat"] * 30)  # 30 tags of two words, 29 commas: the 25th ends at token 75
+    assert [len(part) for part in chunk_bodies(tags, 2, split="commas")] == [75, 14]
+    tags = ", ".join(["big red cat"] * 24)  # four tokens a tag with its comma
+    assert [len(part) for part in chunk_bodies(tags, 2, split="commas")] == [72, 23]
+    assert [len(part) for part in chunk_bodies(tags, 2)] == [75, 20]
+    assert tokens.count_fitting(tags, chunks=1, split="commas") == 72
+    assert tokens.count_fitting(tags, chunks=1) == 75
+
+
+def test_a_comma_behind_a_bracket_ends_a_chunk_too() -> None:
+    prompt = "cat " * 68 + "(cat), " + "cat " * 20
+    assert [len(part) for part in chunk_bodies(prompt, 2, split="commas")] == [71, 20]
+
+
+def test_a_comma_that_is_far_ends_no_chunk() -> None:
+    for place, first in ((54, 75), (55, 56)):  # the comma is the 21st from the end, then the 20th
+        prompt = " ".join(["cat"] * place) + ", " + " ".join(["cat"] * 60)
+        assert len(chunk_bodies(prompt, 2, split="commas")[0]) == first
+
+
+@given(st.text(st.sampled_from("a ,)"), max_size=400), st.integers(1, 4), st.sampled_from(["anywhere", "commas"]))
+def test_chunks_hold_the_prompt_in_order(prompt: str, chunks: int, split: str) -> None:
+    parts = chunk_bodies(prompt, chunks, split=split)
+    held = [index for part in parts for index in part]
+    assert held == body(prompt)[: len(held)]
+    assert len(held) == tokens.count_fitting(prompt, chunks=chunks, split=split)
+    assert all(len(part) <= 75 for part in parts)
+    assert len(held) == count_tokens(prompt) or parts[-1]
+    assert (tokenize(prompt, chunks=chunks, split=split)[0] == BOS).sum() == chunks
