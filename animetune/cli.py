@@ -150,15 +150,14 @@ def preview(
 ) -> None:
     """Prompts exactly as a training config will train them."""
     from animetune.data.preview import preview_prompts
-    from animetune.tokens import CHUNK_BODY, count_tokens
+    from animetune.tokens import count_fitting, count_tokens
 
     cfg = _load("train", config, overrides)
-    limit = CHUNK_BODY * cfg.data.chunks
     for label, prompts in preview_prompts(cfg.data, cfg.prompts, seed=cfg.seed, count=count, draws=draws):
         typer.echo(f"{label.key}  [{label.content_bucket}]")
         for prompt in prompts:
-            tokens = count_tokens(prompt)
-            cut = f"  [cut: {tokens} tokens, {limit} are trained]" if tokens > limit else ""
+            tokens, trained = count_tokens(prompt), count_fitting(prompt, chunks=cfg.data.chunks, split=cfg.data.split)
+            cut = f"  [cut: {tokens} tokens, {trained} are trained]" if tokens > trained else ""
             typer.echo(f"    {prompt}{cut}")
 
 

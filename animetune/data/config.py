@@ -54,7 +54,10 @@ class DataConfig(StrictModel):
     """Size at which the training shards unused for longest are removed from `cache`; null keeps all. At least 4 shards.
     What else is in the cache (validation shards, labels, other roots) is not counted."""
     chunks: Identity[Annotated[int, pydantic.Field(ge=1, le=8)]] = 3
-    """Text length in chunks of 75 tokens; longer prompts are cut off."""
+    """Text length in chunks of 75 tokens (3 for 225); longer prompts are cut off."""
+    split: Identity[Literal["anywhere", "commas"]] = "anywhere"
+    """Where longer prompts are cut into chunks: after exactly 75 tokens, or at the last comma among the 20 before, as
+    A1111 does, so that no tag is torn in two."""
     flip: Identity[Probability] = 0.0
     """Probability of mirroring a picture. Latents need shards with `flip: true`."""
     crop: Identity[Literal["stored", "random"]] = "stored"

@@ -189,7 +189,7 @@ def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Va
         sources = open_data(cfg)
         for source in sources:
             source.root.fetch_shards("val")
-    treatment = Treatment(prompts=prompts, seed=seed, chunks=cfg.chunks)
+    treatment = Treatment(prompts=prompts, seed=seed, chunks=cfg.chunks, split=cfg.split)
     makers = []
     first_row = 0
     for source in sources:
@@ -226,6 +226,7 @@ def _treatment(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Treatmen
         prompts=prompts,
         seed=seed,
         chunks=cfg.chunks,
+        split=cfg.split,
         flip=cfg.flip,
         random_crop=cfg.crop == "random",
         sample_latents=cfg.sample_latents,

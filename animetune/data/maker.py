@@ -20,7 +20,7 @@ from animetune.prompts import PromptConfig, compose
 from animetune.records import Batch, Sample, Size
 from animetune.seeding import Purpose, rng_for
 from animetune.shardset import LabelSet, ShardRoot
-from animetune.tokens import tokenize
+from animetune.tokens import Split, tokenize
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Treatment:
     seed: int
     chunks: int
     """Of 75 tokens."""
+    split: Split = "anywhere"
+    """Where prompts are cut into chunks."""
     flip: float = 0.0
     """Probability of mirroring."""
     random_crop: bool = False
@@ -84,7 +86,7 @@ class SampleMaker:
             copy=copy,
             size=geometry.target,
             prompt=prompt,
-            token_ids=tokenize(prompt, chunks=treatment.chunks),
+            token_ids=tokenize(prompt, chunks=treatment.chunks, split=treatment.split),
             time_ids=np.array(time_ids(geometry, flipped=flipped), np.float32),
             loss_weight=float(self.labels.loss_weights[row - self.first_row]),
             pixels=pixels,
