@@ -106,7 +106,7 @@ def plan(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006
     assume_images: Annotated[
-        int | None, typer.Option(help="Pictures in the data, where the shards cannot be read from here.")
+        int | None, typer.Option(min=1, help="Pictures in the data, where the shards cannot be read from here.")
     ] = None,
 ) -> None:
     """What a config will do. Of training: sizes, steps, parameters, memory; of shard: the sizes that pictures get."""
@@ -168,12 +168,19 @@ def verify(
     """Hash every file of shard roots and label sets, and name those that are missing or changed."""
     from animetune.shards.verify import verify as verify_one
 
+    worst = 0
     with _interruptible():
-        problems = [problem for location in locations for problem in verify_one(location)]
-    for problem in problems:
-        typer.echo(problem, err=True)
-    if problems:
-        raise typer.Exit(1)
+        for location in locations:
+            try:
+                problems = verify_one(location)
+                code = AnimetuneError.exit_code if problems else 0
+            except AnimetuneError as error:  # what is out of reach here says nothing of the others
+                problems, code = [str(error)], error.exit_code
+            for problem in problems:
+                typer.echo(problem, err=True)
+            worst = max(worst, code)
+    if worst:
+        raise typer.Exit(worst)
     typer.echo("every file is as it was written")
 
 

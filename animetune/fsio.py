@@ -6,7 +6,7 @@ state or the new one. Writers that need a path of their own (MDSWriter, safetens
 `atomic_file` or `publish_dir` and write nowhere else.
 
 Temporary names begin with `TEMP_PREFIX`; `sweep` removes those that a killed process left. A full disk is reported as
-`SetupError`, with the bytes that are free.
+`SetupError`, with the bytes that are free; so is a folder that cannot be made or written to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import xxhash
 
@@ -30,12 +30,14 @@ from animetune.errors import DataError, SetupError
 
 TEMP_PREFIX = ".tmp-"
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any exception it is removed."""
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(final.parent)
     temporary = final.with_name(f"{TEMP_PREFIX}{uuid.uuid4().hex}-{final.name}")
     with _disk_full_named(final):
         try:
@@ -73,7 +75,7 @@ def publish_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     dropped, since equal inputs give equal bytes.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(final.parent)
     temporary = final.with_name(f"{TEMP_PREFIX}{uuid.uuid4().hex}-{final.name}")
     with _disk_full_named(final):
         try:
@@ -99,7 +101,7 @@ def append_line(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     """
     line = (canonical_json(record) + "\n").encode()
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(file.parent)
     with _disk_full_named(file), open(file, "a+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         end = _end_of_lines(stream)
@@ -129,19 +131,19 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold `folder` for this process (flock on `folder/.lock`); SetupError if another process holds it."""
+    """Hold `folder` for this process (flock on `folder/.lock`).
+
+    SetupError if another process holds it, or if it cannot be made or written to.
+    """
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    with _flock(root / ".lock", root):
+    with _flock(root, ".lock", root):
         yield
 
 
 @contextlib.contextmanager
 def turn(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Wait until no other process is inside the same `turn`, however many ask at once."""
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".turn", "w") as stream:
+    with _open_in(Path(folder), ".turn") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -150,11 +152,10 @@ def turn(folder: str | os.PathLike[str]) -> Iterator[None]:
 def claim(path: str | os.PathLike[str]) -> Iterator[None]:
     """Hold the right to publish `path` (a file or folder that may not exist yet) and sweep what a killed process left.
 
-    SetupError if another process holds it. The lock file `.<name>.lock` stays beside `path`.
+    SetupError as of `lock`. The lock file `.<name>.lock` stays beside `path`.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with _flock(final.with_name(f".{final.name}.lock"), final):
+    with _flock(final.parent, f".{final.name}.lock", final):
         for leftover in final.parent.glob(f"{TEMP_PREFIX}*-{final.name}"):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
@@ -202,8 +203,8 @@ def xxh64_file(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def _flock(lock_file: Path, what: Path) -> Iterator[None]:
-    with open(lock_file, "w") as stream:
+def _flock(folder: Path, name: str, what: Path) -> Iterator[None]:
+    with _open_in(folder, name) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -215,6 +216,32 @@ def _flock(lock_file: Path, what: Path) -> Iterator[None]:
                 f"{what}: another animetune process is writing here; wait for it or choose another folder"
             ) from error
         yield
+
+
+def _open_in(folder: Path, name: str) -> IO[str]:
+    """A lock file of a folder, which is made if need be; SetupError where that cannot be."""
+    _make_folder(folder)
+    try:
+        return open(folder / name, "w")
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """SetupError if the folder is not there and cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> SetupError:
+    if error.errno in _FULL:
+        return SetupError(f"{folder}: cannot be made: the disk is full; free some space and run the same command again")
+    file = next((path for path in (folder, *folder.parents) if os.path.isfile(path)), None)
+    if file is not None:
+        return SetupError(f"{file}: is a file, where a folder is needed; choose another folder, or move the file away")
+    return SetupError(f"{folder}: cannot be written to ({error.strerror}); choose another folder, or change its rights")
 
 
 def _end_of_lines(stream: io.FileIO) -> int:
@@ -243,7 +270,7 @@ def _disk_full_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         free = shutil.disk_usage(path.parent).free
         raise SetupError(

@@ -16,7 +16,7 @@ from typing import Any
 import pydantic
 
 from animetune import fsio
-from animetune.errors import DataError, FormatVersionError
+from animetune.errors import ConfigError, DataError, FormatVersionError
 
 MANIFEST_NAME = "manifest.json"
 
@@ -105,7 +105,26 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Manife
 
 def has_manifest(folder: str | os.PathLike[str]) -> bool:
     """Whether `folder` was finished."""
-    return (Path(folder) / MANIFEST_NAME).is_file()
+    return os.path.isfile(Path(folder) / MANIFEST_NAME)  # unlike Path.is_file, says no where it may not look
+
+
+def check_place(folder: str | os.PathLike[str], kind: str, *, setting: str = "out") -> None:
+    """Raise ConfigError when `folder`, which `setting` names, holds another kind of output than `kind`.
+
+    Every stage asks before it writes anything: the manifest that it publishes would replace the one that is there. An
+    output of the same kind may be replaced, so its version and digest are not looked at.
+    """
+    if not has_manifest(folder):
+        return
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        found = str(json.loads(path.read_bytes())["kind"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{setting}: {path} is damaged, or no manifest of animetune; choose another folder, or remove it"
+        ) from error
+    if found != kind:
+        raise ConfigError(f"{setting}: {folder} is {_one(found)}; choose another folder")
 
 
 def read_manifest(
@@ -137,7 +156,7 @@ def parse_manifest(
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{folder}/{MANIFEST_NAME}: is not a manifest of animetune: {error}") from error
     if kind is not None and manifest.kind != kind:
-        raise DataError(f"{folder}: is a {manifest.kind}, but a {kind} is needed here")
+        raise DataError(f"{folder}: is {_one(manifest.kind)}, but {_one(kind)} is needed here")
     if format_version is not None and manifest.format_version != format_version:
         raise FormatVersionError(
             f"{folder}: this {manifest.kind} has format version {manifest.format_version}, this animetune reads "
@@ -151,7 +170,7 @@ def parse_manifest(
     if data != text.encode():
         raise DataError(
             f"{folder}/{MANIFEST_NAME}: its bytes have changed since it was written (its digest differs); restore it, "
-            f"or make this {manifest.kind} again"
+            f"or remove it and run the stage that makes this {manifest.kind} again"
         )
     return manifest
 
@@ -168,6 +187,13 @@ def verify_files(folder: str | os.PathLike[str], manifest: Manifest) -> list[str
         elif fsio.sha256_file(path) != record.sha256:
             problems.append(f"{path}: its bytes have changed (SHA-256 differs)")
     return problems
+
+
+def _one(kind: str) -> str:
+    """`a table`, `an export`, `a folder of samples`."""
+    if kind.endswith("s"):
+        return f"a folder of {kind}"
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
 
 
 def _digest(value: dict[str, Any]) -> str:

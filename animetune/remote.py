@@ -23,6 +23,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydantic
+
 from animetune import fsio
 from animetune.errors import DataError, SetupError
 
@@ -58,7 +60,25 @@ _NO_BUCKET = "its bucket does not exist; create it, or correct the URL"
 
 def is_remote(location: str) -> bool:
     """Whether this is a URL of something that is not a path on this machine."""
-    return "://" in location and not location.startswith("file://")
+    return "://" in without_file_scheme(location)
+
+
+def without_file_scheme(location: str | os.PathLike[str]) -> str:
+    """A path or URL as text; the URL of a path on this machine becomes that path."""
+    return os.fspath(location).removeprefix("file://")
+
+
+def _on_this_machine(location: Any) -> Any:
+    """Refuse a URL: as a path it would be a folder named `s3:`. What is no text at all is for the type to refuse."""
+    if not isinstance(location, str):
+        return location
+    if is_remote(location):
+        raise ValueError(f"{location} is a URL; name a folder on this machine")
+    return without_file_scheme(location)
+
+
+ON_THIS_MACHINE = pydantic.BeforeValidator(_on_this_machine)
+"""`out: Annotated[Path, ON_THIS_MACHINE]` is a setting that takes a path or a `file://` URL, and no other URL."""
 
 
 def read(url: str) -> bytes:

@@ -21,6 +21,7 @@ from animetune.manifest import Manifest, read_manifest, record_files, write_mani
 from animetune.records import Request, Size
 
 SAMPLES_FORMAT = 1
+SAMPLES_KIND = "samples"
 INDEX_NAME = "images.jsonl"
 GRID_NAME = "grid.png"
 SAMPLER_TITLES = {"euler": "Euler", "euler_ancestral": "Euler a"}
@@ -70,14 +71,14 @@ def publish(
         grid = image_grid(ordered, captions=[request.prompt for request in requests], columns=columns)
         grid.save(temporary / GRID_NAME)
         manifest = Manifest(
-            kind="samples", format_version=SAMPLES_FORMAT, seen=len(lines), kept=len(lines), facts=dict(settings)
+            kind=SAMPLES_KIND, format_version=SAMPLES_FORMAT, seen=len(lines), kept=len(lines), facts=dict(settings)
         )
         return write_manifest(temporary, manifest.model_copy(update={"files": record_files(temporary)}))
 
 
 def read(folder: Path) -> list[DrawnPicture]:
     """The pictures of a published folder, in order."""
-    read_manifest(folder, kind="samples", format_version=SAMPLES_FORMAT)
+    read_manifest(folder, kind=SAMPLES_KIND, format_version=SAMPLES_FORMAT)
     lines = [json.loads(line) for line in (folder / INDEX_NAME).read_text(encoding="utf-8").splitlines()]
     return [
         DrawnPicture(

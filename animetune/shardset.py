@@ -51,6 +51,12 @@ SAMPLES_NAME = "samples.parquet"
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.arrow"
 
+REPAIR = (
+    "restore it from a copy, or remove the folder of its part and the root's manifest.json and run `animetune shard` "
+    "again; `animetune verify` names all that is damaged"
+)
+"""What to do about a damaged file of a root that is used in place. The rest of the root stays, and so do its labels."""
+
 GEOMETRY_COLUMNS = ("source", "resized", "crop", "origin", "target")
 """Columns of a shard that hold a geometry, int32, in pixels.
 
@@ -195,17 +201,16 @@ class ShardRoot:
         if record is not None and self.remote is not None:
             _fetch_recorded(self.remote, name, self.folder, self.manifest)
         if record is None or not path.is_file():
-            raise DataError(f"{path}: is missing; {self._remedy}")
+            raise DataError(f"{path}: is missing; {self.remedy}")
         damage = remote.damage_of(path, size=record.bytes, sha256=record.sha256)
         if damage is not None:
-            raise DataError(f"{path}: is damaged: {damage}; {self._remedy}")
+            raise DataError(f"{path}: is damaged: {damage}; {self.remedy}")
         return path
 
     @property
-    def _remedy(self) -> str:
-        if self.remote is not None:
-            return "remove this copy and run again"
-        return "restore it from a copy of the shards, or make them again; `animetune verify` says what else is wrong"
+    def remedy(self) -> str:
+        """What to do about a damaged file: of the root itself, or of a copy."""
+        return REPAIR if self.remote is None else "remove this copy and run again"
 
 
 class _Hashes(pydantic.BaseModel):
@@ -243,7 +248,7 @@ def open_root(location: str | os.PathLike[str], *, cache: str | os.PathLike[str]
     remote root needs one. Raises DataError when the root is absent, unfinished, no shard root, or not the one that
     `cache` holds copies of; FormatVersionError for another version; SetupError when `cache` is missing.
     """
-    remote_root = _without_file_scheme(os.fspath(location))
+    remote_root = _named(location)
     if cache is None:
         if remote.is_remote(remote_root):
             raise SetupError(f"{remote_root}: the shards of a remote root need a folder on this machine: set `cache`")
@@ -335,7 +340,7 @@ def open_labels(
 
     Raises DataError when it is absent, unfinished, no label set, or made for another root than `root`.
     """
-    where = _without_file_scheme(os.fspath(location))
+    where = _named(location)
     if not remote.is_remote(where):
         folder = Path(where)
         manifest = read_manifest(folder, kind=LABELS_KIND, format_version=LABELS_FORMAT)
@@ -365,8 +370,8 @@ def _labels_name(manifest: Manifest) -> str:
     return next(name for name in manifest.files if name.endswith(f"/{LABELS_NAME}"))
 
 
-def _without_file_scheme(location: str) -> str:
-    return location.removeprefix("file://").rstrip("/")
+def _named(location: str | os.PathLike[str]) -> str:
+    return remote.without_file_scheme(location).rstrip("/")
 
 
 def _fetch_manifest(url: str, folder: Path, *, kind: str, format_version: int) -> Manifest:
@@ -409,13 +414,12 @@ def _is_held(path: Path, size: int) -> bool:
 
 def _check_entry(path: Path, size: int) -> None:
     """Raise DataError unless there is a file of this size, and not one elsewhere that a link leads to."""
-    remedy = "restore it from a copy of the shards, or make them again"
     try:
         entry = os.lstat(path)
         is_link = stat.S_ISLNK(entry.st_mode) or path.parent.is_symlink()
     except OSError as error:
-        raise DataError(f"{path}: is missing ({error.strerror}); {remedy}") from error
+        raise DataError(f"{path}: is missing ({error.strerror}); {REPAIR}") from error
     if is_link:
         raise DataError(f"{path}: is a link to a file elsewhere; put the shard itself there")
     if entry.st_size != size:
-        raise DataError(f"{path}: has {entry.st_size} bytes, {size} were written; {remedy}")
+        raise DataError(f"{path}: has {entry.st_size} bytes, {size} were written; {REPAIR}")

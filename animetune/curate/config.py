@@ -14,6 +14,7 @@ from animetune.config import StrictModel
 from animetune.executor import ExecutorConfig
 from animetune.pictures import MAX_PIXELS
 from animetune.records import CONTENT_BUCKETS
+from animetune.remote import ON_THIS_MACHINE
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Positive = Annotated[float, pydantic.Field(gt=0)]
@@ -22,6 +23,9 @@ Level = Annotated[int, pydantic.Field(ge=0, le=255)]
 Tags = Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
 Rating = Literal["g", "s", "q", "e"]
 
+ID_MODULUS = re.compile(r"id_mod_([1-9][0-9]{0,8})")
+PATH_FIELDS = "id, id_mod_<n>, md5, md5_ab, md5_cd, ext, key, source"
+"""What `ImagesConfig.path` may name of any post, beside the post's own keys."""
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -44,10 +48,17 @@ class ImagesConfig(StrictModel):
         names = [name for _, name, _, _ in fields if name is not None]
         for _, name, spec, conversion in fields:
             if name is not None and (not _FIELD_NAME.fullmatch(name) or conversion or "{" in (spec or "")):
-                raise ValueError(f"{{{name}...}} is not a field; write it as {{id}} or {{id_mod_1000:04}}")
+                written = "".join(["{", name, f"!{conversion}" if conversion else "", f":{spec}" if spec else "", "}"])
+                raise ValueError(f"{written} is not a field; there are {PATH_FIELDS}, and the keys of the posts")
         if not names:
             raise ValueError("names no field, so every post would have the same picture; write e.g. '{id}.{ext}'")
         return path
+
+    @property
+    def keys_of_posts(self) -> list[str]:
+        """The names in `path` that are no fields of ours, so that each post has to have them."""
+        names = [name for _, name, _, _ in string.Formatter().parse(self.path) if name is not None]
+        return [name for name in names if name not in PATH_FIELDS.split(", ") and not ID_MODULUS.fullmatch(name)]
 
 
 class SourceConfig(StrictModel):
@@ -338,7 +349,7 @@ class CurateConfig(StrictModel):
 
     stage: Literal["curate"]
     """The command that this file configures."""
-    out: Path
+    out: Annotated[Path, ON_THIS_MACHINE]
     """Folder of the table. Its steps stay there, so that a changed setting re-runs only what depends on it."""
     sources: Annotated[tuple[SourceConfig, ...], pydantic.Field(min_length=1)]
     """Where posts come from."""

@@ -31,6 +31,8 @@ from animetune.records import PICTURE_COLUMNS
 
 CHUNK_ROWS = 256
 MISSING = "image_missing"
+NO_CANDIDATE = "the post lacks what the path of `images` needs"
+"""Detail of a picture that is missing because nothing says where it would be."""
 
 _SCHEMA: dict[str, pl.DataType] = {
     "key": pl.String(),
@@ -152,8 +154,7 @@ def read_first(candidates: Sequence[str]) -> tuple[str, bytes]:
         except PictureError as error:
             if error.code != MISSING:
                 raise
-    where = ", ".join(candidates) if candidates else "the post lacks what the path of `images` needs"
-    raise PictureError(MISSING, where)
+    raise PictureError(MISSING, ", ".join(candidates) or NO_CANDIDATE)
 
 
 def pixel_md5(picture: Picture) -> str:

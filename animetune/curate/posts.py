@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from animetune.curate.config import ImagesConfig, SourceConfig
+from animetune.curate.config import ID_MODULUS, ImagesConfig, SourceConfig
 
 RECORD_CODES = {
     "bad_json": "the line is not JSON, or is longer than MAX_LINE",
@@ -47,7 +47,6 @@ _INT32 = 2**31
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
-_MODULUS = re.compile(r"id_mod_([1-9][0-9]{0,8})")
 
 Record = Mapping[str, Any]
 
@@ -323,7 +322,7 @@ def _path_fields(record: Record, row: Mapping[str, Any]) -> Callable[[str], str 
     def field(name: str) -> str | int | None:
         if name in own:
             return own[name]
-        if modulus := _MODULUS.fullmatch(name):
+        if modulus := ID_MODULUS.fullmatch(name):
             return row["id"] % int(modulus[1])
         value = record.get(name)
         return value if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -18,7 +18,7 @@ import pydantic
 
 from animetune import config, fsio, tables
 from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, tags
-from animetune.curate.config import CurateConfig
+from animetune.curate.config import PATH_FIELDS, CurateConfig
 from animetune.curate.steps import (
     Published,
     Step,
@@ -30,7 +30,7 @@ from animetune.curate.steps import (
 from animetune.curate.tag_lists import Vocabulary
 from animetune.errors import QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
-from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, record_files, write_manifest
+from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, check_place, record_files, write_manifest
 from animetune.progress import track
 
 COUNTED = ("content_bucket", "rating", "quality", "year", "split", "image_format")
@@ -42,8 +42,9 @@ def run(cfg: CurateConfig) -> Manifest:
 
     Raises DataError for missing files, QuarantineLimitError when too much of the data cannot be used (after writing
     `dropped.parquet` and `quarantined.parquet`, so that it can be seen what), SetupError when another process works in
-    the same folder or the disk is full.
+    the same folder or the disk is full, ConfigError when `out` holds the output of another stage.
     """
+    check_place(cfg.out, tables.TABLE_KIND)
     with fsio.lock(cfg.out):
         fsio.sweep(cfg.out)
         executor = build_executor(cfg.executor)
@@ -133,12 +134,25 @@ def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
     write_refusals(done, cfg.out)
     by_count = sorted(codes.items(), key=lambda item: (-item[1], item[0]))
     common = ", ".join(f"{code} {count}" for code, count in by_count)
-    first = pl.read_parquet(cfg.out / "quarantined.parquet").filter(pl.col("code") == by_count[0][0]).row(0)
+    key, _, detail = pl.read_parquet(cfg.out / "quarantined.parquet").filter(pl.col("code") == by_count[0][0]).row(0)
+    if detail == pictures.NO_CANDIDATE:
+        detail = f"{detail}; {_where_pictures_are(key, cfg)}"
     raise QuarantineLimitError(
         f"{cfg.out}: {unusable} of {seen} posts cannot be used ({unusable / seen:.1%}; quarantine_limit is "
-        f"{cfg.quarantine_limit:.1%}): {common}. For example {first[0] or 'a record'}: {first[2]}. All are listed in "
+        f"{cfg.quarantine_limit:.1%}): {common}. For example {key or 'a record'}: {detail}. All are listed in "
         f"{cfg.out / 'quarantined.parquet'}; correct the data, or raise quarantine_limit"
     )
+
+
+def _where_pictures_are(key: str, cfg: CurateConfig) -> str:
+    """What the source of a post says of its pictures, and what is wrong with the placeholders."""
+    source = next(source for source in cfg.sources if key.startswith(f"{source.name}/"))
+    if not source.images:
+        return f"the source {source.name} names no `images`: give their root and path"
+    asked = " or ".join(images.path for images in source.images)
+    keys = dict.fromkeys(f"{{{name}}}" for images in source.images for name in images.keys_of_posts)
+    needed = f", and {', '.join(keys)} would have to be a key of the post: no other names than {PATH_FIELDS} are known"
+    return f"the path of source {source.name} is {asked}{needed if keys else ''}"
 
 
 def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import Identity, StrictModel
+from animetune.remote import ON_THIS_MACHINE
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -48,7 +49,7 @@ class DataConfig(StrictModel):
     """Processes per rank that read and decode; 0 does it in the training process."""
     prefetch: Count = 4
     """Micro-batches that each worker prepares ahead."""
-    cache: str | None = None
+    cache: Annotated[str | None, ON_THIS_MACHINE] = None
     """Folder on this machine's disk for copies of remote shards and labels, kept for the next run."""
     cache_bytes: Count | None = None
     """Size at which the training shards unused for longest are removed from `cache`; null keeps all. At least 4 shards.

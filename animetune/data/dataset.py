@@ -291,10 +291,8 @@ class TrainDataset(StreamingDataset):
         return Path(shard.dirname, shard.split, shard.file_pairs[0][0].basename)
 
     def _unreadable(self, shard_id: int, error: Exception | str) -> DataError:
-        return DataError(
-            f"{self._shard_path(shard_id)}: cannot be read: {error}; `animetune verify` names every damaged file of a "
-            "shard root"
-        )
+        remedy = self.streams[self.stream_per_shard[shard_id]].remedy
+        return DataError(f"{self._shard_path(shard_id)}: cannot be read: {error}; {remedy}")
 
     def release(self) -> None:
         """Stop the threads, give back shared memory and lock files; the data set cannot be used afterwards."""
@@ -328,6 +326,7 @@ class _CheckedStream(Stream):
             self.remote = f"{root.remote}/{group.folder}"
         self.fetched: set[str] = set()
         """Names of the shards that this process downloaded."""
+        self.remedy = root.remedy
         self._raw = {shard["raw_data"]["basename"]: shard["raw_data"] for shard in root.index(group)}
 
     def _download_file(self, from_basename: str, to_basename: str | None = None) -> str:

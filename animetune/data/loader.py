@@ -308,7 +308,7 @@ def _places(root: ShardRoot, group: Group) -> Iterator[tuple[str, ShardLayout, i
         path = root.folder / group.folder / raw["basename"]
         damage = damage_of(path, size=raw["bytes"], xxh64=raw["hashes"]["xxh64"])
         if damage:
-            raise DataError(f"{path}: cannot be read: {damage}; `animetune verify` names every damaged file")
+            raise DataError(f"{path}: cannot be read: {damage}; {root.remedy}")
         layout = ShardLayout.of(shard)
         yield from ((str(path), layout, place) for place in range(shard["samples"]))
 

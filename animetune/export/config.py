@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import StrictModel
+from animetune.remote import ON_THIS_MACHINE
 
 Dtype = Literal["float16", "bfloat16", "float32"]
 Text = Annotated[str, pydantic.Field(min_length=1)]
@@ -49,7 +50,7 @@ class ExportConfig(StrictModel):
     """Moving average of a run's weights, or the weights themselves."""
     vae: str | None = None
     """Another VAE than the base's: a hub id, folder or file."""
-    out: str
+    out: Annotated[str, ON_THIS_MACHINE]
     """Folder to publish; must not exist, or hold the very same export."""
     name: Annotated[str, pydantic.Field(pattern=r"^[\w][\w.-]*$")] = "model"
     """File name of the single file, without .safetensors."""

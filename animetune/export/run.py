@@ -19,7 +19,7 @@ from animetune.errors import ConfigError, SetupError
 from animetune.export.config import ExportConfig
 from animetune.export.folder import count_tensors, write_folder
 from animetune.export.single_file import model_spec, single_file_entries, write_single_file
-from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
+from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
 from animetune.models.config import ModelConfig
 from animetune.models.load import read_models
 from animetune.models.sdxl import COMPONENTS, Parameterization
@@ -27,19 +27,21 @@ from animetune.models.sources import FACTS_PREFIX, Source, open_source
 from animetune.progress import track
 
 EXPORT_FORMAT = 1
+EXPORT_KIND = "export"
 
 
 def run(cfg: ExportConfig) -> Manifest:
     """Export `cfg.base` to `cfg.out`; a folder that holds the very same export is left as it is.
 
-    Raises SetupError when `cfg.out` holds something else, ConfigError for zero terminal SNR with epsilon prediction,
-    DataError naming a tensor that does not fit the dtype.
+    Raises SetupError when `cfg.out` holds something else, ConfigError when that is the output of another stage or for
+    zero terminal SNR with epsilon prediction, DataError naming a tensor that does not fit the dtype.
     """
     out = Path(cfg.out)
+    check_place(out, EXPORT_KIND)
     with fsio.claim(out):
         source = open_source(ModelConfig(base=cfg.base, weights=cfg.weights, vae=cfg.vae))
         manifest = Manifest(
-            kind="export",
+            kind=EXPORT_KIND,
             format_version=EXPORT_FORMAT,
             # Places are no part of what is exported; `inputs` says what was read.
             config_digest=digest(cfg.model_copy(update={"out": "", "base": "", "vae": None})),
@@ -49,7 +51,7 @@ def run(cfg: ExportConfig) -> Manifest:
         if out.exists():
             return _same_export(out, manifest)
         _write(out, cfg, source, manifest)
-        return read_manifest(out, kind="export", format_version=EXPORT_FORMAT)
+        return read_manifest(out, kind=EXPORT_KIND, format_version=EXPORT_FORMAT)
 
 
 def _write(out: Path, cfg: ExportConfig, source: Source, manifest: Manifest) -> None:
@@ -94,7 +96,7 @@ def _inputs(source: Source) -> dict[str, str]:
 
 def _same_export(out: Path, manifest: Manifest) -> Manifest:
     if has_manifest(out):
-        existing = read_manifest(out, kind="export", format_version=EXPORT_FORMAT)
+        existing = read_manifest(out, kind=EXPORT_KIND, format_version=EXPORT_FORMAT)
         if (existing.config_digest, existing.inputs) == (manifest.config_digest, manifest.inputs):
             return existing
     raise SetupError(f"out: {out}: holds another export (or something else); choose another folder or remove that one")

@@ -99,6 +99,11 @@ def open_vae(path: str) -> Source:
     return _open_vae_folder(folder / "vae" if (folder / "vae").is_dir() else folder, path)
 
 
+def known_architecture(base: str) -> Architecture | None:
+    """That of a base which comes with animetune; None for any other, which would have to be read or downloaded."""
+    return _open_base(ModelConfig(base=base)).architecture if base in _MADE or base == _BUILTIN else None
+
+
 def _open_base(cfg: ModelConfig) -> Source:
     path = Path(cfg.base)
     if cfg.base in _MADE:

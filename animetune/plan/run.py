@@ -14,9 +14,9 @@ from animetune.buckets import ANIMAGINE_SIZES
 from animetune.data.config import NOMINAL_SIDE, DataConfig
 from animetune.data.epoch_plan import PlanSpec, plan_epoch
 from animetune.data.source import Source, open_data, plan_spec, size_classes
-from animetune.errors import DataError, SetupError
+from animetune.errors import ConfigError, DataError, SetupError
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
-from animetune.models.tiny import tiny_configs
+from animetune.models.sources import known_architecture
 from animetune.plan.memory import activation_bytes, cast, state_bytes
 from animetune.plan.storage import Traffic, Usage, shard_sizes, traffic_of, usage_of
 from animetune.plan.text import bar, section
@@ -58,8 +58,11 @@ class EpochFacts:
 def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
     """The report; with `assume_images` the shards are not opened, and that many pictures are assumed, each seen once.
 
-    Raises SetupError or DataError when the shards or labels cannot be read and nothing was assumed.
+    Raises SetupError or DataError when the shards or labels cannot be read and nothing was assumed, ConfigError when
+    no picture was.
     """
+    if assume_images is not None and assume_images < 1:
+        raise ConfigError(f"plan: --assume-images {assume_images}: is no number of pictures; give one from 1")
     epoch = _read_epoch(cfg) if assume_images is None else _assumed_epoch(cfg, assume_images)
     lines = [
         *section("data", [*epoch.source_lines, *(_class_lines(epoch.classes) if epoch.usage else [])]),
@@ -73,8 +76,7 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
 
 
 def meta_models(cfg: TrainConfig) -> Sdxl:
-    """The networks without memory, frozen as training would freeze them. Only the architecture of the base is needed,
-    and every base but the tiny ones has SDXL's."""
+    """The networks without memory, frozen as training would freeze them."""
     with torch.device("meta"):
         networks = {component: build_network(architecture_of(cfg), component) for component in COMPONENTS}
     dtype = getattr(torch, cfg.model.dtype)
@@ -89,8 +91,8 @@ def meta_models(cfg: TrainConfig) -> Sdxl:
 
 
 def architecture_of(cfg: TrainConfig) -> Architecture:
-    """Of the base, without reading weights."""
-    return tiny_configs() if cfg.model.base.endswith(":tiny") else sdxl_configs()
+    """Of the base, without reading weights: SDXL's, but for what comes with animetune."""
+    return known_architecture(cfg.model.base) or sdxl_configs()
 
 
 def _read_epoch(cfg: TrainConfig) -> EpochFacts:
@@ -111,12 +113,11 @@ def _read_epoch(cfg: TrainConfig) -> EpochFacts:
 
 def _assumed_epoch(cfg: TrainConfig, images: int) -> EpochFacts:
     tier = str(NOMINAL_SIDE)
-    share = images // len(ANIMAGINE_SIZES)
     capacity = cfg.data.capacity(tier)
-    classes = [
-        ClassLine(tier, size, share, float(share), capacity, share / capacity, small=share < capacity)
-        for size in ANIMAGINE_SIZES
-    ]
+    classes = []
+    for place, size in enumerate(ANIMAGINE_SIZES):
+        rows = len(range(place, images, len(ANIMAGINE_SIZES)))  # they take turns
+        classes.append(ClassLine(tier, size, rows, float(rows), capacity, rows / capacity, small=rows < capacity))
     note = f"{images:,} pictures assumed, in Animagine's nine sizes; the shards were not opened"
     return EpochFacts(classes, max(1, images // cfg.data.global_batch), [note])
 

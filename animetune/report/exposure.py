@@ -9,6 +9,7 @@ what it will see is known before it starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ import polars as pl
 import xxhash
 
 from animetune import config, fsio, tables
+from animetune.data.calendar import Calendar
 from animetune.data.epoch_plan import PlanSpec, plan_epoch
 from animetune.data.source import Source, open_data, plan_spec, size_classes
 from animetune.errors import ConfigError, DataError
-from animetune.manifest import Manifest, read_manifest, record_files, write_manifest
+from animetune.manifest import Manifest, check_place, read_manifest, record_files, write_manifest
 from animetune.records import LABEL_COLUMNS
 from animetune.train.config import TrainConfig
 
@@ -63,11 +65,14 @@ def read_exposure(
 ) -> Exposure:
     """Count from the start of a run to so many epochs or steps, or to its newest checkpoint; by default, to its end.
 
-    Raises ConfigError when more than one length is given, DataError when there is no checkpoint, or when it was made
-    with other data than `cfg` names.
+    Raises ConfigError when more than one length is given, or one that is no number from 0, DataError when there is no
+    checkpoint, or when it was made with other data than `cfg` names.
     """
     if sum([epochs is not None, steps is not None, so_far]) > 1:
         raise ConfigError("exposure: give the length once: --epochs, --steps or --so-far")
+    for option, length in (("--epochs", epochs), ("--steps", steps)):
+        if length is not None and not 0 <= length < math.inf:
+            raise ConfigError(f"exposure: {option} {length}: is no length; give a number from 0")
     sources = open_data(cfg.data)
     spec = plan_spec(cfg.data, sources, seed=cfg.seed)
     if so_far:
@@ -75,7 +80,7 @@ def read_exposure(
     elif epochs is not None:
         steps = round(epochs * spec.steps)
     elif steps is None:
-        steps = cfg.loop.total_steps(spec.steps)
+        steps = cfg.total_steps(Calendar.even(spec.steps))
     pictures = _pictures(sources, spec, count_rows(spec, steps))
     inputs: dict[str, str] = {}
     for place, source in enumerate(sources):
@@ -116,7 +121,11 @@ def describe(exposure: Exposure) -> str:
 
 
 def write(exposure: Exposure, out: Path) -> Manifest:
-    """Write pictures.parquet, classes.parquet and tags.parquet to a folder, and its manifest last."""
+    """Write pictures.parquet, classes.parquet and tags.parquet to a folder, and its manifest last.
+
+    Raises ConfigError when the folder holds anything but an exposure.
+    """
+    check_place(out, KIND, setting="--out")
     with fsio.lock(out):
         frames = {"pictures": exposure.pictures, "classes": exposure.classes, "tags": exposure.tags}
         names = [f"{name}.parquet" for name in frames]

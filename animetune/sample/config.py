@@ -10,6 +10,7 @@ import pydantic
 from animetune.config import StrictModel
 from animetune.diffusion.config import SamplerConfig
 from animetune.models.config import ModelConfig
+from animetune.remote import ON_THIS_MACHINE
 
 Side = Annotated[int, pydantic.Field(ge=64, multiple_of=8)]
 Count = Annotated[int, pydantic.Field(ge=1)]
@@ -21,7 +22,7 @@ class SampleConfig(StrictModel):
     stage: Literal["sample"]
     model: ModelConfig
     """What draws: a run directory, a folder, a single file or a hub id."""
-    out: str
+    out: Annotated[str, ON_THIS_MACHINE]
     """Folder of the pictures; must not exist, or hold the very same request."""
     prompts: tuple[str, ...] = ()
     """Prompts, one picture each per seed."""

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from animetune import fsio, samples
 from animetune.diffusion.config import DiffusionConfig
 from animetune.diffusion.draw import draw
 from animetune.errors import ConfigError, SetupError
-from animetune.manifest import Manifest, has_manifest, read_manifest
+from animetune.manifest import Manifest, check_place, has_manifest, read_manifest
+from animetune.models.device import pick_device
 from animetune.models.load import load_models
 from animetune.models.sources import open_source
 from animetune.progress import track
@@ -23,9 +23,10 @@ from animetune.sample.config import SampleConfig
 def run(cfg: SampleConfig) -> Manifest:
     """Draw every prompt with every seed into `cfg.out`; a folder that holds the same request is left as it is.
 
-    Raises SetupError when `cfg.out` holds something else.
+    Raises SetupError when `cfg.out` holds something else, ConfigError when that is the output of another stage.
     """
     out = Path(cfg.out)
+    check_place(out, samples.SAMPLES_KIND)
     requests = build_requests(cfg)
     with fsio.claim(out):
         request = request_digest(cfg)
@@ -58,15 +59,6 @@ def build_requests(cfg: SampleConfig) -> list[Request]:
     return [Request(prompt, seed=seed, size=size, negative=cfg.negative) for prompt in prompts for seed in cfg.seeds]
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU, or the CPU where there is none."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SetupError("device: cuda was asked for, but torch sees no GPU; use cpu, or look at the driver")
-    return torch.device(name)
-
-
 def request_digest(cfg: SampleConfig) -> str:
     """Identity of the pictures: what is drawn, how, and the bytes of every file that the weights come from.
 
@@ -81,7 +73,7 @@ def request_digest(cfg: SampleConfig) -> str:
 
 def _same_request(out: Path, request: str) -> Manifest:
     if has_manifest(out):
-        manifest = read_manifest(out, kind="samples", format_version=samples.SAMPLES_FORMAT)
+        manifest = read_manifest(out, kind=samples.SAMPLES_KIND, format_version=samples.SAMPLES_FORMAT)
         if manifest.facts.get("request") == request:
             return manifest
     raise SetupError(f"out: {out}: holds pictures of another request; choose another folder or remove that one")

@@ -10,7 +10,7 @@ import pydantic
 from animetune.buckets import SizesConfig
 from animetune.config import StrictModel
 from animetune.executor import ExecutorConfig
-from animetune.remote import is_remote
+from animetune.remote import ON_THIS_MACHINE, is_remote, without_file_scheme
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -51,7 +51,8 @@ class LatentStore(StrictModel):
     batch: Annotated[int, pydantic.Field(ge=1)] = 1
     """Pictures that the VAE encodes at once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the VAE runs; `auto` takes a GPU when there is one."""
+    """Where the VAE runs; `auto` takes a GPU when there is one. Another device may go on with a root; its latents
+    differ by rounding."""
 
 
 Store = Annotated[PixelStore | LatentStore, pydantic.Field(discriminator="name")]
@@ -71,12 +72,12 @@ class ShardConfig(StrictModel):
     """`animetune shard CONFIG`."""
 
     stage: Literal["shard"]
-    table: Path
+    table: Annotated[Path, ON_THIS_MACHINE]
     """Folder of a curated table."""
     out: str | Path
     """Folder of the shard root, or a URL on an object store such as s3://bucket/shards. Settings and table of a root
     never change: other ones need another place."""
-    work: Path | None = None
+    work: Annotated[Path | None, ON_THIS_MACHINE] = None
     """Folder on this machine, for a URL in `out`: shards pass through it, indexes and manifests stay in it."""
     store: Store
     """What a shard holds: pixels or latents."""
@@ -97,7 +98,7 @@ class ShardConfig(StrictModel):
     @property
     def folder(self) -> Path:
         """Where the root's files are written on this machine."""
-        return Path(self.out) if self.work is None else self.work
+        return Path(without_file_scheme(self.out)) if self.work is None else self.work
 
     @property
     def url(self) -> str | None:
@@ -140,13 +141,13 @@ class LabelsConfig(StrictModel):
     """`animetune labels CONFIG`."""
 
     stage: Literal["labels"]
-    table: Path
+    table: Annotated[Path, ON_THIS_MACHINE]
     """Folder of a curated table: the one that the shards were made from, or a later one."""
     shards: str | Path
     """Shard root: a folder, or a URL such as s3://bucket/shards (then with `cache`)."""
-    out: Path
-    """Folder of the label set."""
-    cache: Path | None = None
+    out: Annotated[Path, ON_THIS_MACHINE]
+    """Folder of the label set. Earlier ones stay in it, for trainings that read them; see docs/data.md."""
+    cache: Annotated[Path | None, ON_THIS_MACHINE] = None
     """Folder on this machine for copies of a remote root's small files."""
     keep: LabelFilter = LabelFilter()
     """Rows that it does not keep get repeats 0: they stay in the shards and are never drawn."""

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from animetune import fsio, tables
 from animetune.errors import DataError
-from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
+from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
 from animetune.progress import Progress, track
 from animetune.records import LABEL_COLUMNS
 from animetune.shards.config import LabelFilter, LabelsConfig
@@ -51,8 +51,12 @@ _TEXTS = {
 def run(cfg: LabelsConfig) -> Manifest:
     """Write the label set, or find it; the set in `out` is replaced at once when table, root or settings changed.
 
-    Raises DataError when more than `missing_limit` of the table's rows have no sample, or its repeats are no counts.
+    The one before stays in `out/steps`: a training that reads it goes on, and to go back to it costs nothing.
+
+    Raises ConfigError when `out` holds the output of another stage, DataError when more than `missing_limit` of the
+    table's rows have no sample, or its repeats are no counts.
     """
+    check_place(cfg.out, LABELS_KIND)
     table = tables.open_table(cfg.table)
     copies = None if cfg.cache is None else copies_in(cfg.cache, "shards", cfg.shards)
     root = open_root(cfg.shards, cache=copies)
@@ -247,10 +251,10 @@ def _check_rows(rows: pl.DataFrame, table: tables.Table) -> None:
     for name in ("repeats", "loss_weight"):
         wrong = rows.filter(pl.col(name).is_null() | ~pl.col(name).is_finite() | (pl.col(name) < 0))
         if wrong.height:
-            key, value = wrong.row(0, named=True)["key"], wrong.row(0, named=True)[name]
+            first = wrong.row(0, named=True)
             raise DataError(
-                f"{table.folder}: {name} of {key} is {value} ({wrong.height} such rows); it must be a finite number "
-                "that is not negative; run curate again"
+                f"{table.folder}: {name} of {first['key']} is {first[name]} ({wrong.height} such rows); it must be a "
+                "finite number that is not negative; run curate again"
             )
     doubled = rows.filter(pl.col("key").is_duplicated())
     if doubled.height:

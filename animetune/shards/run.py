@@ -4,8 +4,9 @@
 
 Parts are published one by one and found again, so a stopped run continues; those of a remote root are uploaded by the
 worker that made them (`upload`). The root's own files come last, from what the parts say they hold: index.json of each
-group, samples.parquet, manifest.json. The order of samples is by size and
-a hash of the key, so that neighbours in a shard have nothing in common, and nothing depends on the number of workers.
+group, samples.parquet, manifest.json. So a damaged root is repaired by removing the folders of its damaged parts and
+its manifest: run again, it has the bytes that it had. The order of samples is by size and a hash of the key, so that
+neighbours in a shard have nothing in common, and nothing depends on the number of workers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,25 +29,29 @@ from animetune import fsio, remote, tables
 from animetune.buckets import place
 from animetune.errors import ConfigError, DataError, QuarantineLimitError
 from animetune.executor import Chunk, build_executor
-from animetune.manifest import MANIFEST_NAME, Manifest, has_manifest, record_files, write_manifest
+from animetune.manifest import MANIFEST_NAME, Manifest, check_place, has_manifest, record_files, write_manifest
 from animetune.progress import Progress, bytes_text, track
 from animetune.records import Size
 from animetune.shards import upload
-from animetune.shards.config import ShardConfig
+from animetune.shards.config import LatentStore, ShardConfig
 from animetune.shards.statistics import channel_statistics
-from animetune.shards.write import PART_COLUMNS, Part, bytes_per_sample, write_part
+from animetune.shards.write import PART_COLUMNS, Part, bytes_per_sample, device_of, write_part
 from animetune.shardset import INDEX_NAME, ROOT_FORMAT, ROOT_KIND, SAMPLES_NAME, SPLITS, Group, open_root
 
 SETTINGS_NAME = "settings.json"
 """What a root was begun with, so that another configuration is not mixed into it."""
+SHOWN = 8
+"""Parts that an error names."""
 
 
 def run(cfg: ShardConfig) -> Manifest:
     """Write the shard root of a table, or what of it is missing; a finished root is left as it is.
 
-    Raises ConfigError when `out` was begun with other settings or another table, QuarantineLimitError when too many
-    pictures are unusable, ChunkError when a part failed (run again: finished parts are kept).
+    Raises ConfigError when `out` was begun with other settings or another table or is no shard root, SetupError when
+    there is no such device, QuarantineLimitError when too many pictures are unusable, ChunkError when a part failed
+    (run again: finished parts are kept).
     """
+    check_place(cfg.folder, ROOT_KIND, setting="out" if cfg.work is None else "work")
     table = tables.open_table(cfg.table)
     with fsio.lock(cfg.folder):
         fsio.sweep(cfg.folder)
@@ -53,6 +59,8 @@ def run(cfg: ShardConfig) -> Manifest:
         finished = _finished(cfg)
         if finished is not None:
             return finished
+        if isinstance(cfg.store, LatentStore):
+            device_of(cfg.store)  # once here, not in every worker
         rows = read_rows(table)
         samples = choose_sizes(rows, cfg)
         dropped = rows["key"].gather(samples.filter(pl.col("tier").is_null())["row"]).sort()
@@ -179,11 +187,15 @@ class _Outcome:
 
 
 def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
-    """Write down what the root is made of, or refuse if it was begun with something else."""
+    """Write down what the root is made of, or refuse if it was begun with something else.
+
+    Not on which device: that is where a part is made, as is the executor; `auto` would not tell it either.
+    """
+    made_of = {"store", "sizes", "crop", "max_upscale", "shard_bytes"}
     settings = {
         "format": ROOT_FORMAT,
         "table": table.digest,
-        **cfg.model_dump(mode="json", include={"store", "sizes", "crop", "max_upscale", "shard_bytes"}),
+        **cfg.model_dump(mode="json", include=made_of, exclude={"store": {"device"}}),
     }
     path = cfg.folder / SETTINGS_NAME
     if path.is_file():
@@ -205,19 +217,30 @@ def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
 
 def _check_begun(where: Path | str, data: bytes, settings: dict[str, Any]) -> None:
     try:
-        begun = json.loads(data)
+        begun = dict(_leaves(json.loads(data)))
     except ValueError as error:
         raise DataError(
-            f"{where}/{SETTINGS_NAME}: is damaged ({error}); restore it, or choose another place"
+            f"{where}/{SETTINGS_NAME}: is damaged ({error}); restore it, or remove it and run again with the settings "
+            "that the root was begun with"
         ) from error
-    changed = [key for key in sorted(settings.keys() | begun.keys()) if settings.get(key) != begun.get(key)]
-    if changed:
-        lines = [f"  {key}: {begun.get(key)} there, {settings.get(key)} now" for key in changed]
+    now = dict(_leaves(settings))
+    keys = [key for key in sorted(now.keys() | begun.keys()) if key not in now or now[key] != begun.get(key, ...)]
+    if keys:
+        lines = [f"  {key}: {begun.get(key, 'not set')} there, {now.get(key, 'not set')} now" for key in keys]
         raise ConfigError(
             f"out: {where} was begun with other settings, and the shards of a root must agree:\n"
             + "\n".join(lines)
             + "\nset them back, choose another place, or remove this one"
         )
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all that is in nested maps and lists."""
+    if isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
 
 
 def _finished(cfg: ShardConfig) -> Manifest | None:
@@ -239,10 +262,12 @@ def _check_quarantine(cfg: ShardConfig, outcome: _Outcome) -> None:
     if len(refused) > cfg.quarantine_limit * seen:
         counts = ", ".join(f"{code} {count}" for code, count in sorted(Counter(each[1] for each in refused).items()))
         key, code, detail = refused[0]
+        parts = [name for name, part in outcome.parts.items() if part.quarantined]
+        named = ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
         raise QuarantineLimitError(
-            f"{cfg.folder}: {len(refused)} of {seen} pictures cannot be used ({counts}), more than quarantine_limit "
-            f"{cfg.quarantine_limit:.0%} allows; the first is {key}: {code} {detail}. Raise the limit to go on without "
-            "them; if they were only out of reach, remove the folder and run again"
+            f"{cfg.url or cfg.folder}: {len(refused)} of {seen} pictures cannot be used ({counts}), more than "
+            f"quarantine_limit {cfg.quarantine_limit:.0%} allows; the first is {key}: {code} {detail}. Raise the limit "
+            f"to go on without them; if they were only out of reach, remove their parts and run again: {named}"
         )
 
 

@@ -22,13 +22,22 @@ from animetune.shardset import INDEX_NAME, LABELS_FORMAT, LABELS_KIND, ROOT_FORM
 FORMATS = {ROOT_KIND: ROOT_FORMAT, LABELS_KIND: LABELS_FORMAT}
 """Kind -> the version that is known here; another kind is whatever its manifest says."""
 
+REPAIRS = {
+    ROOT_KIND: (
+        "remove the folder of every part that is named, any other file that is named, and manifest.json; "
+        "`animetune shard` with the same settings then makes just these again, and labels still fit"
+    )
+}
+"""Kind -> how to repair it; another kind is made again as a whole."""
+
 
 def verify(location: str | os.PathLike[str]) -> list[str]:
     """One line for every problem of a published folder or URL, naming the file; empty when all is as it was written.
 
-    Reads everything once, several files at a time; nothing of what is remote is kept.
+    Where files are damaged, a last line says how to repair them. Reads everything once, several files at a time;
+    nothing of what is remote is kept.
     """
-    where = os.fspath(location).removeprefix("file://").rstrip("/")
+    where = remote.without_file_scheme(location).rstrip("/")
     try:
         manifest = _manifest(where)
     except DataError as error:
@@ -51,7 +60,10 @@ def verify(location: str | os.PathLike[str]) -> list[str]:
             parts |= {folder: part} if part else {}
             problems += lines
             progress.advance()
-    return problems if problems or manifest.kind != ROOT_KIND else _disagreements(where, parts)
+    if not problems and manifest.kind == ROOT_KIND:
+        problems = _disagreements(where, parts)
+    remedy = REPAIRS.get(manifest.kind, f"remove it, and run the stage that makes this {manifest.kind} again")
+    return [*problems, f"{where}: to repair it, {remedy}"] if problems else []
 
 
 def _manifest(where: str) -> Manifest:

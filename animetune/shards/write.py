@@ -115,6 +115,13 @@ def resize_and_crop(image: Image.Image, geometry: Geometry, *, margin: float = 0
     return image if box == (0, 0, *image.size) else image.crop(box)
 
 
+def device_of(store: LatentStore) -> torch.device:
+    """What the VAE runs on, of whatever number. Raises SetupError where there is none of the kind."""
+    from animetune.models.device import pick_device
+
+    return pick_device(store.device, setting="store.device")
+
+
 def bytes_per_sample(size: Size, store: PixelStore | LatentStore, *, margin: float = 0.0) -> int:
     """Bytes of a sample of this size: exact for latents, a generous average of anime pictures for pixels."""
     if isinstance(store, LatentStore):
@@ -182,8 +189,8 @@ class _Latents:
         self.columns = {
             name: "bytes" for name in names if (store.flip or "_flip" not in name) and (store.std or "_std" not in name)
         }
-        cuda = store.device == "cuda" or (store.device == "auto" and torch.cuda.is_available())
-        self._device = f"cuda:{_worker_number() % torch.cuda.device_count()}" if cuda else "cpu"
+        is_cuda = device_of(store).type == "cuda"
+        self._device = f"cuda:{_worker_number() % torch.cuda.device_count()}" if is_cuda else "cpu"
         self._quarantined = quarantined
         self._count = 0
         self._sums = np.zeros((2, 4))

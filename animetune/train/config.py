@@ -12,6 +12,7 @@ from animetune.data.config import DataConfig
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.models.config import ModelConfig
 from animetune.prompts import PromptConfig
+from animetune.remote import ON_THIS_MACHINE
 from animetune.train.lr import ConstantSchedule, ScheduleConfig
 from animetune.train.optim.config import OptimizerConfig
 
@@ -77,7 +78,7 @@ class TrainConfig(StrictModel):
     """`animetune train CONFIG`."""
 
     stage: Literal["train"]
-    run: str
+    run: Annotated[str, ON_THIS_MACHINE]
     """Folder of the run: checkpoints, metrics, previews. An existing run is resumed."""
     seed: Identity[int] = 0
     """Key of every random draw."""

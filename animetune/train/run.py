@@ -21,7 +21,7 @@ from animetune.checkpoint import Checkpoint
 from animetune.data.loader import build_loader
 from animetune.data.ranks import export_ranks
 from animetune.errors import Preempted, ResumeError, SetupError
-from animetune.manifest import Manifest, has_manifest, read_manifest, write_manifest
+from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
 from animetune.models.load import load_models
 from animetune.models.sdxl import Sdxl
 from animetune.train import callbacks, cluster
@@ -32,6 +32,7 @@ from animetune.train.optim.build import trained_parameters
 from animetune.train.stream import StepStream
 
 RUN_FORMAT = 1
+RUN_KIND = "run"
 ENVIRONMENT_PACKAGES = (
     "animetune",
     "torch",
@@ -52,10 +53,12 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
             starts anew and refuses a run directory that has checkpoints; a path continues from that checkpoint.
 
     Raises:
+        ConfigError: the folder holds the output of another stage.
         ResumeError: the checkpoint belongs to another configuration (the difference is listed) or is damaged.
         Preempted: SIGTERM or SIGUSR1 came; a checkpoint was saved.
         KeyboardInterrupt: SIGINT came; a checkpoint was saved.
     """
+    check_place(cfg.run, RUN_KIND, setting="run")
     with contextlib.ExitStack() as held:
         if _is_first_rank():
             held.enter_context(fsio.lock(cfg.run))
@@ -183,7 +186,7 @@ def _finished(folder: Path, cfg: TrainConfig, newest: Path | None) -> Manifest |
     """The manifest of a run that this very configuration has finished."""
     if newest is None or not has_manifest(folder):
         return None
-    manifest = read_manifest(folder, kind="run", format_version=RUN_FORMAT)
+    manifest = read_manifest(folder, kind=RUN_KIND, format_version=RUN_FORMAT)
     same = manifest.config_digest == config.digest(cfg) and manifest.facts["checkpoint"] == newest.name
     return manifest if same else None
 
@@ -275,7 +278,7 @@ def _finish(folder: Path, cfg: TrainConfig, module: TrainModule) -> Manifest:
         "images": module.images,
         "checkpoint": newest.name if newest else "",
     }
-    manifest = Manifest(kind="run", format_version=RUN_FORMAT, config_digest=config.digest(cfg), facts=facts)
+    manifest = Manifest(kind=RUN_KIND, format_version=RUN_FORMAT, config_digest=config.digest(cfg), facts=facts)
     if _is_first_rank():
         fsio.append_line(folder / "ledger.jsonl", {"event": "done", "step": module.step})
         write_manifest(folder, manifest)

@@ -337,3 +337,27 @@ def test_digests(tmp_path: Path) -> None:
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
     assert fsio.sha256_file(tmp_path / "abc") == digest
     assert fsio.short_digest("abc") == digest[:12]
+
+
+@pytest.mark.parametrize("hold", [fsio.lock, fsio.turn, fsio.claim])
+def test_a_place_that_cannot_be_a_folder_is_named(tmp_path: Path, hold: Any) -> None:
+    """A file on the way, and a file system where nothing can be made, not even by root."""
+    (tmp_path / "file").write_text("somebody's")
+    for folder in (tmp_path / "file" / "in", tmp_path / "file" / "further" / "in"):
+        with pytest.raises(SetupError, match=f"^{tmp_path}/file: is a file, where a folder is needed"), hold(folder):
+            pytest.fail("there is no such folder")
+    with pytest.raises(SetupError, match=r"^/proc/animetune(/out)?: cannot be written to \("), hold("/proc/animetune/out"):
+        pytest.fail("there is no such folder")
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("somebody's")
+    with pytest.raises(SetupError, match=f"^{tmp_path}/out: is a file"), fsio.lock(tmp_path / "out"):
+        pytest.fail("there is no such folder")
+    with pytest.raises(SetupError, match=f"^{tmp_path}/out: is a file"):
+        fsio.atomic_write(tmp_path / "out" / "a.txt", "a")
+    with pytest.raises(SetupError, match=f"^{tmp_path}/out: is a file"), fsio.publish_dir(tmp_path / "out" / "table"):
+        pytest.fail("there is no such folder")
+    with pytest.raises(SetupError, match=f"^{tmp_path}/out: is a file"):
+        fsio.append_line(tmp_path / "out" / "lines", {})

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from animetune import fsio
-from animetune.errors import DataError, FormatVersionError
+from animetune.errors import ConfigError, DataError, FormatVersionError
 from animetune.manifest import (
     FileRecord,
     Manifest,
+    check_place,
     has_manifest,
     read_manifest,
     record_files,
@@ -80,6 +81,39 @@ def test_another_kind_or_version_is_refused(folder: Path) -> None:
         read_manifest(folder, kind="table", format_version=3)
     with pytest.raises(FormatVersionError, match="has format version 3, this animetune reads version 4; make it again"):
         read_manifest(folder, kind="chunk", format_version=4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("shard-root", "a shard-root"),
+        ("label-set", "a label-set"),
+        ("exposure", "an exposure"),
+        ("export", "an export"),
+        ("samples", "a folder of samples"),
+    ],
+)
+def test_a_place_that_holds_another_kind_is_refused(tmp_path: Path, kind: str, words: str) -> None:
+    folder = tmp_path / "out"
+    check_place(folder, "table")
+    write_manifest(folder, Manifest(kind=kind, format_version=1))
+    check_place(folder, kind)
+    with pytest.raises(ConfigError, match=f"^out: {folder} is {words}; choose another folder$"):
+        check_place(folder, "table")
+    with pytest.raises(ConfigError, match=f"^run: {folder} is {words}; choose"):
+        check_place(folder, "run", setting="run")
+
+
+def test_what_is_made_again_may_be_damaged_or_of_another_version_but_must_be_known(folder: Path) -> None:
+    write_manifest(folder, read_manifest(folder).model_copy(update={"format_version": 99}))
+    check_place(folder, "chunk")
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"seen": 2', '"seen": 3'))
+    check_place(folder, "chunk")
+    for other in ("{", '{"name": "a web page\'s"}', "[]"):
+        path.write_text(other)
+        with pytest.raises(ConfigError, match=rf"^out: {path} is damaged, or no manifest of animetune; choose"):
+            check_place(folder, "chunk")
 
 
 def test_every_changed_byte_of_the_manifest_is_found(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from animetune import shardset
 from animetune.buckets import SizesConfig, cover_scale, enumerate_sizes, fit, nearest
-from animetune.errors import ChunkError, ConfigError, DataError, QuarantineLimitError
+from animetune.errors import ChunkError, ConfigError, DataError, QuarantineLimitError, SetupError
 from animetune.manifest import read_manifest, write_manifest
 from animetune.records import Size
 from animetune.shards import run, write
@@ -137,10 +138,55 @@ def test_other_settings_or_another_table_need_another_folder(tiny, tmp_path):
     table, shards = tiny
     with pytest.raises(ConfigError, match=r"(?s)begun with other settings.*shard_bytes: 40000 there, 50000 now"):
         run.run(config(table, shards, shard_bytes=50_000))
+    with pytest.raises(ConfigError, match=r"must agree:\n  store\.format: png there, webp now\nset them back"):
+        run.run(config(table, shards, store={"name": "pixels", "format": "webp"}))
+    with pytest.raises(ConfigError, match=r"agree:\n  sizes\.area: 4096 there, 5184 now\nset"):
+        run.run(config(table, shards, sizes=TINY_SIZES | {"area": 72 * 72}))
     other = tiny_table(tmp_path / "table", [(64, 64)])
     with pytest.raises(ConfigError, match=r"(?s)begun with other settings.*table: "):
         run.run(config(other, shards))
     assert verify(shards) == []
+
+
+def test_a_damaged_root_is_repaired_to_the_byte_and_keeps_its_labels(tmp_path):
+    """As docs/data.md says: without the damaged part's folder, damaged files and the manifest, only these are made."""
+    shards, labels = tiny_shards(tmp_path)
+    before = hashes(shards)
+    shard, other = sorted(shards.rglob("*.mds"))[1:3]
+    untouched = other.stat().st_mtime_ns
+    shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    index = shard.parent.parent / "index.json"
+    index.unlink()
+    assert verify(shards)[:2] == [f"{index}: is missing", f"{shard}: its bytes have changed (SHA-256 differs)"]
+    with pytest.raises(DataError, match=r"index\.json: is missing; .*remove the folder of its part and the root's mani"):
+        shardset.open_root(shards).check("train")
+    shutil.rmtree(shard.parent)
+    (shards / "manifest.json").unlink()
+    run.run(config(tmp_path / "table", shards))
+    assert hashes(shards) == before
+    assert other.stat().st_mtime_ns == untouched
+    assert verify(shards) == []
+    assert len(shardset.open_labels(labels, shardset.open_root(shards))) == 40
+
+
+def test_a_missing_gpu_is_told_before_anything_is_bound_to_it(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    table = tiny_table(tmp_path / "table", [(64, 64)])
+    with pytest.raises(SetupError, match=r"^store\.device: cuda was asked for, but torch sees no GPU"):
+        run.run(config(table, tmp_path / "shards", store=LATENTS | {"device": "cuda"}))
+    manifest = run.run(config(table, tmp_path / "shards", store=LATENTS | {"device": "cpu"}))
+    assert run.run(config(table, tmp_path / "shards", store=LATENTS | {"device": "auto"})) == manifest
+
+
+@pytest.mark.parametrize("out", ["file://{folder}/shards", "{folder}/shards"])
+def test_a_file_url_is_the_path(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    table = tiny_table(tmp_path / "table", [(64, 64)])
+    run.run(config(table, out.format(folder=tmp_path)))
+    assert shardset.open_root(tmp_path / "shards").groups
+    assert not (tmp_path / "file:").exists()
 
 
 def test_every_row_has_one_outcome(tmp_path):
@@ -168,8 +214,9 @@ def test_every_row_has_one_outcome(tmp_path):
 def test_too_many_refused_pictures_stop_the_stage_and_a_higher_limit_continues(tmp_path):
     table = tiny_table(tmp_path / "table", [(64, 64)] * 4)
     (tmp_path / "table-images" / "2.png").write_bytes(b"no picture")
-    with pytest.raises(QuarantineLimitError, match=r"1 of 4 pictures .*unknown_format 1.* first is tiny/2"):
+    with pytest.raises(QuarantineLimitError, match=r"1 of 4 pictures .*unknown_format 1.* first is tiny/2") as refused:
         run.run(config(table, tmp_path / "shards"))
+    assert str(refused.value).endswith("remove their parts and run again: train/64/64x64/part-00000")
     with pytest.raises(DataError, match="is not finished"):
         shardset.open_root(tmp_path / "shards")
     assert run.run(config(table, tmp_path / "shards", quarantine_limit=0.3)).kept == 3

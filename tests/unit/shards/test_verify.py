@@ -28,6 +28,13 @@ def copied(folder, target):
     return shutil.copytree(folder, target, ignore=shutil.ignore_patterns(".lock"))
 
 
+def problems_of(location):
+    """What `verify` says of a damaged place, without the remedy that is its last line."""
+    *problems, remedy = verify(location)
+    assert remedy.startswith(f"{str(location).rstrip('/')}: to repair it, remove ")
+    return problems
+
+
 def agreeing(folder, name):
     """Let the manifest of a folder agree with a file that was changed."""
     manifest = read_manifest(folder)
@@ -54,7 +61,7 @@ def test_every_one_of_many_flipped_bytes_is_found(tiny, tmp_path):
         place = int(rng.integers(len(whole)))
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << int(rng.integers(8)))]) + whole[place + 1 :])
         problems = verify(root)
-        assert len(problems) == 1, (path, place, problems)
+        assert len(problems) == 1 or (len(problems) == 2 and ": to repair it, " in problems[1]), (path, place, problems)
         assert problems[0].startswith((str(path), f"{root}: this ")), problems  # the version of a format was hit
         path.write_bytes(whole)
     for root in roots:
@@ -67,10 +74,10 @@ def test_what_is_missing_or_cut_is_named(tiny, tmp_path):
     size = other.stat().st_size
     shard.unlink()
     other.write_bytes(other.read_bytes()[:-1])
-    assert verify(copy) == [f"{shard}: is missing", f"{other}: has {size - 1} bytes, {size} were written"]
+    assert problems_of(copy) == [f"{shard}: is missing", f"{other}: has {size - 1} bytes, {size} were written"]
     part = shard.parent / "manifest.json"
     part.unlink()
-    assert verify(copy) == [f"{part}: is missing", f"{other}: has {size - 1} bytes, {size} were written"]
+    assert problems_of(copy) == [f"{part}: is missing", f"{other}: has {size - 1} bytes, {size} were written"]
     (problem,) = verify(tmp_path)
     assert problem.startswith(f"{tmp_path}/manifest.json: does not exist")
 
@@ -100,7 +107,7 @@ def test_files_that_do_not_agree_are_named(tiny, tmp_path, name, of, to, problem
     path = copy / name
     path.write_bytes(path.read_bytes().replace(of, to, 1))
     agreeing(copy, name)
-    (line,) = verify(copy)
+    (line,) = problems_of(copy)
     assert line.startswith(f"{path}: {problem}")
 
 
@@ -111,7 +118,7 @@ def test_samples_in_another_order_are_named(tiny, tmp_path):
     samples = pl.read_parquet(copy / "samples.parquet")
     samples.with_columns(pl.col("key").reverse()).write_parquet(copy / "samples.parquet")
     agreeing(copy, "samples.parquet")
-    assert verify(copy) == [f"{copy}/samples.parquet: its keys are not those of the parts, in their order"]
+    assert problems_of(copy) == [f"{copy}/samples.parquet: its keys are not those of the parts, in their order"]
 
 
 def test_a_remote_root_is_streamed(tiny, tmp_path, monkeypatch):
@@ -122,9 +129,9 @@ def test_a_remote_root_is_streamed(tiny, tmp_path, monkeypatch):
             assert verify(f"memory://verify/{folder.name}") == []
         shard = next(name for name in filesystem.find("/verify/shards") if name.endswith(".mds"))
         filesystem.pipe(shard, filesystem.cat(shard)[:-1] + b"!")
-        assert verify("memory://verify/shards") == [f"memory:/{shard}: its bytes have changed (SHA-256 differs)"]
+        assert problems_of("memory://verify/shards") == [f"memory:/{shard}: its bytes have changed (SHA-256 differs)"]
         filesystem.rm(shard)
-        assert verify("memory://verify/shards/") == [f"memory:/{shard}: is missing"]
+        assert problems_of("memory://verify/shards/") == [f"memory:/{shard}: is missing"]
     finally:
         filesystem.rm("/verify", recursive=True)
 
@@ -143,4 +150,23 @@ def test_the_command_names_every_problem(tiny, tmp_path):
         file.unlink()
     bad = runner.invoke(app, ["verify", *map(str, copies)])
     assert bad.exit_code == 1
-    assert bad.output.splitlines() == [f"{file}: is missing" for file in files]
+    lines = bad.output.splitlines()
+    assert [line for line in lines if "to repair it" not in line] == [f"{file}: is missing" for file in files]
+    assert "manifest.json; `animetune shard` with the same settings" in lines[1]
+    assert lines[3] == f"{copies[1]}: to repair it, remove it, and run the stage that makes this label-set again"
+
+
+def test_the_command_goes_on_behind_what_is_out_of_reach(tiny, tmp_path):
+    """And ends with the worst of the exit codes."""
+    from typer.testing import CliRunner
+
+    from animetune.cli import app
+
+    copy = copied(tiny[0], tmp_path / "copy")
+    (copy / "settings.json").unlink()
+    result = CliRunner().invoke(app, ["verify", "nonesuch://bucket/shards", str(copy)])
+    assert result.exit_code == 3
+    first, *rest = result.output.splitlines()
+    assert first.startswith("nonesuch://bucket/shards/manifest.json: ")
+    assert rest[0] == f"{copy}/settings.json: is missing"
+    assert CliRunner().invoke(app, ["verify", "nonesuch://bucket/shards", str(tiny[0])]).exit_code == 3
