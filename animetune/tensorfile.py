@@ -61,10 +61,10 @@ def write_safetensors(
     header = _header(ordered, stated)
     digest = hashlib.sha256()
     with open(path, "wb") as stream:
-        for data in (len(header).to_bytes(8, "little"), header):
-            stream.write(data)
-            if not hash_key:
-                digest.update(data)
+        opening = len(header).to_bytes(8, "little") + header
+        stream.write(opening)
+        if not hash_key:
+            digest.update(opening)
         for entry in ordered:
             data = _bytes(entry)
             digest.update(data)

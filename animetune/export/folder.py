@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from animetune import fsio, tokens
-from animetune.export.tensors import cast_entry
+from animetune.export.tensors import tensor_entry
 from animetune.models.networks import canonical_state
 from animetune.models.sdxl import COMPONENTS, Component, Parameterization, Sdxl
 from animetune.tensorfile import write_safetensors
@@ -46,7 +46,7 @@ def write_folder(
         stem = "diffusion_pytorch_model" if component in _DIFFUSERS else "model"
         kind = vae_dtype if component == "vae" else dtype
         entries = [
-            cast_entry(name, tuple(tensor.shape), kind, lambda tensor=tensor: tensor)
+            tensor_entry(name, tensor, kind)
             for name, tensor in canonical_state(getattr(models, component), component).items()
         ]
         fsio.write_json(part / "config.json", _network_config(getattr(models.architecture, component), component, kind))

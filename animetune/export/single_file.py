@@ -15,7 +15,7 @@ from torch import Tensor
 
 from animetune import fsio
 from animetune.export.config import AboutConfig
-from animetune.export.tensors import cast_entry
+from animetune.export.tensors import cast_entry, tensor_entry
 from animetune.models import keys
 from animetune.models.networks import canonical_state, network_links
 from animetune.models.sdxl import COMPONENTS, Sdxl, is_sdxl
@@ -38,11 +38,11 @@ def write_single_file(
 
 def single_file_entries(models: Sdxl, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> list[Entry]:
     """Every tensor of the single file."""
-    entries = [_made(keys.LOGIT_SCALE_KEY, torch.tensor(models.logit_scale), dtype)]
+    entries = [tensor_entry(keys.LOGIT_SCALE_KEY, torch.tensor(models.logit_scale), dtype)]
     if models.parameterization.prediction == "v":
-        entries.append(_made(keys.V_PREDICTION_KEY, torch.zeros(0), torch.float32))
+        entries.append(tensor_entry(keys.V_PREDICTION_KEY, torch.zeros(0), torch.float32))
         if models.parameterization.zero_terminal_snr:
-            entries.append(_made(keys.ZERO_TERMINAL_SNR_KEY, torch.zeros(0), torch.float32))
+            entries.append(tensor_entry(keys.ZERO_TERMINAL_SNR_KEY, torch.zeros(0), torch.float32))
     for component in COMPONENTS:
         network = getattr(models, component)
         if network is None:
@@ -84,10 +84,6 @@ def _linked(link: keys.Link, state: Mapping[str, Tensor], dtype: torch.dtype) ->
     ours = [state[name] for name in link.names]
     shape = link.ldm_shape([tuple(tensor.shape) for tensor in ours])
     return cast_entry(link.ldm, shape, dtype, lambda: link.to_ldm(ours))
-
-
-def _made(name: str, tensor: Tensor, dtype: torch.dtype) -> Entry:
-    return cast_entry(name, tuple(tensor.shape), dtype, lambda: tensor)
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -16,6 +16,11 @@ def cast_entry(name: str, shape: tuple[int, ...], dtype: torch.dtype, make: Call
     return Entry(name, shape, dtype, lambda: cast(make().detach().cpu(), dtype, name))
 
 
+def tensor_entry(name: str, tensor: Tensor, dtype: torch.dtype) -> Entry:
+    """The same for a tensor that is at hand."""
+    return cast_entry(name, tuple(tensor.shape), dtype, lambda: tensor)
+
+
 def cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """`tensor` as `dtype`; DataError when it holds NaN or infinity or does not fit."""
     converted = tensor.to(dtype)
