@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -36,6 +38,9 @@ class Purpose(enum.IntEnum):
     INIT = 13
     DRAW = 14
     CONTACT_SHEET = 15
+    MULTIRES = 16
+    PERTURBATION = 17
+    CONDITIONING = 18
 
 
 def key_for(seed: int, purpose: Purpose, *counters: int) -> int:
@@ -52,3 +57,18 @@ def rng_for(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
 def text_counter(text: str) -> int:
     """A signed 63-bit counter for a string (a sample key, a step name), for use in a key."""
     return xxhash.xxh3_64_intdigest(text.encode()) >> 1
+
+
+class SampleKeys(NamedTuple):
+    """The samples of a micro-batch as keys. What is drawn for one of them depends neither on the others nor on where
+    in a batch it is."""
+
+    seed: int
+    epoch: int
+    rows: Sequence[int]
+    copies: Sequence[int]
+
+    def rngs(self, purpose: Purpose) -> Iterator[np.random.Generator]:
+        """The generator of each sample for a purpose: that of (seed, purpose, epoch, row, copy)."""
+        for row, copy in zip(self.rows, self.copies, strict=True):
+            yield rng_for(self.seed, purpose, self.epoch, row, copy)
