@@ -18,6 +18,7 @@ import xxhash
 from torch.utils.data import DataLoader
 
 from animetune import fsio
+from animetune.data.calendar import Calendar
 from animetune.data.config import DataConfig
 from animetune.data.dataset import TrainDataset
 from animetune.data.epoch_plan import ORDER, PlanSpec
@@ -52,6 +53,7 @@ class TrainLoader:
         self.source = dataset  # not `dataset`: Lightning would warn of its length and change its settings
         self.spec: PlanSpec = dataset.spec
         self.steps_per_epoch = self.spec.steps
+        self.calendar = Calendar.even(self.spec.steps)
         self.accumulation = self.spec.columns // ranks
         """Micro-batches of a step on this rank."""
         self._held = held
@@ -71,6 +73,10 @@ class TrainLoader:
             pin_memory=torch.cuda.is_available(),
             **(in_workers if cfg.workers else {}),
         )
+
+    def accumulation_in(self, epoch: int) -> int:
+        """Micro-batches of each of an epoch's steps on this rank."""
+        return self.accumulation
 
     def __len__(self) -> int:
         """Micro-batches of a whole epoch on this rank."""

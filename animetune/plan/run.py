@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from animetune.buckets import ANIMAGINE_SIZES
+from animetune.data.calendar import Calendar
 from animetune.data.config import NOMINAL_SIDE, DataConfig
 from animetune.data.epoch_plan import PlanSpec, plan_epoch
-from animetune.data.source import Source, open_data, plan_spec, size_classes
+from animetune.data.source import SizeClass, Source, describe_small, open_data, plan_spec, size_classes
 from animetune.errors import ConfigError, DataError, SetupError
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
 from animetune.models.sources import known_architecture
@@ -175,7 +176,7 @@ def _shard_lines(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
 
 def _length_lines(cfg: TrainConfig, epoch: EpochFacts) -> Iterator[str]:
     columns = cfg.data.micro_batches
-    steps = cfg.loop.total_steps(epoch.steps)
+    steps = cfg.total_steps(Calendar.even(epoch.steps))
     epochs = steps / epoch.steps
     pictures = round(epochs * sum(line.samples for line in epoch.classes))
     capacities = sorted({line.capacity for line in epoch.classes})
@@ -183,7 +184,7 @@ def _length_lines(cfg: TrainConfig, epoch: EpochFacts) -> Iterator[str]:
     yield f"ranks that fit: {', '.join(str(n) for n in range(1, columns + 1) if columns % n == 0)}"
     yield f"{epoch.steps:,} steps an epoch"
     yield f"{steps:,} steps in all = {epochs:.2f} epochs = {pictures:,} pictures"
-    yield f"a checkpoint every {cfg.loop.checkpoint_every:,} steps, the newest {cfg.loop.keep_checkpoints} kept"
+    yield f"a checkpoint every {cfg.checkpoints.every}, the newest {cfg.checkpoints.keep} kept"
 
 
 def _model_lines(cfg: TrainConfig) -> Iterator[str]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import pydantic
 
 from animetune.config import Identity, StrictModel
+from animetune.data.calendar import Calendar
 from animetune.data.config import DataConfig
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.models.config import ModelConfig
 from animetune.prompts import PromptConfig
 from animetune.remote import ON_THIS_MACHINE
-from animetune.train.lr import ConstantSchedule, ScheduleConfig
+from animetune.train.lengths import Interval
+from animetune.train.lr import ConstantSchedule, Schedule, ScheduleConfig
 from animetune.train.optim.config import OptimizerConfig
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
 class LoopConfig(StrictModel):
-    """How long, on what, and what is kept along the way. Lengths are in optimizer steps unless said otherwise."""
+    """How long, and on what."""
 
     epochs: Annotated[float, pydantic.Field(gt=0)] | None = None
     """Length in epochs of the data plan. Give this or `steps`."""
@@ -36,10 +37,6 @@ class LoopConfig(StrictModel):
     """Global norm above which gradients are scaled down; null: never."""
     ema_decay: Identity[Annotated[float, pydantic.Field(gt=0, lt=1)] | None] = None
     """Decay of the moving average of the weights; null: none is kept."""
-    checkpoint_every: Count = 1000
-    """Steps between checkpoints; the last step always makes one."""
-    keep_checkpoints: Count = 3
-    """Newest checkpoints that are kept."""
     log_every: Count = 10
     """Steps between lines in metrics.jsonl and the progress display."""
 
@@ -49,12 +46,58 @@ class LoopConfig(StrictModel):
             raise ValueError("give the length once: either epochs or steps")
         return self
 
-    def total_steps(self, steps_per_epoch: int) -> int:
-        """Optimizer steps of the whole run."""
+    def total_steps(self, calendar: Calendar) -> int:
+        """Optimizer steps of the whole run, unless the schedule ends it before."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
-        return max(1, math.ceil(self.epochs * steps_per_epoch))
+        return max(1, calendar.step_of(self.epochs))
+
+
+class CheckpointsConfig(StrictModel):
+    """When checkpoints are made, and which are kept."""
+
+    every: Interval = "1000 steps"
+    """Time between checkpoints: `1000 steps`, `1 epoch`, `200000 images` or `30 minutes`. The end always makes one."""
+    keep: Count = 3
+    """Newest checkpoints that are kept."""
+
+
+class ValidationConfig(StrictModel):
+    """The loss of pictures that are not trained on, always of the same ones, with the same noise and timesteps."""
+
+    every: Count = 1000
+    """Steps between validations; step 0 and the last are validated too."""
+    pictures: Count = 256
+    """How many of the validation split, drawn once; all, if there are fewer."""
+    timesteps: Annotated[int, pydantic.Field(ge=1, le=100)] = 4
+    """Timesteps of each picture, spread over all noise levels. Each costs a forward pass, for each set of weights."""
+
+
+class WandbConfig(StrictModel):
+    """Metrics sent to Weights & Biases, which is an extra: `pip install animetune[wandb]`."""
+
+    project: str
+    """Name of the project."""
+    entity: str | None = None
+    """User or team; null: the default of the key."""
+    mode: Literal["online", "offline"] = "online"
+    """`offline` writes to the run directory, for `wandb sync` later."""
+
+
+class WatchConfig(StrictModel):
+    """What is measured along the way, and where it is shown; metrics.jsonl is always written."""
+
+    tensorboard: bool = True
+    """Write `<run>/tb` for TensorBoard."""
+    wandb: WandbConfig | None = None
+    """Also send metrics to Weights & Biases."""
+    classes: tuple[Literal["content_bucket", "artist", "character"], ...] = ("content_bucket",)
+    """Whose losses loss-by-class.csv lists."""
+    peak_tflops: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """Dense teraFLOP/s of one device in the model's dtype, for its utilization (MFU); null: by the device's name."""
+    step_timeout: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """Seconds that a micro-batch may take before the process writes where it hangs and ends; null: for ever."""
 
 
 class PreviewConfig(StrictModel):
@@ -93,8 +136,23 @@ class TrainConfig(StrictModel):
     optimizer: Identity[OptimizerConfig]
     """Adafactor, AdamW or AdamW8bit, and the learning rates."""
     schedule: Identity[ScheduleConfig] = ConstantSchedule()
-    """Factor on the learning rates over the steps."""
+    """Learning rates over the steps."""
     loop: LoopConfig
-    """Length, devices, checkpoints."""
+    """Length and devices."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    """When checkpoints are made."""
     preview: PreviewConfig = PreviewConfig()
     """Pictures along the way."""
+    validation: ValidationConfig | None = None
+    """Loss of pictures that are not trained on; null: none is computed."""
+    watch: WatchConfig = WatchConfig()
+    """Metrics and where they go."""
+
+    def schedule_on(self, calendar: Calendar) -> Schedule:
+        """The learning rates over the run's optimizer steps; ConfigError when their lengths do not fit together."""
+        return Schedule(self.schedule, self.loop.total_steps(calendar), calendar)
+
+    def total_steps(self, calendar: Calendar) -> int:
+        """Optimizer steps that are trained: those of `loop`, or fewer where the schedule stops the run."""
+        parts = [part for part in ("unet", "text_encoder", "text_encoder_2") if getattr(self.model, f"train_{part}")]
+        return self.schedule_on(calendar).end(max(self.optimizer.lr_of(part) for part in parts))

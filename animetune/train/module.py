@@ -15,7 +15,6 @@ from animetune.errors import NonFiniteError
 from animetune.models.sdxl import Sdxl
 from animetune.records import Batch
 from animetune.train.config import TrainConfig
-from animetune.train.lr import lr_factor
 from animetune.train.optim import build_optimizer
 from animetune.train.optim.build import trained_parameters
 from animetune.train.optim.state import load_optimizer
@@ -51,6 +50,7 @@ class TrainModule(pl.LightningModule):
     def train_dataloader(self) -> StepStream:
         """The micro-batches of all remaining steps, as one endless epoch for Lightning."""
         self.stream = self._make_stream(self.trainer)
+        self.schedule = self.cfg.schedule_on(self.stream.calendar)
         return self.stream
 
     def close(self) -> None:
@@ -94,9 +94,8 @@ class TrainModule(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         """One optimizer step at the learning rate that the schedule gives for it."""
-        factor = lr_factor(self.step, self.stream.total_steps, self.cfg.schedule)
         for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+            group["lr"] = self.schedule.learning_rate(group["base_lr"], self.step)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.step += 1
         self.images += self._step_samples

@@ -206,7 +206,7 @@ def _build_stream(
     export_ranks(trainer)
     loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
     _check_ranks_agree(trainer, (first_step, loader.fingerprint))
-    length = cfg.loop.total_steps(loader.steps_per_epoch)
+    length = cfg.total_steps(loader.calendar)
     return StepStream(loader, first_step=first_step, total_steps=length, fingerprint=fingerprint)
 
 

@@ -24,7 +24,8 @@ model: {{base: "random:tiny"}}
 data: {{shards: {shards}, labels: {labels}, global_batch: 8, micro_batch: 2, workers: 1, chunks: 1}}
 prompts: {{prompt_dropout: 0.2, order: [caption, general], shuffle: [general]}}
 optimizer: {{name: adamw, unet_lr: 1e-4, eps: 1e-4}}
-loop: {{steps: {steps}, accelerator: cpu, checkpoint_every: 100, ema_decay: 0.9, {devices}}}
+loop: {{steps: {steps}, accelerator: cpu, ema_decay: 0.9, {devices}}}
+checkpoints: {{every: 100 steps}}
 """
 
 OWN_NODE = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && export TMPDIR=/dev/shm && exec "$@"', "sh"]

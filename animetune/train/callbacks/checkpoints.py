@@ -11,12 +11,13 @@ from animetune import checkpoint, fsio
 from animetune.checkpoint import Checkpoint
 from animetune.train.callbacks.base import StepCallback
 from animetune.train.ema import Ema
+from animetune.train.lengths import steps_of
 from animetune.train.module import TrainModule
 from animetune.train.optim.state import dump_optimizer
 
 
 class CheckpointCallback(StepCallback):
-    """Publishes a checkpoint every `checkpoint_every` steps, at the last one, and whenever `save_now` is called."""
+    """Publishes a checkpoint every `checkpoints.every`, at the last one, and whenever `save_now` is called."""
 
     def __init__(self, folder: Path, *, state: dict[str, Any], ema: Ema | None):
         super().__init__()
@@ -26,14 +27,17 @@ class CheckpointCallback(StepCallback):
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Save when it is time."""
-        if module.step % module.cfg.loop.checkpoint_every == 0 or module.step == module.stream.total_steps:
+        every = steps_of(
+            module.cfg.checkpoints.every, total_steps=module.stream.total_steps, calendar=module.stream.calendar
+        )
+        if module.step % every == 0 or module.step == module.stream.total_steps:
             self.save_now(trainer, module)
 
     def save_now(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Rank 0 publishes between two barriers, so that no rank runs ahead of an unfinished checkpoint."""
         trainer.strategy.barrier("checkpoint")
         if trainer.is_global_zero:
-            position = divmod(module.step, module.stream.loader.steps_per_epoch)
+            position = module.stream.calendar.position(module.step)
             path = checkpoint.save(
                 Checkpoint(
                     step=module.step,
@@ -50,6 +54,6 @@ class CheckpointCallback(StepCallback):
                 ),
                 self.folder,
             )
-            checkpoint.prune(self.folder, module.cfg.loop.keep_checkpoints)
+            checkpoint.prune(self.folder, module.cfg.checkpoints.keep)
             fsio.append_line(self.folder.parent / "ledger.jsonl", {"event": "checkpoint", "path": path.name})
         trainer.strategy.barrier("checkpoint-done")

@@ -101,7 +101,7 @@ class MetricsCallback(StepCallback):
         self._since = (time.perf_counter(), module.images)
         return {
             "step": module.step,
-            "epoch": round(module.step / module.stream.loader.steps_per_epoch, 4),
+            "epoch": round(module.stream.calendar.epochs_at(module.step), 4),
             "images": module.images,
             "loss": loss / count if count else None,
             "grad_norm": module.grad_norm if math.isfinite(module.grad_norm) else None,

@@ -15,6 +15,7 @@ import torch
 
 from animetune import checkpoint
 from animetune.config import load_config
+from animetune.data.calendar import Calendar
 from animetune.errors import NonFiniteError, Preempted, ResumeError, SetupError
 from animetune.manifest import read_manifest
 from animetune.records import Batch, Size
@@ -31,7 +32,7 @@ SIZE = Size(64, 64)
 class MemoryLoader:
     """Batches that are a function of (epoch, step, micro-batch), as the real loader's are."""
 
-    steps_per_epoch = STEPS_PER_EPOCH
+    calendar = Calendar.even(STEPS_PER_EPOCH)
     fingerprint: ClassVar = {"shards": "memory"}
     closed = False
 
@@ -39,6 +40,9 @@ class MemoryLoader:
         self.accumulation = accumulation
         self.poison = poison
         self.position = {"epoch": 0, "step": 0}
+
+    def accumulation_in(self, epoch: int) -> int:
+        return self.accumulation
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         assert state["fingerprint"] == self.fingerprint
@@ -88,8 +92,9 @@ seed: 3
 model: {{base: random:tiny}}
 data: {{shards: none, labels: none, global_batch: {BATCH}, micro_batch: {BATCH}}}
 optimizer: {{name: adamw, unet_lr: 1e-3}}
-schedule: {{name: cosine, warmup_steps: 2}}
-loop: {{steps: 6, devices: 1, accelerator: cpu, checkpoint_every: 3, log_every: 2, ema_decay: 0.9}}
+schedule: {{name: cosine, warmup: 2}}
+loop: {{steps: 6, devices: 1, accelerator: cpu, log_every: 2, ema_decay: 0.9}}
+checkpoints: {{every: 3 steps}}
 """
     )
     use_loader(monkeypatch, MemoryLoader(1))
@@ -100,8 +105,10 @@ def use_loader(monkeypatch: pytest.MonkeyPatch, loader: MemoryLoader) -> None:
     monkeypatch.setattr(train_run, "build_loader", lambda *_, **__: loader)
 
 
-def changed(cfg: TrainConfig, *, run: Path | None = None, **loop: object) -> TrainConfig:
+def changed(cfg: TrainConfig, *, run: Path | None = None, checkpoint: str | None = None, **loop: object) -> TrainConfig:
     update: dict[str, object] = {"loop": cfg.loop.model_copy(update=loop)}
+    if checkpoint:
+        update["checkpoints"] = cfg.checkpoints.model_copy(update={"every": checkpoint})
     if run:
         update["run"] = str(run)
     return cfg.model_copy(update=update)
@@ -130,13 +137,13 @@ def test_what_a_run_leaves(cfg: TrainConfig) -> None:
 
 def test_resume_is_exact(cfg: TrainConfig, tmp_path: Path) -> None:
     """Weights, moving average and optimizer state, byte by byte, across an epoch border and twice."""
-    straight = changed(cfg, run=tmp_path / "straight", checkpoint_every=10)
+    straight = changed(cfg, run=tmp_path / "straight", checkpoint="10 steps")
     train_run.run(straight)
     for steps in (2, 5):
         stopped = StopAfter(steps)
         with stopped:
-            train_run.run(changed(cfg, run=tmp_path / "resumed", checkpoint_every=10))
-    train_run.run(changed(cfg, run=tmp_path / "resumed", checkpoint_every=10))
+            train_run.run(changed(cfg, run=tmp_path / "resumed", checkpoint="10 steps"))
+    train_run.run(changed(cfg, run=tmp_path / "resumed", checkpoint="10 steps"))
     final = "checkpoints/step-00000006"
     assert equal(tmp_path / "straight" / final, tmp_path / "resumed" / final)
     assert any((tmp_path / "straight" / final).glob("ema-*"))
