@@ -23,6 +23,7 @@ def load_models(cfg: ModelConfig) -> Sdxl:
     Raises SetupError when the weights cannot be had, DataError when they are not SDXL's.
     """
     models = read_models(open_source(cfg), dtype=getattr(torch, cfg.dtype))
+    models.mask_padding = cfg.mask_padding
     if not cfg.train_unet:
         models.unet.requires_grad_(False)
     elif cfg.activation_checkpointing != "none":

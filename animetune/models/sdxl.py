@@ -188,6 +188,8 @@ class Sdxl(nn.Module):
         self.parameterization = parameterization
         """What the loaded weights predict (training may teach them otherwise)."""
         self.logit_scale = logit_scale
+        self.mask_padding = False
+        """Whether cross-attention is kept from seeing the padding of prompts."""
         self.unet = unet
         self.text_encoder = text_encoder
         self.text_encoder_2 = text_encoder_2
@@ -211,7 +213,7 @@ class Sdxl(nn.Module):
 
     def encode_text(self, token_ids: Tensor) -> TextStates:
         """Text states of int64 (b, 2, 77 * chunks): hidden (b, 77 * chunks, 2048) and pooled (b, 1280)."""
-        return encode_text(self.text_encoder, self.text_encoder_2, token_ids)
+        return encode_text(self.text_encoder, self.text_encoder_2, token_ids, mask_padding=self.mask_padding)
 
     def predict(self, x_t: Tensor, timesteps: Tensor, text: TextStates, time_ids: Tensor) -> Tensor:
         """The UNet's prediction, float32 (b, 4, h, w).
@@ -225,6 +227,7 @@ class Sdxl(nn.Module):
             timesteps,
             text.hidden.to(dtype),
             added_cond_kwargs=added_conditions(text.pooled.to(dtype), time_ids),
+            encoder_attention_mask=text.mask,
             return_dict=False,
         )
         return prediction.float()

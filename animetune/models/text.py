@@ -3,6 +3,11 @@
 SDXL (Podell et al. 2023, arXiv:2307.01952, section 2.1) takes the output of the last layer but one, without the final
 layer norm. So CLIP-L's last layer and final norm never receive a gradient (`freeze_unused`), and CLIP-G's receive
 theirs through the pooled vector only.
+
+Padding is a part of what the UNet attends to, as SDXL was trained and as ComfyUI, A1111 and diffusers draw; a model may
+learn to keep composition there, and to fail where prompt and negative differ in length (Illustrious, arXiv:2409.19946,
+appendix A.6). `padding_mask` takes it out of cross-attention. The text encoders need no mask: they are causal, so that
+padding, which comes last in each chunk, changes no other state, and with its states unread it gets no gradient.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from animetune.tokens import CHUNK
+from animetune.tokens import CHUNK, EOS
 
 
 class TextStates(NamedTuple):
@@ -23,15 +28,22 @@ class TextStates(NamedTuple):
     """(b, 77 * chunks, 2048): CLIP-L's 768 channels, then CLIP-G's 1280."""
     pooled: Tensor
     """(b, 1280): CLIP-G's projection at the first EOS of the first chunk."""
+    mask: Tensor | None = None
+    """bool (b, 77 * chunks): the states that cross-attention sees; None for all of them."""
 
 
 def encode_text(
-    text_encoder: CLIPTextModel, text_encoder_2: CLIPTextModelWithProjection, token_ids: Tensor
+    text_encoder: CLIPTextModel,
+    text_encoder_2: CLIPTextModelWithProjection,
+    token_ids: Tensor,
+    *,
+    mask_padding: bool = False,
 ) -> TextStates:
     """Encode int64 (b, 2, 77 * chunks) from `tokens.tokenize`: row 0 for CLIP-L, row 1 for CLIP-G.
 
     CLIP has 77 positions, so every chunk is encoded by itself and the states are laid end to end, BOS and EOS of
-    every chunk included, as ComfyUI and A1111 do (kohya's scripts drop the inner ones).
+    every chunk included, as ComfyUI and A1111 do (kohya's scripts drop the inner ones). With `mask_padding` the UNet
+    sees no padding.
     """
     samples, _, length = token_ids.shape
     chunks = length // CHUNK
@@ -42,7 +54,22 @@ def encode_text(
     return TextStates(
         hidden=hidden.reshape(samples, length, -1),
         pooled=states_g.text_embeds.reshape(samples, chunks, -1)[:, 0],
+        mask=padding_mask(token_ids) if mask_padding else None,
     )
+
+
+def padding_mask(token_ids: Tensor) -> Tensor:
+    """Which states hold a prompt, bool (b, 77 * chunks), for int64 (b, 2, 77 * chunks).
+
+    Of each chunk BOS, the tokens and the FIRST EOS, for CLIP-L pads with more of them. Of a chunk that the prompt does
+    not reach nothing, but for the first: attention over nothing is not defined, and an empty prompt is BOS and EOS.
+    """
+    ids = token_ids[:, 0].unflatten(-1, (-1, CHUNK))
+    is_eos = ids == EOS
+    is_padding = is_eos.cumsum(-1) - is_eos.long() > 0
+    is_unreached = is_eos[:, :, 1:2].clone()
+    is_unreached[:, 0] = False
+    return ~(is_padding | is_unreached).flatten(1)
 
 
 def freeze_unused(text_encoder: CLIPTextModel) -> None:
