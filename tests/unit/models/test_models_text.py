@@ -1,4 +1,4 @@
-"""Text states against CLIP written out in float64, and the traps: pads, first EOS, penultimate layer, chunks."""
+"""Text states against CLIP written out in float64, and the traps: pads, first EOS, penultimate layer, chunks, masks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from animetune.models.config import ModelConfig
+from animetune.models.load import load_models
 from animetune.models.networks import canonical_state
 from animetune.models.sdxl import Sdxl
+from animetune.models.text import TextStates, encode_text, padding_mask
 from animetune.models.tiny import build_tiny, tiny_configs
 from tests.builders import token_ids
 
@@ -122,3 +125,68 @@ def test_exactly_the_parameters_without_gradient_are_frozen() -> None:
     # A parameter may have an all-zero gradient only where SDXL's own structure makes it so: tokens not in the prompt.
     for name, parameter in models.named_parameters():
         assert parameter.grad is None or parameter.grad.abs().sum() > 0, name
+
+
+def test_padding_mask_by_hand() -> None:
+    ids = token_ids("", "a photo of a cat", " ".join(["cat"] * 75), " ".join(["cat"] * 80), chunks=3)
+    mask = padding_mask(ids)
+    assert mask.shape == (4, 231)
+    assert mask.dtype == torch.bool
+    visible = [row.nonzero().flatten().tolist() for row in mask]
+    assert visible == [
+        [0, 1],  # BOS and EOS: attention is never over nothing
+        [*range(7)],
+        [*range(77)],
+        [*range(77), *range(77, 77 + 7)],
+    ]
+    # CLIP-G pads with 0: its row says the same.
+    assert torch.equal(padding_mask(ids.flip(1)), mask)
+
+
+def predict(models: Sdxl, text: TextStates) -> Tensor:
+    samples = len(text.hidden)
+    x_t = torch.linspace(-1, 1, 4 * 8 * 8).reshape(1, 4, 8, 8).expand(samples, 4, 8, 8)
+    time_ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]]).expand(samples, 6)
+    return models.predict(x_t, torch.full((samples,), 500), text, time_ids)
+
+
+def test_masked_attention_is_attention_over_the_prompt_alone(models: Sdxl) -> None:
+    """The oracle: the UNet on the visible states only, cut out by hand, sample by sample."""
+    ids = token_ids("1girl, blue hair", "", "red hair, " * 30, chunks=3)
+    masked = encode_text(models.text_encoder, models.text_encoder_2, ids, mask_padding=True)
+    alone = [
+        predict(models, TextStates(masked.hidden[i : i + 1, row], masked.pooled[i : i + 1]))
+        for i, row in enumerate(padding_mask(ids))
+    ]
+    together = predict(models, masked)
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together, predict(models, masked._replace(mask=None)), rtol=1e-3, atol=1e-4)
+
+
+def test_text_encoders_with_a_mask_of_their_own_give_the_same(models: Sdxl) -> None:
+    """They are causal, so no state of the prompt ever saw the padding behind it: why they are given no mask."""
+    ids = token_ids("1girl, blue hair", "", "a photo of a cat, wow!")
+    mask = padding_mask(ids)
+    for encoder, row in ((models.text_encoder, ids[:, 0]), (models.text_encoder_2, ids[:, 1])):
+        plain = encoder(row, output_hidden_states=True).hidden_states[-2]
+        masked = encoder(row, attention_mask=mask.long(), output_hidden_states=True).hidden_states[-2]
+        torch.testing.assert_close(plain[mask], masked[mask], rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(plain[~mask], masked[~mask])
+
+
+@pytest.mark.parametrize("mask_padding", [False, True])
+def test_masked_padding_gets_no_gradient(mask_padding: bool) -> None:
+    models = build_tiny(1)
+    models.mask_padding = mask_padding
+    text = models.encode_text(token_ids("1girl", "blue hair"))  # [BOS, 1, girl, EOS], and two tokens in the other
+    predict(models, text).square().mean().backward()
+    for encoder in (models.text_encoder, models.text_encoder_2):
+        gradient = encoder.text_model.embeddings.position_embedding.weight.grad.abs().sum(-1)
+        assert (gradient[:4] > 0).all()
+        assert (gradient[4:] > 0).any() == (not mask_padding)
+
+
+def test_the_mask_follows_the_configuration() -> None:
+    for mask_padding in (False, True):
+        models = load_models(ModelConfig(base="random:tiny", mask_padding=mask_padding))
+        assert (models.encode_text(token_ids("1girl")).mask is not None) == mask_padding
