@@ -46,9 +46,6 @@ PRESETS: dict[str, tuple[Size, ...]] = {"animagine": ANIMAGINE_SIZES, "sdxl": SD
 
 PRESET_AREA = 1024 * 1024
 
-DROPPED = -1
-"""Tier of a picture that is too small for every one."""
-
 
 class TierConfig(StrictModel):
     """Sizes of about one area: a published list (`preset`), a generated one, or as many as the pictures ask for."""
@@ -67,7 +64,7 @@ class TierConfig(StrictModel):
     max_side: int | None = pydantic.Field(default=None, ge=8)
     """Longest side of a generated size, in pixels; null is twice the side of the square."""
     max_ratio: float = pydantic.Field(default=4.0, ge=1)
-    """Largest ratio of long to short side of a generated size."""
+    """Largest ratio of long to short side of a generated size; one above max_side / min_side limits nothing."""
 
     @property
     def name(self) -> str:
@@ -90,11 +87,15 @@ class TierConfig(StrictModel):
         generated = [name for name in _written_out(self) if name != "preset"]
         if self.preset is not None and generated:
             raise ValueError(f"preset {self.preset} has its own list; leave out preset or {', '.join(generated)}")
-        if not (self.sides and self.sides[0] ** 2 <= self.area if self.open else enumerate_sizes(self)):
+        if not _has_sizes(self):
             shortest, longest = self._limits
+            finer = self.model_copy(update={"step": 8})
+            remedy = "lower step" if _has_sizes(finer) else "lower min_side or raise area"
+            if longest < shortest:
+                remedy = "lower min_side or raise max_side"
             raise ValueError(
                 f"no size has an area of at most {self.area} pixels, sides of {shortest} to {longest} in steps of "
-                f"{self.step} and a ratio of at most {self.max_ratio}; lower min_side or raise area"
+                f"{self.step} and a ratio of at most {self.max_ratio}; {remedy}"
             )
         return self
 
@@ -107,7 +108,9 @@ class SizesConfig(TierConfig):
     assign: Literal["highest", "every"] = "highest"
     """Of several tiers a picture goes to the highest that it fills without being enlarged, or to every such one."""
     min_pictures: int = pydantic.Field(default=0, ge=0)
-    """Sizes with fewer training pictures are given up, the smallest first: their pictures go to the next nearest."""
+    """Sizes with fewer training pictures are given up, the smallest first: their pictures go to the next nearest size
+    that they fill (in the lowest tier: with at most `max_upscale`), else to the next lower tier. A size stays where one
+    of its pictures has neither, and every tier keeps a size. 0 and 1 give up none."""
 
     @property
     def all_tiers(self) -> tuple[TierConfig, ...]:
@@ -140,17 +143,19 @@ def enumerate_sizes(tier: TierConfig) -> tuple[Size, ...]:
     return tuple(sorted(sizes))
 
 
-def nearest(sources: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def nearest(sources: np.ndarray, sizes: np.ndarray, *, max_upscale: float = math.inf) -> np.ndarray:
     """Index of the size whose ratio of sides is nearest to each source's on a logarithmic scale; the first of equals.
 
-    `sources`: int64 (n, 2), width and height; `sizes`: int64 (k, 2). Returns int64 (n,). |log a - log b| is ordered as
-    max(a/b, b/a), which needs no logarithm.
+    `sources`: int64 (n, 2), width and height; `sizes`: int64 (k, 2). Returns int64 (n,): -1 where every size
+    would enlarge it by more than `max_upscale`. |log a - log b| is ordered as max(a/b, b/a), without a logarithm.
     """
-    best, found = np.full(len(sources), np.inf), np.zeros(len(sources), np.int64)
+    best, found = np.full(len(sources), np.inf), np.full(len(sources), -1, np.int64)
     for index, (width, height) in enumerate(sizes):
         across, down = sources[:, 0] * height, sources[:, 1] * width
         distortion = np.maximum(across, down) / np.minimum(across, down)
         nearer = distortion < best
+        if max_upscale < math.inf:
+            nearer &= _scales(sources, sizes[index]) <= max_upscale
         best[nearer], found[nearer] = distortion[nearer], index
     return found
 
@@ -191,26 +196,31 @@ def place(sources: np.ndarray, counts: np.ndarray, cfg: SizesConfig, *, max_upsc
 
     `sources`: int64 (n, 2), distinct sizes of pictures; `counts`: int64 (n,), training pictures of each, for
     `min_pictures`. A source that fills no tier goes to the lowest if it is enlarged by at most `max_upscale`; those
-    that are nowhere in the result would be enlarged by more.
+    that are nowhere in the result would be enlarged by more. `min_pictures` drops none and enlarges none beyond that:
+    see `SizesConfig` for where its pictures go. With `assign: every` a picture may so lose a tier, but not its last.
     """
     tiers = cfg.all_tiers
     targets = [_targets(sources, tier) for tier in tiers]
-    fills = np.stack([(each <= sources).all(axis=1) for each in targets])
+    scales = np.stack([_scales(sources, each) for each in targets])
+    fills = scales <= 1
     mine = fills if cfg.assign == "every" else fills & (np.cumsum(fills[::-1], axis=0)[::-1] == 1)
-    mine = np.vstack([mine[:1] | ~fills.any(axis=0), mine[1:]])
+    mine = np.vstack([(mine[:1] | ~fills.any(axis=0)) & (scales[:1] <= max_upscale), mine[1:]])
     placed = []
     for level in reversed(range(len(tiers))):
         which = np.flatnonzero(mine[level])
-        merged = _merge_small(sources[which], counts[which], targets[level][which], cfg.min_pictures)
-        fits = (merged / sources[which]).max(axis=1, initial=0) <= max_upscale
-        placed.append(Placed(tiers[level], which[fits], merged[fits]))
-        # Merging may have left a picture without a size that it fills: then it goes to the next tier below.
-        out = which[~fits]
-        out = out[~mine[:level, out].any(axis=0)]
-        for below in reversed(range(level)):
-            falls = fills[below, out] | (below == 0)
-            mine[below, out[falls]] = True
-            out = out[~falls]
+        merged = _merge_small(
+            sources[which],
+            counts[which],
+            targets[level][which],
+            least=cfg.min_pictures,
+            max_upscale=1.0 if level else max_upscale,
+            movable=fills[:level, which].any(axis=0),
+        )
+        stays = merged[:, 0] > 0
+        placed.append(Placed(tiers[level], which[stays], merged[stays]))
+        if level:
+            leaves = which[~stays]
+            mine[level - 1 - fills[:level, leaves][::-1].argmax(axis=0), leaves] = True
     return placed[::-1]
 
 
@@ -289,19 +299,58 @@ def _targets(sources: np.ndarray, tier: TierConfig) -> np.ndarray:
     return sizes[nearest(sources, sizes)]
 
 
-def _merge_small(sources: np.ndarray, counts: np.ndarray, targets: np.ndarray, least: int) -> np.ndarray:
-    """The targets after giving up the size with fewest pictures, the first of equals, until none has under `least`."""
-    sizes, index = np.unique(targets, axis=0, return_inverse=True)
-    left = np.arange(len(sizes))
-    while len(left) > 1:
-        pictures = np.bincount(index, weights=counts, minlength=len(sizes))[left]
-        smallest = int(pictures.argmin())
-        if pictures[smallest] >= least:
-            break
-        members = index == left[smallest]
-        left = np.delete(left, smallest)
-        index[members] = left[nearest(sources[members], sizes[left])]
-    return sizes[index]
+def _has_sizes(tier: TierConfig) -> bool:
+    if tier.open:
+        return bool(tier.sides) and tier.sides[0] ** 2 <= tier.area
+    return bool(enumerate_sizes(tier))
+
+
+def _scales(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """float64 (n,): `cover_scale` of each source to its target, or to the one target."""
+    return (targets / sources).max(axis=1, initial=0)
+
+
+def _merge_small(
+    sources: np.ndarray, counts: np.ndarray, targets: np.ndarray, *, least: int, max_upscale: float, movable: np.ndarray
+) -> np.ndarray:
+    """The targets in one tier after giving up sizes with fewer than `least` pictures; (0, 0) for those who leave it.
+
+    The size with fewest pictures goes first (the first of equals), its pictures each to the nearest size left that
+    enlarges it by at most `max_upscale`; where there is none, a `movable` one leaves the tier. A size with a picture
+    that can do neither stays whole, since fewer pictures would only repeat more often. When the whole tier has fewer
+    than `least`, the size nearest to its median ratio stays.
+    """
+    if least <= 1 or not len(sources):
+        return targets
+    codes, index = np.unique(targets[:, 0] << 32 | targets[:, 1], return_inverse=True)
+    sizes = np.stack([codes >> 32, codes & 0xFFFFFFFF], axis=1)
+    middle = _median_ratio(sources, counts)
+    pictures = np.bincount(index, weights=counts)
+    left, stay = np.ones(len(sizes), bool), np.zeros(len(sizes), bool)
+    while True:
+        if pictures.sum() < least:
+            others = np.flatnonzero(left)
+            stay[others[nearest(middle, sizes[others])]] = True
+        small = np.flatnonzero(left & ~stay & (pictures < least))
+        if not len(small):
+            return np.where(index[:, None] < 0, 0, sizes[index])
+        size = small[pictures[small].argmin()]
+        members = np.flatnonzero(index == size)
+        others = np.flatnonzero(left & (np.arange(len(sizes)) != size))
+        choice = nearest(sources[members], sizes[others], max_upscale=max_upscale)
+        if (~movable[members] & (choice < 0)).any():
+            stay[size] = True
+            continue
+        left[size], pictures[size] = False, 0
+        index[members] = np.where(choice < 0, -1, others[choice])
+        np.add.at(pictures, others[choice[choice >= 0]], counts[members[choice >= 0]])
+
+
+def _median_ratio(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """int64 (1, 2): a source with the median ratio of sides, of training pictures if there are any."""
+    order = np.argsort(sources[:, 0] / sources[:, 1])
+    line = np.cumsum(counts[order] if counts.any() else np.ones(len(order)))
+    return sources[order[np.searchsorted(line, line[-1] / 2)]][None]
 
 
 def _crop_start(resized: int, target: int, focus: float | None) -> int:

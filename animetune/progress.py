@@ -14,7 +14,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 LINE_EVERY = 10.0
@@ -135,6 +135,11 @@ def bytes_text(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:,.4g} TB"
+
+
+def first_of(names: Sequence[str], most: int = 8) -> str:
+    """The names with commas; beyond `most`, how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _duration(seconds: float) -> str:

@@ -129,7 +129,7 @@ def _scalar(text: str) -> Any:
     if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-        raise ValueError("is not a finite number; where there is no limit, write null")
+        raise ValueError("is not a finite number; for no limit write null, or a large number where one is needed")
     return text
 
 

@@ -25,7 +25,7 @@ from animetune.data.epoch_plan import ORDER, PlanSpec
 from animetune.data.maker import SampleMaker, Treatment, collate
 from animetune.data.ranks import rank_and_size
 from animetune.data.shared_memory import SHARED_MEMORY
-from animetune.data.source import Source, open_data, plan_spec, size_classes
+from animetune.data.source import Source, describe_small, open_data, plan_spec, size_classes
 from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
 from animetune.executor import die_with
 from animetune.mds import ShardLayout, read_sample
@@ -173,7 +173,7 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
         for source in sources:
             source.root.check("train")
         _check_shared_memory(cfg, sources, spec)
-        _warn_of_small_classes(sources, spec)
+        _warn_of_small_classes(cfg, sources, spec)
         treatment = _treatment(cfg, prompts, seed=seed)
         makers = [SampleMaker(source.root, source.labels, source.rows.start, treatment) for source in sources]
         try:
@@ -239,19 +239,11 @@ def _treatment(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Treatmen
     )
 
 
-def _warn_of_small_classes(sources: Sequence[Source], spec: PlanSpec) -> None:
+def _warn_of_small_classes(cfg: DataConfig, sources: Sequence[Source], spec: PlanSpec) -> None:
     if os.environ.get("RANK", "0") != "0" or not spec.small_classes:
         return
     classes = size_classes(sources)
-    small = [
-        f"{classes[index].size.name} of tier {classes[index].tier} (micro-batches of {spec.capacities[index]})"
-        for index in spec.small_classes
-    ]
-    _log.warning(
-        "fewer pictures than a micro-batch, so that they repeat inside one: %s; `sizes.min_pictures` of the shard "
-        "stage merges small sizes",
-        ", ".join(small),
-    )
+    _log.warning("%s", describe_small(cfg, [classes[index] for index in spec.small_classes]))
 
 
 class ValLoader:

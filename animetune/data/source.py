@@ -15,6 +15,7 @@ import numpy as np
 from animetune.data.config import DataConfig
 from animetune.data.epoch_plan import PlanSpec
 from animetune.errors import ConfigError, DataError
+from animetune.progress import first_of
 from animetune.records import Label, Size
 from animetune.shardset import LabelSet, ShardRoot, copies_in, open_labels, open_root
 
@@ -79,6 +80,18 @@ def size_classes(sources: Sequence[Source]) -> tuple[SizeClass, ...]:
     """The tiers and sizes of all sources, each once, in numeric order; the plan numbers them so."""
     found = {SizeClass(group.tier, group.size) for source in sources for group in source.root.groups_of("train")}
     return tuple(sorted(found, key=lambda each: (int(each.tier), each.size)))
+
+
+def describe_small(cfg: DataConfig, small: Sequence[SizeClass]) -> str:
+    """What is to be said of classes that are `PlanSpec.small_classes`; in parentheses, what they would have to fill."""
+    unit, count, settings = "micro-batch", 1, "data.micro_batch or data.tier_micro_batches"
+    if cfg.one_size_per == "step":
+        unit, count, settings = "step", cfg.micro_batches, "data.global_batch"
+    names = [f"{each.size.name} of tier {each.tier} ({count * cfg.capacity(each.tier):,})" for each in small]
+    return (
+        f"sizes with fewer pictures than a {unit} holds, so that they repeat inside one: {first_of(names)}. Merge "
+        f"small sizes with `sizes.min_pictures` of the shard stage, or lower {settings}"
+    )
 
 
 def plan_spec(cfg: DataConfig, sources: Sequence[Source], *, seed: int) -> PlanSpec:

@@ -41,7 +41,7 @@ class ClassLine:
     micro_batches: float
     """Expected micro-batches of an epoch."""
     small: bool
-    """Whether a micro-batch has more samples than there are to draw."""
+    """Whether a micro-batch, or a step of one size, has more samples than there are to draw."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,11 @@ def _read_epoch(cfg: TrainConfig) -> EpochFacts:
 def _assumed_epoch(cfg: TrainConfig, images: int) -> EpochFacts:
     tier = str(NOMINAL_SIDE)
     capacity = cfg.data.capacity(tier)
+    together = capacity * (cfg.data.micro_batches if cfg.data.one_size_per == "step" else 1)
     classes = []
     for place, size in enumerate(ANIMAGINE_SIZES):
         rows = len(range(place, images, len(ANIMAGINE_SIZES)))  # they take turns
-        classes.append(ClassLine(tier, size, rows, float(rows), capacity, rows / capacity, small=rows < capacity))
+        classes.append(ClassLine(tier, size, rows, float(rows), capacity, rows / capacity, small=rows < together))
     note = f"{images:,} pictures assumed, in Animagine's nine sizes; the shards were not opened"
     return EpochFacts(classes, max(1, images // cfg.data.global_batch), [note])
 
@@ -224,12 +225,9 @@ def _memory_lines(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[st
 
 
 def _data_warnings(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
-    small = [f"{line.size.name} of tier {line.tier}" for line in epoch.classes if line.small]
+    small = [SizeClass(line.tier, line.size) for line in epoch.classes if line.small]
     if small:
-        yield (
-            f"{', '.join(small)}: fewer pictures than a micro-batch, so that they repeat inside one. Merge small sizes "
-            "with `sizes.min_pictures` of the shard stage, or lower micro_batch"
-        )
+        yield describe_small(cfg, small)
     if epoch.usage and epoch.usage.used_share < 0.5:
         yield (
             f"the labels use {epoch.usage.used_share:.0%} of the bytes that are read: if these labels stay, shards of "

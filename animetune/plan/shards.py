@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from animetune import tables
-from animetune.plan.text import bar, section
-from animetune.progress import bytes_text
+from animetune.plan.text import bar, counted, section
+from animetune.progress import bytes_text, first_of
 from animetune.records import Size
 from animetune.shards.config import ShardConfig
 from animetune.shards.run import choose_sizes, part_count, read_rows
@@ -54,7 +54,7 @@ def _picture_lines(cfg: ShardConfig, pictures: int, placed: pl.DataFrame) -> Ite
     dropped = pictures - placed["row"].n_unique()
     splits = ", ".join(f"{(placed['split'] == split).sum():,} {split}" for split in SPLITS)
     yield f"{pictures:,} in {cfg.table}"
-    yield f"{placed.height:,} samples: {splits}"
+    yield f"{counted(placed.height, 'sample')}: {splits}"
     yield f"{dropped:,} too small: they would be enlarged by more than {cfg.max_upscale:g} (`max_upscale`)"
     if placed.height:
         cropped = placed.select(pl.col("cropped").mean()).item()
@@ -79,33 +79,45 @@ def _shard_lines(cfg: ShardConfig, sizes: pl.DataFrame) -> Iterator[str]:
             samples += sum(splits)
             count += sum(splits) * bytes_per_sample(size, cfg.store, margin=cfg.crop.margin)
             parts += sum(part_count(size, each, cfg) for each in splits)
-        yield f"tier {tier}: {samples:,} samples of {group.height} sizes, about {bytes_text(count)} in {parts:,} parts"
+        held = f"{counted(samples, 'sample')} of {counted(group.height, 'size')}"
+        yield f"tier {tier}: {held}, about {bytes_text(count)} in {counted(parts, 'part')}"
 
 
 def _warnings(cfg: ShardConfig, rows: pl.DataFrame, samples: pl.DataFrame, sizes: pl.DataFrame) -> Iterator[str]:
-    if cfg.sizes.min_pictures:
-        before = choose_sizes(rows, _with_min_pictures(cfg, 0))
-        yield f"sizes.min_pictures {cfg.sizes.min_pictures} {_merged(before, samples)}"
-    few = sizes.filter(pl.col("train") < FEW)
+    if not sizes.height:
+        yield "no picture gets a size, so that nothing can be trained: choose smaller `sizes`, or raise `max_upscale`"
+    elif not sizes["train"].sum():
+        yield "none of the samples is for training: the table's `split` says val for all of them"
+    least = cfg.sizes.min_pictures
+    if least > 1:
+        if merged := _merged(choose_sizes(rows, _with_min_pictures(cfg, 0)), samples):
+            yield f"`sizes.min_pictures: {least}` gave up {merged}"
+        if (staying := sizes.filter(pl.col("train") < least)).height:
+            yield f"fewer than `sizes.min_pictures: {least}`: {_named(staying)}"
+            yield "a size stays where one of its pictures has no other, and so that every tier has one"
+    few = sizes.filter(pl.col("train").is_between(1, FEW - 1))
     if few.height:
-        names = [f"{tier}/{width}x{height} ({train})" for tier, width, height, train, *_ in few.iter_rows()]
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        after = choose_sizes(rows, _with_min_pictures(cfg, FEW))
-        yield f"fewer than {FEW} training pictures: {shown}"
+        yield f"fewer than {FEW} training pictures: {_named(few)}"
         yield "a micro-batch holds pictures of one size, so these few meet each other again and again, or repeat in one"
-        yield f"`sizes.min_pictures: {FEW}` {_merged(samples, after, would=True)}"
+        if merged := _merged(samples, choose_sizes(rows, _with_min_pictures(cfg, FEW))):
+            yield f"`sizes.min_pictures: {FEW}` would give up {merged}"
+
+
+def _named(sizes: pl.DataFrame) -> str:
+    return first_of([f"{tier}/{width}x{height} ({train})" for tier, width, height, train, *_ in sizes.iter_rows()])
 
 
 def _with_min_pictures(cfg: ShardConfig, least: int) -> ShardConfig:
     return cfg.model_copy(update={"sizes": cfg.sizes.model_copy(update={"min_pictures": least})})
 
 
-def _merged(before: pl.DataFrame, after: pl.DataFrame, *, would: bool = False) -> str:
-    """What became of the sizes and samples of `before`."""
-    given_up = before.select(_SIZE).unique().drop_nulls().join(after.select(_SIZE).unique(), on=_SIZE, how="anti")
-    placed = after.filter(pl.col("tier").is_not_null())
-    moved = before.filter(pl.col("tier").is_not_null()).join(placed, on=["row", *_SIZE], how="anti")
-    lost = moved.join(placed, on="row", how="anti").height
-    verb = "would give up" if would else "gave up"
-    too_small = f"; {lost:,} of them would be enlarged too much and are left out" if lost else ""
-    return f"{verb} {given_up.height} sizes: {moved.height:,} pictures go to the next nearest{too_small}"
+def _merged(before: pl.DataFrame, after: pl.DataFrame) -> str:
+    """The sizes of `before` that `after` has no more, and what became of their samples; empty if it has them all."""
+    before, after = (samples.filter(pl.col("tier").is_not_null()) for samples in (before, after))
+    given_up = before.select(_SIZE).unique().join(after.select(_SIZE), on=_SIZE, how="anti").height
+    if not given_up:
+        return ""
+    moved = before.join(after, on=["row", *_SIZE], how="anti")
+    down = moved.join(after, on=["row", "tier"], how="anti").height
+    lower = f", {down:,} of them in a lower tier" if down else ""
+    return f"{counted(given_up, 'size')}: {counted(moved.height, 'picture')} to the next nearest{lower}"

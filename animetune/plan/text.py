@@ -1,4 +1,4 @@
-"""The look of the plans: titled blocks of lines, and bars."""
+"""The look of the plans: titled blocks of lines, bars and counts."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def section(title: str, lines: Iterable[str]) -> list[str]:
 def bar(part: float, most: float) -> str:
     """A bar that is `BAR` long when `part` is `most`."""
     return "#" * round(BAR * part / most) if most else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 size`, `1,000 sizes`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

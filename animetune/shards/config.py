@@ -20,11 +20,11 @@ class PixelStore(StrictModel):
 
     name: Literal["pixels"]
     format: Literal["jpeg", "webp", "png"] = "jpeg"
-    """jpeg decodes four times as fast as webp; png is lossless."""
+    """jpeg decodes about three times as fast as webp, which takes about half the bytes; png is lossless."""
     quality: Annotated[int, pydantic.Field(ge=1, le=100)] = 95
     """Of jpeg (without chroma subsampling, which blurs line art) and webp; what is lossless ignores it."""
     lossless: bool = False
-    """webp without loss: smaller than png, slower to write. png always is."""
+    """webp without loss: a tenth smaller than png, and written in half to two thirds of the time. png always is."""
 
     @pydantic.model_validator(mode="after")
     def _lossless_where_there_is_a_choice(self) -> PixelStore:

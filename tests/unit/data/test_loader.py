@@ -419,7 +419,8 @@ def test_sizes_with_fewer_pictures_than_a_micro_batch_are_reported_and_trained(t
     shards, labels = tiny_shards(tmp_path, [(64, 64)] * 14 + [(90, 60)] * 2)
     with caplog.at_level(logging.WARNING):
         train = build(shards=shards, labels=labels, micro_batch=4)
-    assert "80x48 of tier 64 (micro-batches of 4)" in caplog.text
+    assert "fewer pictures than a micro-batch holds" in caplog.text
+    assert ": 80x48 of tier 64 (4). Merge" in caplog.text
     sizes = [len(batch.prompts) for _ in range(12) for batch in train if batch.size.name == "80x48"]
     assert sizes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pydantic
@@ -12,7 +13,7 @@ from animetune.config import identity
 from animetune.data.config import DataConfig
 from animetune.data.epoch_plan import plan_epoch
 from animetune.data.preview import preview_prompts
-from animetune.data.source import SizeClass, open_data, plan_spec, size_classes, source_of
+from animetune.data.source import SizeClass, describe_small, open_data, plan_spec, size_classes, source_of
 from animetune.errors import ConfigError, DataError
 from animetune.prompts import PromptConfig
 from animetune.records import NO_ROW, Size
@@ -212,3 +213,24 @@ def test_previews_come_from_all_sources(roots):
     keys = {label.key for label, _ in shown}
     assert {key.split("/")[0] for key in keys} == {"tiny", "other"}
     assert "other/0" not in keys  # repeats 0
+
+
+@pytest.mark.parametrize(
+    ("one_size_per", "expected"),
+    [
+        (
+            "micro_batch",
+            r"than a micro-batch holds, .*: 64x64 of tier 64 \(2\), .* tier 128 \(5\) and 2 more.* lower data.micro",
+        ),
+        (
+            "step",
+            r"than a step holds, .*: 64x64 of tier 64 \(8\), .* tier 128 \(20\) and 2 more.* lower data.global_batch",
+        ),
+    ],
+)
+def test_small_sizes_are_told_with_what_they_would_have_to_fill(one_size_per, expected):
+    cfg = DataConfig(
+        shards="a", labels="b", global_batch=8, micro_batch=2, tier_micro_batches={"128": 5}, one_size_per=one_size_per
+    )
+    small = [SizeClass("64", Size(side, 64)) for side in range(64, 120, 8)] + [SizeClass("128", Size(128, 128))] * 3
+    assert re.search(expected, describe_small(cfg, small))

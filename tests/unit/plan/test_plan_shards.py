@@ -53,21 +53,38 @@ def test_pictures_sizes_and_shards(table: Path, tmp_path: Path) -> None:
     assert manifest.kept == 76
 
 
+SIZES = {"area": 64 * 64, "step": 8, "min_side": 48, "max_side": 96, "max_ratio": 2.0}
+
+
 def test_small_sizes_are_named_with_what_merging_would_do(table: Path, tmp_path: Path) -> None:
     small, reason, advice = sections(describe(shard_config(table, tmp_path)))["warnings"]
-    assert small == "fewer than 64 training pictures: 64/72x56 (4), 64/80x48 (0)"
+    assert small == "fewer than 64 training pictures: 64/72x56 (4)"  # 80x48 has none, and so cannot repeat any
     assert "micro-batch" in reason
     # 90x60 would be enlarged to 96x64, by less than max_upscale; so would be 72x56.
-    assert advice == "`sizes.min_pictures: 64` would give up 2 sizes: 6 pictures go to the next nearest"
+    assert advice == "`sizes.min_pictures: 64` would give up 2 sizes: 6 pictures to the next nearest"
 
 
-def test_what_merging_did_and_whom_it_leaves_out(table: Path, tmp_path: Path) -> None:
-    sizes = {"area": 64 * 64, "step": 8, "min_side": 48, "max_side": 96, "max_ratio": 2.0, "min_pictures": 64}
-    (line,) = sections(describe(shard_config(table, tmp_path, sizes=sizes, max_upscale=1.1)))["warnings"]
-    assert line == (
-        "sizes.min_pictures 64 gave up 2 sizes: 6 pictures go to the next nearest; "
-        "3 of them would be enlarged too much and are left out"
-    )
+def test_merging_is_not_advised_where_it_would_give_up_nothing(tmp_path: Path) -> None:
+    """72x56 fills no other size, and 64x64 is too few by itself."""
+    table = tiny_table(tmp_path / "table", [(64, 64)] * 60 + [(72, 56)])
+    small, reason = sections(describe(shard_config(table, tmp_path, max_upscale=1.0)))["warnings"]
+    assert small == "fewer than 64 training pictures: 64/64x64 (60), 64/72x56 (1)"
+    assert "micro-batch" in reason
+
+
+def test_what_merging_did_and_what_it_had_to_leave(table: Path, tmp_path: Path) -> None:
+    sizes = SIZES | {"min_pictures": 64}
+    assert sections(describe(shard_config(table, tmp_path, sizes=sizes)))["warnings"] == [
+        "`sizes.min_pictures: 64` gave up 2 sizes: 6 pictures to the next nearest"
+    ]
+    # 72x56 to 64x64 is 1.14. With it stays its size, to which 90x60 is then nearer than to 64x64.
+    done, stay, reason, small, _ = sections(describe(shard_config(table, tmp_path, sizes=sizes, max_upscale=1.1)))[
+        "warnings"
+    ]
+    assert done == "`sizes.min_pictures: 64` gave up 1 size: 1 picture to the next nearest"
+    assert stay == "fewer than `sizes.min_pictures: 64`: 64/72x56 (4)"
+    assert reason == "a size stays where one of its pictures has no other, and so that every tier has one"
+    assert small == "fewer than 64 training pictures: 64/72x56 (4)"
 
 
 def test_several_tiers(table: Path, tmp_path: Path) -> None:
@@ -75,10 +92,30 @@ def test_several_tiers(table: Path, tmp_path: Path) -> None:
     plan = sections(describe(shard_config(table, tmp_path, sizes=sizes)))
     lines = [line.split()[:4] for line in plan["sizes"][1:]]
     assert lines == [["64", "64x64", "73", "0"], ["64", "80x48", "0", "1"], ["112", "128x96", "1", "1"]]
-    assert [line.split(" sizes")[0] for line in plan["shards"]] == [
-        "tier 64: 74 samples of 2",
-        "tier 112: 2 samples of 1",
+    assert [line.split(",")[0] for line in plan["shards"]] == [
+        "tier 64: 74 samples of 2 sizes",
+        "tier 112: 2 samples of 1 size",
     ]
+
+
+def test_pictures_that_merging_puts_in_a_lower_tier_are_told(tmp_path: Path) -> None:
+    """Of the upper tier 144x96 and 112x112: 150x100 does not fill the latter."""
+    table = tiny_table(tmp_path / "table", [(112, 112)] * 70 + [(150, 100)] * 3 + [(64, 64)] * 70)
+    sizes = {"tiers": [{"area": 64 * 64, "step": 16}, {"area": 112 * 112, "step": 16}], "min_pictures": 64}
+    done, *_ = sections(describe(shard_config(table, tmp_path, sizes=sizes)))["warnings"]
+    assert done == "`sizes.min_pictures: 64` gave up 1 size: 3 pictures to the next nearest, 3 of them in a lower tier"
+
+
+def test_nothing_to_train_on_is_warned_of(tmp_path: Path) -> None:
+    for sources, split, warning in (
+        ([(20, 20)], "train", "no picture gets a size, so that nothing can be trained"),
+        ([(64, 64)], "val", "none of the samples is for training"),
+    ):
+        table = tiny_table(tmp_path / split, sources, split=[split])
+        plan = sections(describe(shard_config(table, tmp_path)))
+        (line,) = plan["warnings"]
+        assert line.startswith(warning)
+    assert plan["pictures"][1] == "1 sample: 0 train, 1 val"
 
 
 def test_an_absent_table_is_an_error(tmp_path: Path) -> None:
