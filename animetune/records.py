@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -171,6 +171,14 @@ class Label:
     captions_short: tuple[str, ...] = ()
 
 
+class Classes(NamedTuple):
+    """What a sample belongs to, for figures by class; a class that is unknown or that it has none of is empty."""
+
+    content_bucket: tuple[str, ...] = ()
+    artist: tuple[str, ...] = ()
+    character: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Sample:
     """One training sample as a data worker makes it; arrays are NumPy."""
@@ -186,6 +194,7 @@ class Sample:
     time_ids: np.ndarray
     """float32 (6,): original height, width, crop top, left, target height, width, in pixels."""
     loss_weight: float
+    classes: Classes = Classes()
     latent: np.ndarray | None = None
     """float16 or float32 (4, h / 8, w / 8): the VAE's posterior mean or a sample of it, NOT multiplied by the scaling
     factor."""
@@ -229,6 +238,8 @@ class Batch:
     global_batch: int
     """Samples of the whole optimizer step, on all ranks."""
     prompts: list[str]
+    classes: list[Classes] = field(default_factory=list)
+    """Of each sample, or of none."""
     latents: torch.Tensor | None = None
     """float32 (b, 4, h / 8, w / 8), unscaled"""
     pixels: torch.Tensor | None = None
@@ -237,9 +248,9 @@ class Batch:
     def map_tensors(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """A copy in which `function` was applied to every tensor."""
         changed: dict[str, Any] = {
-            field.name: function(value)
-            for field in dataclasses.fields(self)
-            if hasattr(value := getattr(self, field.name), "device")
+            each.name: function(value)
+            for each in dataclasses.fields(self)
+            if hasattr(value := getattr(self, each.name), "device")
         }
         return dataclasses.replace(self, **changed)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from animetune.buckets import Geometry, time_ids
 from animetune.errors import DataError
 from animetune.prompts import PromptConfig, compose
-from animetune.records import Batch, Sample, Size
+from animetune.records import Batch, Classes, Sample, Size
 from animetune.seeding import Purpose, rng_for
 from animetune.shardset import LabelSet, ShardRoot
 from animetune.tokens import Split, tokenize
@@ -89,6 +89,7 @@ class SampleMaker:
             token_ids=tokenize(prompt, chunks=treatment.chunks, split=treatment.split),
             time_ids=np.array(time_ids(geometry, flipped=flipped), np.float32),
             loss_weight=float(self.labels.loss_weights[row - self.first_row]),
+            classes=Classes((label.content_bucket or "none",), label.tags_artist, label.tags_character),
             pixels=pixels,
             latent=latent,
         )
@@ -138,6 +139,7 @@ def collate(
         share=len(samples) * step_batches / step_samples,
         global_batch=step_samples,
         prompts=[sample.prompt for sample in samples],
+        classes=[sample.classes for sample in samples],
         # Converted by PyTorch, all at once: NumPy takes four times as long.
         latents=None if first.latent is None else stack([sample.latent for sample in samples]).float(),
         # A view: the VAE wants channels last, and reordering a megapixel costs half as much as decoding it.
