@@ -27,7 +27,10 @@ def config(**settings) -> CurateConfig:
         ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "picture.png"}]}]}, "names no field"),
         ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id.__class__}"}]}]}, "is not a field"),
         ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id!r}"}]}]}, "is not a field"),
-        ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{0}"}]}]}, "is not a field"),
+        (
+            {"sources": [{**SOURCE, "images": [{"root": "x", "path": "{0:04}/{id}"}]}]},
+            r"\{0:04\} is not a field; there are id, id_mod_<n>, md5, md5_ab, md5_cd, ext, key, source, and the keys",
+        ),
         ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id"}]}]}, "is not a pattern"),
         ({"filters": [{"name": "score"}]}, "score_min"),
         ({"filters": [{"name": "min_side", "pixels": 0}]}, "greater than 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -230,6 +231,26 @@ def test_every_post_has_one_outcome(mixed: Path):
     assert details["truncated"] == f"{mixed / 'images' / '5.png'}: PNG without its end"
     assert "posts.jsonl, byte " in details["bad_json"]
     assert manifest.facts["size_mismatches"] == 2  # of 8, and of 6, whose file is that of 7
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (
+            ["{folder}/{id}.{ext}", "{id_mod1000:04}/{id}.png"],
+            "path of source tiny is {folder}/{id}.{ext} or {id_mod1000:04}/{id}.png, and {folder}, {id_mod1000} would "
+            "have to be a key of the post: no other names than id, id_mod_<n>, md5, md5_ab, md5_cd, ext, key, source",
+        ),
+        ([], "the source tiny names no `images`: give their root and path"),
+    ],
+)
+def test_a_placeholder_that_posts_lack_is_named(tmp_path, images, words):
+    write_posts(tmp_path, 3)
+    cfg = curate_config(tmp_path)
+    places = [{"root": str(tmp_path), "path": path} for path in images]
+    source = {**cfg.sources[0].model_dump(mode="json"), "images": places}
+    with pytest.raises(QuarantineLimitError, match=re.escape(words)):
+        run(curate_config(tmp_path, sources=[source]))
 
 
 def test_too_much_quarantine_stops_the_stage_and_says_why(mixed: Path):

@@ -9,8 +9,8 @@ import pytest
 
 from animetune.data.epoch_plan import plan_epoch
 from animetune.data.source import open_data, plan_spec, size_classes
-from animetune.errors import DataError
-from animetune.plan.run import describe
+from animetune.errors import ConfigError, DataError
+from animetune.plan.run import architecture_of, describe
 from animetune.records import NO_ROW
 from animetune.train.config import TrainConfig
 from tests.builders import TINY_SOURCES, tiny_shards
@@ -99,6 +99,29 @@ def test_sizes_smaller_than_a_micro_batch_come_with_the_remedy(roots):
     assert re.search(r"fewer pictures than a micro-batch holds, so .*: (.*, )?56x72 of tier 64 \(8\)", text)
     assert "sizes.min_pictures" in text
     assert "fewer pictures" not in describe(train_config(roots[1]))
+
+
+@pytest.mark.parametrize("images", [1, 8])
+def test_few_pictures_may_be_assumed(roots, images):
+    text = describe(train_config(roots[1]), assume_images=images)
+    assert f"{images:,} pictures assumed" in text
+    assert "1 steps an epoch" in text or "2 steps an epoch" in text
+    assert f"{2 * images} pictures\n" in text
+
+
+@pytest.mark.parametrize("images", [0, -5])
+def test_no_pictures_cannot_be_assumed(roots, images):
+    with pytest.raises(ConfigError, match=f"--assume-images {images}: is no number of pictures; give one from 1"):
+        describe(train_config(roots[1]), assume_images=images)
+
+
+@pytest.mark.parametrize(
+    ("base", "width"), [("random:tiny", 32), ("builtin:tiny", 32), ("random:sdxl", 320), ("somebody/else:tiny", 320)]
+)
+def test_the_architecture_is_that_of_the_base(roots, base, width):
+    cfg = train_config(roots[1])
+    cfg = cfg.model_copy(update={"model": cfg.model.model_copy(update={"base": base})})
+    assert architecture_of(cfg).unet["block_out_channels"][0] == width
 
 
 def test_without_shards_a_number_of_pictures_is_assumed(roots, tmp_path):

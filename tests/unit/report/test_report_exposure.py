@@ -107,6 +107,15 @@ def test_samples_of_a_tag_or_class_are_the_rows_that_are_ever_drawn(cfg):
     assert "left_out" in tagged
 
 
+@pytest.mark.parametrize(
+    "length", [{"epochs": float("inf")}, {"epochs": float("nan")}, {"epochs": -1.0}, {"steps": -1}]
+)
+def test_what_is_no_length_is_refused(cfg, length):
+    ((name, value),) = length.items()
+    with pytest.raises(ConfigError, match=f"--{name} {value}: is no length; give a number from 0"):
+        read_exposure(cfg, **length)
+
+
 def test_the_length_is_that_of_the_run_unless_it_is_given(cfg):
     spec = plan_spec(cfg.data, open_data(cfg.data), seed=cfg.seed)
     assert read_exposure(cfg).steps == 17

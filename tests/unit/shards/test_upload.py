@@ -149,6 +149,21 @@ def test_a_finished_root_is_known_without_its_ledger(tiny, tmp_path, memory, mon
     assert run.run(config(table, f"{memory}/", tmp_path / "other")) == manifest
 
 
+def test_a_damaged_root_is_repaired_in_the_store(tiny, tmp_path, memory):
+    """Its part and its manifest are removed there; the ledger, which has both, follows."""
+    table, shards = tiny
+    cfg = config(table, memory, tmp_path / "work")
+    run.run(cfg)
+    filesystem = fsspec.filesystem("memory")
+    shard = next(name for name in filesystem.find("/upload/root") if name.endswith(".mds"))
+    filesystem.pipe(shard, filesystem.cat(shard)[:-1] + b"!")
+    assert f"memory:/{shard}: its bytes have changed" in verify(memory)[0]
+    filesystem.rm(shard.rpartition("/")[0], recursive=True)
+    filesystem.rm("/upload/root/manifest.json")
+    run.run(cfg)
+    assert remote_hashes(memory) == local_hashes(shards)
+
+
 def test_other_settings_or_something_else_in_the_place_are_refused(tiny, tmp_path, memory):
     table, _ = tiny
     run.run(config(table, memory, tmp_path / "work"))
