@@ -116,7 +116,7 @@ def resize_and_crop(image: Image.Image, geometry: Geometry, *, margin: float = 0
 
 
 def device_of(store: LatentStore) -> torch.device:
-    """What the VAE runs on, of whatever number. Raises SetupError where there is none of the kind."""
+    """The kind of device that the VAE runs on. Raises SetupError, naming the setting, where there is none."""
     from animetune.models.device import pick_device
 
     return pick_device(store.device, setting="store.device")
