@@ -28,5 +28,14 @@ class ModelConfig(StrictModel):
     mask_padding: bool = False
     """Hide padding tokens from the text encoders and from the UNet's cross-attention."""
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
-    """Activations that the backward pass computes again instead of keeping them. `full`: a quarter more work for a
-    tenth of the memory; `selective`: in between."""
+    """What the backward pass computes again instead of keeping it. `full`: a quarter more work, a tenth of the
+    activations; `selective`: a tenth more work, half of the activations."""
+    compile: Literal["none", "blocks"] = "none"
+    """Compile the UNet's repeated blocks (torch.compile): a few minutes at the start, less memory traffic after."""
+    channels_last: bool = False
+    """Keep the UNet's activations in memory as (b, h, w, c), as tensor cores want them for convolutions."""
+    attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = "auto"
+    """Kernel of the UNet's attention; `auto` leaves the choice to PyTorch."""
+    offload_frozen: bool = False
+    """Keep frozen text encoders and the VAE in the CPU's memory, and copy them to the GPU for each use: saves up to
+    2 GB there for 0.1 s a micro-batch."""

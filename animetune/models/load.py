@@ -7,13 +7,14 @@ from typing import Any, Literal
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from animetune.models.compute import configure
 from animetune.models.config import ModelConfig
 from animetune.models.networks import load_network
 from animetune.models.sdxl import COMPONENTS, Component, Sdxl
 from animetune.models.sources import Source, open_source, open_vae
 from animetune.models.vae import vae_digest
 
-__all__ = ["Sdxl", "load_models", "load_vae", "read_models", "vae_digest"]
+__all__ = ["Sdxl", "load_models", "load_vae", "prepare", "read_models", "vae_digest"]
 
 
 def load_models(cfg: ModelConfig) -> Sdxl:
@@ -23,19 +24,17 @@ def load_models(cfg: ModelConfig) -> Sdxl:
     Raises SetupError when the weights cannot be had, DataError when they are not SDXL's.
     """
     models = read_models(open_source(cfg), dtype=getattr(torch, cfg.dtype))
-    models.mask_padding = cfg.mask_padding
-    if not cfg.train_unet:
-        models.unet.requires_grad_(False)
-    elif cfg.activation_checkpointing != "none":
-        models.unet.enable_gradient_checkpointing()
-    text_encoders = {models.text_encoder: cfg.train_text_encoder, models.text_encoder_2: cfg.train_text_encoder_2}
-    for text_encoder, trained in text_encoders.items():
-        if not trained:
-            text_encoder.requires_grad_(False)
-        elif cfg.activation_checkpointing != "none":
-            # The reentrant kind loses the gradient when no input requires one, and token ids never do.
-            text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+    prepare(models, cfg)
     return models
+
+
+def prepare(models: Sdxl, cfg: ModelConfig) -> None:
+    """Freeze what `cfg` does not train, and set how the networks see prompts and compute."""
+    for component in COMPONENTS[:3]:
+        if not getattr(cfg, f"train_{component}"):
+            getattr(models, component).requires_grad_(False)
+    models.mask_padding = cfg.mask_padding
+    configure(models, cfg)
 
 
 def read_models(source: Source, *, dtype: torch.dtype) -> Sdxl:

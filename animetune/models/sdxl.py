@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from animetune import tokens
 from animetune.models.conditioning import added_conditions
+from animetune.models.offload import visiting
 from animetune.models.text import TextStates, encode_text, freeze_unused
 from animetune.models.vae import decode_latents, encode_pixels
 from animetune.seeding import Purpose, key_for
@@ -29,8 +31,12 @@ LOGIT_SCALE = math.log(100)
 class Parameterization(NamedTuple):
     """What a UNet was trained to predict; the sampler must agree."""
 
-    prediction: Literal["epsilon", "v"] = "epsilon"
+    prediction: Literal["epsilon", "v", "flow"] = "epsilon"
     zero_terminal_snr: bool = False
+    shift: float = 1.0
+    """Of a flow at 1024x1024, as it was trained; a sampler may choose another."""
+    shift_by_area: bool = False
+    """Whether the shift grows with the square root of the pixels."""
 
 
 EPSILON = Parameterization()
@@ -190,6 +196,8 @@ class Sdxl(nn.Module):
         self.logit_scale = logit_scale
         self.mask_padding = False
         """Whether cross-attention is kept from seeing the padding of prompts."""
+        self.offload_frozen = False
+        """Whether frozen text encoders and the VAE are on the device only while they are used."""
         self.unet = unet
         self.text_encoder = text_encoder
         self.text_encoder_2 = text_encoder_2
@@ -213,12 +221,18 @@ class Sdxl(nn.Module):
 
     def encode_text(self, token_ids: Tensor) -> TextStates:
         """Text states of int64 (b, 2, 77 * chunks): hidden (b, 77 * chunks, 2048) and pooled (b, 1280)."""
-        return encode_text(self.text_encoder, self.text_encoder_2, token_ids, mask_padding=self.mask_padding)
+        with self._present(self.text_encoder), self._present(self.text_encoder_2):
+            return encode_text(self.text_encoder, self.text_encoder_2, token_ids, mask_padding=self.mask_padding)
+
+    def drop_pooled(self, text: TextStates, dropped: Tensor) -> TextStates:
+        """The text states with zeros for the pooled vector where bool `dropped` (b,) is set."""
+        return text._replace(pooled=text.pooled.masked_fill(dropped[:, None], 0))
 
     def predict(self, x_t: Tensor, timesteps: Tensor, text: TextStates, time_ids: Tensor) -> Tensor:
         """The UNet's prediction, float32 (b, 4, h, w).
 
-        `x_t` is float32 (b, 4, h, w), scaled and noised; `timesteps` int64 (b,); `time_ids` float32 (b, 6), pixels.
+        `x_t` is float32 (b, 4, h, w), scaled and noised; `timesteps` (b,) int64, or float32 for a flow, which the UNet
+        embeds in float32; `time_ids` float32 (b, 6), pixels.
         Inputs are cast to the UNet's dtype here and nowhere else, so noise and targets stay float32.
         """
         dtype = self.unet.dtype
@@ -242,11 +256,21 @@ class Sdxl(nn.Module):
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """The unscaled posterior mean, float32 (b, 4, h / 8, w / 8), of RGB uint8 (b, 3, h, w)."""
-        return encode_pixels(self._need_vae(), pixels)
+        vae = self._need_vae()
+        with self._present(vae):
+            return encode_pixels(vae, pixels)
 
     def decode(self, latents: Tensor) -> Tensor:
         """RGB uint8 (b, 3, 8 h, 8 w) of scaled latents (b, 4, h, w)."""
-        return decode_latents(self._need_vae(), self.unscale(latents))
+        vae = self._need_vae()
+        with self._present(vae):
+            return decode_latents(vae, self.unscale(latents))
+
+    def _present(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Within the block the network is on the device."""
+        if self.offload_frozen and not any(parameter.requires_grad for parameter in network.parameters()):
+            return visiting(network, self.device)
+        return nullcontext()
 
     def _need_vae(self) -> AutoencoderKL:
         assert self.vae is not None, "these models were built without a VAE"
@@ -256,6 +280,6 @@ class Sdxl(nn.Module):
         super()._apply(fn, recurse)
         # `fn` itself may cast or empty its tensor, which the frozen VAE must not undergo.
         vae: nn.Module | None = self.vae
-        if vae is not None and self.device.type != "meta":
+        if vae is not None and self.device.type != "meta" and not self.offload_frozen:
             vae.to(self.device)
         return self
