@@ -185,8 +185,11 @@ def build_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> TrainL
         return TrainLoader(dataset, cfg, ranks=ranks, held=held.pop_all())
 
 
-def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> ValLoader:
+def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int, pictures: int | None = None) -> ValLoader:
     """The validation split once, in shard order, always with the prompts of (epoch 0, copy 0) and never mirrored.
+
+    Of more than `pictures`, so many are taken, evenly spread: samples of a size lie in the order of a hash of their key
+    there.
 
     The whole split counts as one step: the mean of `share * loss` over the micro-batches of all ranks is the mean over
     its samples. Each rank gets equally many; ranks that would have one less repeat one with share 0.
@@ -202,7 +205,7 @@ def build_val_loader(cfg: DataConfig, prompts: PromptConfig, *, seed: int) -> Va
         makers.append(SampleMaker(source.root, source.labels, first_row, treatment))
         first_row += len(source.labels)
     rank, ranks = rank_and_size()
-    return ValLoader(makers, cfg, rank=rank, ranks=ranks)
+    return ValLoader(makers, cfg, rank=rank, ranks=ranks, pictures=pictures)
 
 
 def _open_once_a_node(cfg: DataConfig, held: contextlib.ExitStack) -> tuple[Source, ...]:
@@ -252,9 +255,11 @@ class ValLoader:
     No DataLoader: Lightning would deal it out to the ranks a second time.
     """
 
-    def __init__(self, makers: Sequence[SampleMaker], cfg: DataConfig, *, rank: int, ranks: int):
+    def __init__(
+        self, makers: Sequence[SampleMaker], cfg: DataConfig, *, rank: int, ranks: int, pictures: int | None = None
+    ):
         self._makers: dict[int, tuple[SampleMaker, str, ShardLayout, int]] = {}
-        batches: list[list[int]] = []
+        groups: list[tuple[int, list[int]]] = []
         for maker in makers:
             row = maker.first_row + maker.root.rows_of("val").start
             for group in maker.root.groups_of("val"):
@@ -264,8 +269,14 @@ class ValLoader:
                         self._makers[row] = maker, path, layout, place
                         drawn.append(row)
                     row += 1
-                width = cfg.capacity(group.tier)
-                batches += [drawn[at : at + width] for at in range(0, len(drawn), width)]
+                groups.append((cfg.capacity(group.tier), drawn))
+        taken = _spread([row for _, drawn in groups for row in drawn], pictures)
+        batches = [
+            mine[at : at + width]
+            for width, drawn in groups
+            for mine in [[row for row in drawn if row in taken]]
+            for at in range(0, len(mine), width)
+        ]
         if not batches:
             folders = ", ".join(str(maker.root.folder) for maker in makers)
             raise DataError(f"{folders}: no validation sample that the labels keep")
@@ -297,6 +308,13 @@ class ValLoader:
             step_batches=len(self._mine) * self._ranks,
         )
         return dataclasses.replace(batch, share=0.0) if surplus else batch
+
+
+def _spread(rows: list[int], count: int | None) -> set[int]:
+    """`count` of the rows, evenly spread; all, if there are fewer."""
+    if count is None or count >= len(rows):
+        return set(rows)
+    return {rows[place * len(rows) // count] for place in range(count)}
 
 
 def _places(root: ShardRoot, group: Group) -> Iterator[tuple[str, ShardLayout, int]]:

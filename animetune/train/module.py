@@ -41,6 +41,8 @@ class TrainModule(pl.LightningModule):
         """Consecutive steps whose gradients were not finite."""
         self.grad_norm = 0.0
         """Global gradient norm of the last step, before clipping."""
+        self.seconds_aside = 0.0
+        """Spent by callbacks on validation, previews and checkpoints since the session began."""
         self.output: LossOutput | None = None
         """The last micro-batch's loss, for the callbacks."""
         self.stream: StepStream

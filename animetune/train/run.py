@@ -25,8 +25,10 @@ from animetune.manifest import Manifest, check_place, has_manifest, read_manifes
 from animetune.models.load import load_models
 from animetune.models.sdxl import Sdxl
 from animetune.train import callbacks, cluster
+from animetune.train.class_losses import ClassLosses
 from animetune.train.config import LoopConfig, TrainConfig
 from animetune.train.ema import Ema
+from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
 from animetune.train.optim.build import trained_parameters
 from animetune.train.stream import StepStream
@@ -89,11 +91,16 @@ def _run(cfg: TrainConfig, resume: str) -> Manifest:
     fingerprint = resumed.state["data"] if resumed else None
     module = TrainModule(models, cfg, lambda trainer: _build_stream(cfg, trainer, module.step, fingerprint), resumed)
 
-    saver = callbacks.CheckpointCallback(folder / "checkpoints", state=state, ema=ema)
+    journal = Journal(folder, cfg.watch, config=cfg.model_dump(mode="json"))
+    classes = ClassLosses(cfg.watch.classes)
+    classes.load_state_dict(resumed.state["class_losses"] if resumed else [])
+    metrics = callbacks.MetricsCallback(folder, journal=journal, classes=classes)
+    saver = callbacks.CheckpointCallback(folder / "checkpoints", state=state, ema=ema, measured=metrics.state_to_save)
     stop = callbacks.StopOnSignal(saver.save_now)
     own = [
+        callbacks.HeartbeatCallback(folder, timeout=cfg.watch.step_timeout),
         *([callbacks.EmaCallback(ema)] if ema else []),
-        callbacks.MetricsCallback(folder),
+        metrics,
         callbacks.PreviewCallback(folder, ema=ema),
         saver,
         stop,
@@ -129,7 +136,6 @@ def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.
         strategy=_strategy(devices, nodes),
         plugins=_plugins(),
         max_epochs=1,
-        gradient_clip_val=cfg.loop.gradient_clip or 0,
         callbacks=list(own_callbacks),
         logger=False,
         enable_checkpointing=False,

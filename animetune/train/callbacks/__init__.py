@@ -1,12 +1,12 @@
-"""What happens around the optimizer step: metrics, moving average, checkpoints, previews, signals.
+"""What happens around the optimizer step: metrics, moving average, checkpoints, previews, validation, signals.
 
 Each callback does one thing and talks to the others through the module only. All act after an optimizer step, never
 between two micro-batches of one.
 """
 
 from animetune.train.callbacks.averages import EmaCallback
-from animetune.train.callbacks.base import StepCallback
 from animetune.train.callbacks.checkpoints import CheckpointCallback
+from animetune.train.callbacks.heartbeat import HeartbeatCallback
 from animetune.train.callbacks.metrics import MetricsCallback
 from animetune.train.callbacks.previews import PreviewCallback
 from animetune.train.callbacks.signals import StopOnSignal
@@ -14,8 +14,8 @@ from animetune.train.callbacks.signals import StopOnSignal
 __all__ = [
     "CheckpointCallback",
     "EmaCallback",
+    "HeartbeatCallback",
     "MetricsCallback",
     "PreviewCallback",
-    "StepCallback",
     "StopOnSignal",
 ]

@@ -1,13 +1,19 @@
-"""What all callbacks share: they act once per optimizer step."""
+"""What all callbacks share: they act once per optimizer step, and ranks tell each other what they found."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch.distributed as dist
 
 from animetune.records import Batch
 from animetune.train.module import TrainModule
+
+_T = TypeVar("_T")
 
 
 class StepCallback(pl.Callback):
@@ -30,3 +36,22 @@ class StepCallback(pl.Callback):
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """`module.step` optimizer steps are done."""
+
+
+@contextlib.contextmanager
+def aside(module: TrainModule) -> Iterator[None]:
+    """The time within the block does not count as training."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        module.seconds_aside += time.perf_counter() - begun
+
+
+def gathered(trainer: pl.Trainer, value: _T) -> list[_T]:
+    """What every rank has, by rank, on every rank."""
+    if trainer.world_size == 1:
+        return [value]
+    found: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(found, value)
+    return found

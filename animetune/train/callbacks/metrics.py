@@ -2,79 +2,152 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import resource
+import statistics
+import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 
 from animetune import fsio
 from animetune.progress import track
-from animetune.records import Batch
-from animetune.train.callbacks.base import StepCallback
+from animetune.records import Batch, Size
+from animetune.train.callbacks.base import StepCallback, gathered
+from animetune.train.class_losses import ClassLosses
+from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
+from animetune.train.stopwatch import Stopwatch
+from animetune.train.tally import Mean, Tally, means_by, merged
+from animetune.train.utilization import mfu, peak_tflops
+
+STRAGGLER = 1.3
+"""A rank is reported whose own part of a step takes this many times the median rank's."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Report:
+    """What one rank has to say for a line."""
+
+    losses: dict[str, Mean]
+    waited: float
+    """Seconds of waiting for micro-batches."""
+    busy: float
+    """Seconds of a step up to its backward pass, in which ranks do not wait for each other yet."""
+    memory: float
+    """Bytes at most allocated on the device."""
+    resident: float
+    """Bytes at most resident in the CPU's memory, of this process alone."""
+
+
+class _Clock(NamedTuple):
+    """Where a line begins."""
+
+    training: float
+    """Seconds of training since some point in time."""
+    step: int
+    images: int
+    waited: float
+
+    @classmethod
+    def of(cls, module: TrainModule) -> _Clock:
+        return cls(time.perf_counter() - module.seconds_aside, module.step, module.images, module.stream.waited)
 
 
 class MetricsCallback(StepCallback):
-    """One line in metrics.jsonl every `log_every` steps, TensorBoard scalars from it, and the progress display.
+    """One line in metrics.jsonl every `log_every` steps and at the end, and the progress display.
 
     `loss` is the mean squared error before any weighting, averaged over all samples since the last line and over all
-    ranks, so that runs with different weightings compare. The sums stay on the device: one wait per line. Samples whose
-    error is not finite are left out of it; a step that was skipped for them is a line in the ledger, with their rows.
+    ranks, so that runs with different weightings compare. Losses stay on the device until a line is due, which then
+    waits for it once. Samples whose loss is not finite are left out; a step that was skipped for them is a line in the
+    ledger, with their rows.
+
+    Args:
+        run: the run directory.
+        journal: where lines go; it is opened and closed here.
+        classes: counts the losses for `loss-by-class.csv`.
+        flops: FLOPs that training on one picture of a size takes; None where they are not known.
     """
 
-    def __init__(self, run: Path):
+    def __init__(
+        self,
+        run: Path,
+        *,
+        journal: Journal,
+        classes: ClassLosses,
+        flops: Callable[[Size], float] | None = None,
+    ):
         super().__init__()
         self.run = run
-        self._sums: torch.Tensor | None = None
+        self.journal = journal
+        self.classes = classes
+        self._flops = flops
+        self._tally = Tally()
+        self._losses: dict[str, Mean] = {}
+        self._new_classes = ClassLosses(classes.kinds)
         self._errors: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._norms: dict[str, torch.Tensor] = {}
         self._shown: AbstractContextManager[Any] | None = None
-        self._board: Any = None
+        self._stragglers: list[int] = []
 
     def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Open the displays on rank 0."""
         super().on_train_start(trainer, module)
-        self._since = (time.perf_counter(), module.images)
+        self._since = _Clock.of(module)
+        self._busy = Stopwatch(module.device)
         if trainer.is_global_zero:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self.run / "tb"), purge_step=module.step)
+            self.journal.open(first_step=module.step)
             self._shown = track("train", module.stream.total_steps, done=module.step)
             self._progress = self._shown.__enter__()
+
+    def on_train_batch_start(  # type: ignore[override]
+        self, trainer: pl.Trainer, module: TrainModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """The rank's own work begins."""
+        self._busy.start()
+
+    def on_before_backward(self, trainer: pl.Trainer, module: TrainModule, loss: torch.Tensor) -> None:  # type: ignore[override]
+        """From here on a rank may wait for others, for whose gradients it needs."""
+        self._busy.stop()
+
+    def on_before_optimizer_step(  # type: ignore[override]
+        self, trainer: pl.Trainer, module: TrainModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Take the norms of the groups' gradients, before clipping, if a line is due after this step."""
+        if self._due(module, module.step + 1):
+            self._norms = group_norms(optimizer)
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, module: TrainModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Add the micro-batch to the sums."""
+        """Take the micro-batch's losses."""
         assert module.output is not None
-        error = module.output.per_sample.double()
-        finite = error.isfinite()
-        sums = torch.stack([torch.where(finite, error, 0.0).sum(), finite.sum()])
-        self._sums = sums if self._sums is None else self._sums + sums
-        self._errors.append((batch.rows, error))
+        self._tally.add(batch, module.output.per_sample, module.output.timesteps)
+        self._errors.append((batch.rows, module.output.per_sample))
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Show the step; write a line when one is due."""
-        due = module.step % module.cfg.loop.log_every == 0 or module.step == module.stream.total_steps
-        line = self._line(trainer, module) if due else {}
         if module.skipped:
             rows = [row for rows, error in self._errors for row in rows[~error.isfinite().cpu()].tolist()]
             event = {"event": "skipped", "step": module.step, "rank": trainer.global_rank, "rows": rows}
             fsio.append_line(self.run / "ledger.jsonl", event)
         self._errors.clear()
-        if not trainer.is_global_zero:
-            return
-        loss = line.get("loss")
-        self._progress.advance(1, **({} if loss is None else {"loss": loss}))
+        line = self._line(trainer, module) if self._due(module, module.step) else {}
+        if self._shown:
+            loss = line.get("loss")
+            self._progress.advance(1, **({} if loss is None else {"loss": loss}))
         if line:
-            fsio.append_line(self.run / "metrics.jsonl", line)
-            for name, value in line.items():
-                if value is not None:
-                    self._board.add_scalar(f"train/{name}", value, module.step)
+            self.journal.metrics(line)
 
     def on_train_end(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Close the displays."""
@@ -84,27 +157,118 @@ class MetricsCallback(StepCallback):
         """Close the displays before the error is shown."""
         self._close()
 
+    def state_to_save(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """What a checkpoint keeps of the measurements, and loss-by-class.csv from the same; every rank calls it."""
+        self._absorb()
+        for sums in gathered(trainer, self._new_classes.take()):
+            self.classes.merge(sums)
+        if trainer.is_global_zero:
+            fsio.atomic_write(self.run / "loss-by-class.csv", self.classes.table())
+        return {"class_losses": self.classes.state_dict()}
+
+    def _absorb(self) -> None:
+        observed = self._tally.take()
+        self._losses = merged([self._losses, means_by(observed)])
+        self._new_classes.add(observed)
+
+    def _due(self, module: TrainModule, step: int) -> bool:
+        return step % module.cfg.loop.log_every == 0 or step == module.stream.total_steps
+
     def _close(self) -> None:
         if self._shown is not None:
             self._shown.__exit__(None, None, None)
             self._shown = None
-            self._board.close()
+        self.journal.close()
 
-    def _line(self, trainer: pl.Trainer, module: TrainModule) -> dict[str, float | None]:
-        assert self._sums is not None
-        sums = self._sums
-        if trainer.world_size > 1:
-            sums = trainer.strategy.reduce(sums, reduce_op="sum")
-        loss, count = sums.tolist()
-        self._sums = None
-        then, images_then = self._since
-        self._since = (time.perf_counter(), module.images)
+    def _line(self, trainer: pl.Trainer, module: TrainModule) -> dict[str, Any]:
+        self._absorb()  # waits for the device, so that the clock below has all the work
+        then, now = self._since, _Clock.of(module)
+        self._since = now
+        seconds, waited = max(1e-9, now.training - then.training), now.waited - then.waited
+        reports = gathered(trainer, _report(module, self._losses, waited=waited, busy=self._busy.take() + waited))
+        self._losses = {}
+        means = merged(report.losses for report in reports)
+        self._warn_of_stragglers([report.busy for report in reports], module.step)
         return {
             "step": module.step,
             "epoch": round(module.stream.calendar.epochs_at(module.step), 4),
             "images": module.images,
-            "loss": loss / count if count else None,
-            "grad_norm": module.grad_norm if math.isfinite(module.grad_norm) else None,
-            "images_per_second": round((module.images - images_then) / max(1e-9, self._since[0] - then), 3),
+            "loss": None,
+            **{name: mean.value for name, mean in means.items()},
+            "grad_norm": _finite(module.grad_norm),
+            **{f"grad_norm_of/{name}": _finite(norm) for name, norm in self._norms.items()},
             **{f"lr/{group['name']}": group["lr"] for group in module.optimizer.param_groups},
+            "images_per_second": round((now.images - then.images) / seconds, 3),
+            **self._mfu(trainer, module, means, seconds),
+            "data_wait": round(max(report.waited for report in reports) / seconds, 4),
+            **(
+                {"device_memory_gb": round(max(each.memory for each in reports) / 1e9, 3)}
+                if module.device.type == "cuda"
+                else {}
+            ),
+            "host_memory_gb": round(max(report.resident for report in reports) / 1e9, 3),
+            **(
+                {"rank_seconds": [round(each.busy / (now.step - then.step), 4) for each in reports]}
+                if len(reports) > 1
+                else {}
+            ),
         }
+
+    def _mfu(
+        self, trainer: pl.Trainer, module: TrainModule, means: dict[str, Mean], seconds: float
+    ) -> dict[str, float]:
+        known = module.cfg.watch.peak_tflops
+        if known is None and module.device.type == "cuda":
+            known = peak_tflops(torch.cuda.get_device_name(module.device), getattr(torch, module.cfg.model.dtype))
+        if known is None or self._flops is None:
+            return {}
+        prefix = "loss_by_size/"
+        trained = {name.removeprefix(prefix): mean.samples for name, mean in means.items() if name.startswith(prefix)}
+        flops = sum(self._flops(Size.parse(size)) * samples for size, samples in trained.items())
+        return {"mfu": round(mfu(flops, seconds=seconds, devices=trainer.world_size, tflops=known), 4)}
+
+    def _warn_of_stragglers(self, seconds: Sequence[float], step: int) -> None:
+        found = stragglers(seconds)
+        if self.journal and found != self._stragglers:
+            for rank in found:
+                slower = seconds[rank] / statistics.median_low(seconds)
+                _log.warning("rank %d is slow: its part of a step takes %.1f times the median rank's", rank, slower)
+            event = {
+                "event": "stragglers",
+                "step": step,
+                "ranks": found,
+                "seconds": [round(each, 3) for each in seconds],
+            }
+            fsio.append_line(self.run / "ledger.jsonl", event)
+        self._stragglers = found
+
+
+def group_norms(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The norm of the gradients of each parameter group, on the device; groups without any are left out."""
+    norms = {}
+    for group in optimizer.param_groups:
+        gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
+        if gradients:
+            norms[group["name"]] = torch.nn.utils.get_total_norm(gradients)
+    return norms
+
+
+def stragglers(seconds: Sequence[float]) -> list[int]:
+    """The ranks whose own part of the steps took more than `STRAGGLER` times that of the median rank."""
+    median = statistics.median_low(seconds)
+    return [rank for rank, each in enumerate(seconds) if each > STRAGGLER * median]
+
+
+def _report(module: TrainModule, losses: dict[str, Mean], *, waited: float, busy: float) -> _Report:
+    memory = 0
+    if module.device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(module.device)
+        torch.cuda.reset_peak_memory_stats(module.device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return _Report(losses=losses, waited=waited, busy=busy, memory=memory, resident=resident)
+
+
+def _finite(value: Any) -> float | None:
+    number = float(value.full_tensor() if hasattr(value, "full_tensor") else value)
+    return number if math.isfinite(number) else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from animetune import checkpoint
-from animetune.train.callbacks.base import StepCallback
+from animetune.train.callbacks.base import StepCallback, aside
 from animetune.train.ema import Ema
 from animetune.train.module import TrainModule
 from animetune.train.preview import draw_preview
@@ -25,13 +25,15 @@ class PreviewCallback(StepCallback):
         """Sample the base, before the first step."""
         super().on_train_start(trainer, module)
         if module.step == 0:
-            self._draw(trainer, module)
+            with aside(module):
+                self._draw(trainer, module)
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Sample when it is time."""
         every = module.cfg.preview.every
         if every and (module.step % every == 0 or module.step == module.stream.total_steps):
-            self._draw(trainer, module)
+            with aside(module):
+                self._draw(trainer, module)
 
     def _draw(self, trainer: pl.Trainer, module: TrainModule) -> None:
         folder = self.run / "samples" / checkpoint.folder_name(module.step)

@@ -1,0 +1,39 @@
+"""Utilization by hand, and the names that CUDA gives to devices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from animetune.train.utilization import mfu, peak_tflops
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H200", 989),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA A100-PCIE-40GB", 312),
+        ("NVIDIA A1000", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA GeForce RTX 4090D", None),
+        ("AMD Instinct MI300X", None),
+    ],
+)
+def test_peaks_by_name(name: str, peak: float | None) -> None:
+    assert peak_tflops(name, torch.bfloat16) == peak
+
+
+def test_no_guess_for_other_types() -> None:
+    assert peak_tflops("NVIDIA H100 80GB HBM3", torch.float32) is None
+
+
+def test_mfu_by_hand() -> None:
+    """8 H100s that do 989 TFLOP each in 2 seconds work at half of what they could."""
+    assert mfu(8 * 989e12, seconds=2.0, devices=8, tflops=989) == pytest.approx(0.5)
