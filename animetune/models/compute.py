@@ -30,7 +30,7 @@ COMPILED = (BasicTransformerBlock, ResnetBlock2D)
 
 RECOMPILE_LIMIT = 64
 """Graphs that one block's code may be compiled to before it is run uncompiled; torch allows 8. With dynamic shapes a
-width needs one for a batch of 1 and one for larger ones, each with and without gradients."""
+width needs one for a batch of 1, for larger ones and for square pictures, each with and without gradients."""
 
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,

@@ -217,11 +217,12 @@ def test_compiled_blocks_give_the_same_gradients(mode: str) -> None:
     torch._dynamo.reset()
     eager, compiled = models_with(), models_with(activation_checkpointing=mode)
     compile_blocks(compiled.unet.mid_block)  # of the whole, seven times as many shapes
-    for shape in ({"samples": 2, "height": 8, "width": 12}, {"samples": 1, "height": 16, "width": 8}):
+    # None with a side as long as another or as the batch, which would be a kind of its own.
+    for shape in ({"samples": 2, "height": 16, "width": 20}, {"samples": 1, "height": 24, "width": 16}):
         found, expected = gradients(compiled, **shape), gradients(eager, **shape)
         for name in expected:
             torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5, msg=name)
     graphs = counters["stats"]["unique_graphs"]
     assert graphs > 0
-    gradients(compiled, samples=2, height=12, width=16)
+    gradients(compiled, samples=2, height=12, width=28)
     assert counters["stats"]["unique_graphs"] == graphs
