@@ -41,6 +41,7 @@ class Purpose(enum.IntEnum):
     MULTIRES = 16
     PERTURBATION = 17
     CONDITIONING = 18
+    ROUNDING = 19
 
 
 def key_for(seed: int, purpose: Purpose, *counters: int) -> int:

@@ -20,13 +20,20 @@ import torch.nn.functional as F
 from animetune.models.sdxl import Architecture, Sdxl, build_network
 from animetune.records import Size
 from animetune.tokens import CHUNK
-from animetune.train.optim.config import AdafactorConfig, AdamW8bitConfig, AdamWConfig
+from animetune.train.optim.config import (
+    AdafactorConfig,
+    AdamW8bitConfig,
+    AdamWConfig,
+    AnyOptimizerConfig,
+    CustomConfig,
+    LionConfig,
+)
 
 FP32 = 4
 GRADIENT_CHECKPOINTING_SHARE = 0.10
 """Saved activations with diffusers' checkpointing, as a share of those without, plus one block's recomputation."""
 
-Optimizer = AdafactorConfig | AdamWConfig | AdamW8bitConfig
+Optimizer = AnyOptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ def state_bytes(models: Sdxl, optimizer: Optimizer, *, ema: bool) -> Memory:
     trained = [parameter for parameter in models.parameters() if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
     masters = sum(FP32 * parameter.numel() for parameter in trained if parameter.dtype == torch.bfloat16)
+    masters *= optimizer.rounding == "master"
     return Memory(
         weights=sum(parameter.numel() * parameter.element_size() for parameter in models.parameters()),
         gradients=sum(parameter.numel() * parameter.element_size() for parameter in trained),
@@ -93,20 +101,24 @@ def cast(network: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def optimizer_state_bytes(shape: tuple[int, ...], optimizer: Optimizer) -> int:
-    """Bytes of state for one parameter."""
+    """Bytes of state for one parameter; a custom optimizer is taken to keep two moments."""
     count = 1
     for side in shape:
         count *= side
     match optimizer:
-        case AdamWConfig():
+        case AdamWConfig() | CustomConfig():
             return 2 * FP32 * count
+        case LionConfig():
+            return FP32 * count
         case AdamW8bitConfig():
             return 2 * count if count >= 4096 else 2 * FP32 * count  # bitsandbytes keeps small tensors in fp32
-        case AdafactorConfig() if len(shape) >= 2:
-            rows, columns = count // shape[-1], count // shape[-2]
-            return FP32 * (rows + columns)  # transformers factors the last two dimensions
         case AdafactorConfig():
-            return FP32 * count
+            moment = 0 if optimizer.beta1 is None else FP32 * count
+            if len(shape) < 2:
+                return moment + FP32 * count
+            if optimizer.flatten_convolutions:
+                return moment + FP32 * (shape[0] + count // shape[0])
+            return moment + FP32 * (count // shape[-1] + count // shape[-2])  # the last two dimensions are factored
 
 
 class _FusedAttention(torch.autograd.Function):

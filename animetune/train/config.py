@@ -33,8 +33,6 @@ class LoopConfig(StrictModel):
     """Machines."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to compute; `auto` takes GPUs when there are any."""
-    gradient_clip: Identity[Annotated[float, pydantic.Field(gt=0)] | None] = 1.0
-    """Global norm above which gradients are scaled down; null: never."""
     ema_decay: Identity[Annotated[float, pydantic.Field(gt=0, lt=1)] | None] = None
     """Decay of the moving average of the weights; null: none is kept."""
     log_every: Count = 10

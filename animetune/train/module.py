@@ -16,7 +16,7 @@ from animetune.models.sdxl import Sdxl
 from animetune.records import Batch
 from animetune.train.config import TrainConfig
 from animetune.train.optim import build_optimizer
-from animetune.train.optim.build import trained_parameters
+from animetune.train.optim.clip import clip_gradients
 from animetune.train.optim.state import load_optimizer
 from animetune.train.stream import StepStream
 
@@ -68,19 +68,18 @@ class TrainModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer, with the state of the checkpoint that is resumed."""
-        self.optimizer = build_optimizer(self.models, self.cfg.optimizer)
+        self.optimizer = build_optimizer(self.models, self.cfg.optimizer, seed=self.cfg.seed)
         if self._resume:
-            load_optimizer(self.optimizer, self.parameter_names, self._resume.optimizer)
+            load_optimizer(self.optimizer, self._resume.optimizer)
             self._resume = None  # its tensors are of no more use
         return self.optimizer
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip by the global norm; a step whose norm is not finite changes nothing, on every rank alike."""
-        limit = self.cfg.loop.gradient_clip or float("inf")
+        """Clip as configured; a step whose gradients' norm is not finite changes nothing, on every rank alike."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self.grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        self.grad_norm = clip_gradients(parameters, self.cfg.optimizer.clip)
         if math.isfinite(self.grad_norm):
             self.skipped = 0
             return
@@ -105,8 +104,3 @@ class TrainModule(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Asynchronous from pinned memory."""
         return batch.to(device)
-
-    @property
-    def parameter_names(self) -> list[str]:
-        """Names of the trained parameters in the order of the optimizer's state."""
-        return [name for name, _ in trained_parameters(self.models)]

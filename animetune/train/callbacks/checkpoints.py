@@ -55,7 +55,7 @@ class CheckpointCallback(StepCallback):
                     step=module.step,
                     model=dict(module.models.state_dict()),
                     ema=dict(self.ema.shadow) if self.ema else {},
-                    optimizer=dump_optimizer(module.optimizer, module.parameter_names),
+                    optimizer=dump_optimizer(module.optimizer),
                     state={
                         **self.state,
                         **measured,

@@ -2,66 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import difflib
+import importlib
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from animetune.errors import ConfigError
-from animetune.train.optim.config import AdafactorConfig, AdamW8bitConfig, AdamWConfig
-from animetune.train.optim.master import Fp32Master
+from animetune.train.optim.adafactor import Adafactor
+from animetune.train.optim.config import (
+    AdafactorConfig,
+    AdamW8bitConfig,
+    AdamWConfig,
+    AnyOptimizerConfig,
+    CustomConfig,
+    LionConfig,
+)
+from animetune.train.optim.lion import Lion
+from animetune.train.optim.master import Fp32Master, Groups
+from animetune.train.optim.rounding import StochasticRounding
+from animetune.train.optim.sharded import is_sharded
 
-Parts = dict[str, list[tuple[str, torch.nn.Parameter]]]
+
+def trained_parameters(models: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters that training changes, by name."""
+    return ((name, parameter) for name, parameter in models.named_parameters() if parameter.requires_grad)
 
 
-def trained_parameters(models: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """The parameters that training changes, by name, in the order of the optimizer's groups."""
-    for part in _parts(models).values():
-        yield from part
+def build_optimizer(models: nn.Module, cfg: AnyOptimizerConfig, *, seed: int = 0) -> torch.optim.Optimizer:
+    """One parameter group a part (`unet`, `text_encoder`, `text_encoder_2`) and one an entry of `cfg.block_lrs`.
 
+    A group has its `name`, its `param_names`, and beside `lr` its base rate for the schedule, `base_lr`. bf16
+    parameters are stepped in fp32 by `cfg.rounding`; `seed` is that of stochastic rounding.
 
-def build_optimizer(
-    models: torch.nn.Module, cfg: AdafactorConfig | AdamWConfig | AdamW8bitConfig
-) -> torch.optim.Optimizer:
-    """One parameter group a part (`unet`, `text_encoder`, `text_encoder_2`), each with its own learning rate.
-
-    Each group keeps its base rate as `base_lr` for the schedule. bf16 parameters get fp32 masters (`Fp32Master`): a
-    bf16 weight has 8 bits of precision, so updates of 1e-5 of a weight would be rounded away.
+    Raises ConfigError when nothing is trained, an entry of `block_lrs` names nothing, or the optimizer cannot do what
+    is asked of it on these parameters.
     """
-    parts = _parts(models)
-    if not parts:
-        raise ConfigError("model: nothing is trained: set train_unet, train_text_encoder or train_text_encoder_2")
-    groups: list[dict[str, Any]] = [
-        {
-            "params": [parameter for _, parameter in part],
-            "name": name,
-            "lr": cfg.lr_of(name),
-            "base_lr": cfg.lr_of(name),
-        }
-        for name, part in parts.items()
-    ]
-    low_precision = any(parameter.dtype == torch.bfloat16 for group in groups for parameter in group["params"])
-    if not low_precision:
+    groups = _groups(models, cfg)
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    _refuse_unfit(cfg, parameters)
+    if all(parameter.dtype != torch.bfloat16 for parameter in parameters):
         return _create(groups, cfg)
-    return Fp32Master(groups, lambda masters: _create(masters, cfg))
+    whole_steps = isinstance(cfg, CustomConfig)
+    if cfg.rounding == "master":
+        return Fp32Master(groups, lambda masters: _create(masters, cfg), whole_steps=whole_steps)
+    if isinstance(cfg, AdafactorConfig):
+        return _create(groups, cfg, seed=seed)  # rounds by itself, tile by tile
+    return StochasticRounding(groups, lambda copies: _create(copies, cfg), seed=seed, whole_steps=whole_steps)
 
 
-def _create(
-    groups: list[dict[str, Any]], cfg: AdafactorConfig | AdamWConfig | AdamW8bitConfig
-) -> torch.optim.Optimizer:
+def _groups(models: nn.Module, cfg: AnyOptimizerConfig) -> Groups:
+    """Parts of the model in the order of its parameters, blocks with rates of their own behind them."""
+    found: dict[str, list[tuple[str, nn.Parameter]]] = {}
+    blocks = {f"unet.{block}": rate for block, rate in cfg.block_lrs.items()}
+    for name, parameter in trained_parameters(models):
+        fitting = [block for block in blocks if name == block or name.startswith(f"{block}.")]
+        found.setdefault(max(fitting, key=len, default=name.split(".")[0]), []).append((name, parameter))
+    if not found:
+        raise ConfigError(
+            "model: nothing is trained: set train_unet, train_text_encoder or train_text_encoder_2 to true"
+        )
+    _refuse_unknown_blocks(models, [block for block in blocks if block not in found])
+    groups = []
+    for group in [*(part for part in found if part not in blocks), *(block for block in blocks if block in found)]:
+        lr = blocks.get(group) or cfg.lr_of(group)
+        names, parameters = zip(*found[group], strict=True)
+        groups.append({"params": list(parameters), "param_names": list(names), "name": group, "lr": lr, "base_lr": lr})
+    return groups
+
+
+def _refuse_unknown_blocks(models: nn.Module, unused: list[str]) -> None:
+    trained = [name.removeprefix("unet.") for name, _ in trained_parameters(models) if name.startswith("unet.")]
+    known = sorted({".".join(name.split(".")[:depth]) for name in trained for depth in range(1, 1 + name.count("."))})
+    problems = []
+    for block in (each.removeprefix("unet.") for each in unused):
+        if block in known:
+            raise ConfigError(f"optimizer.block_lrs.{block}: every parameter of it has the rate of a longer entry")
+        close = difflib.get_close_matches(block, known, n=3, cutoff=0.5) or [each for each in known if "." not in each]
+        problems.append(
+            f"optimizer.block_lrs.{block}: names no trained parameter of the UNet; similar: {', '.join(close)}"
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _refuse_unfit(cfg: AnyOptimizerConfig, parameters: Iterable[nn.Parameter]) -> None:
+    """Raise ConfigError for what an optimizer cannot do with these parameters."""
+    devices = {parameter.device.type for parameter in parameters} - {"cuda"}
+    if isinstance(cfg, AdamW8bitConfig) and cfg.paged and devices:
+        raise ConfigError(
+            "optimizer.paged: paged state lives in CUDA's unified memory, and the weights are on "
+            f"{', '.join(sorted(devices))}; set it to false"
+        )
+    if not any(is_sharded(parameter) for parameter in parameters):
+        return
+    if isinstance(cfg, AdamW8bitConfig):
+        raise ConfigError(
+            "optimizer.name: adamw8bit keeps state in blocks of 256 weights, which sharding would cut; take adafactor, "
+            "adamw or lion, or set loop.strategy to ddp"
+        )
+    if isinstance(cfg, CustomConfig) and cfg.rounding == "stochastic":
+        raise ConfigError(
+            "optimizer.rounding: a custom optimizer cannot round shards stochastically, since it may need whole "
+            "tensors; set it to master, or loop.strategy to ddp"
+        )
+
+
+def _create(groups: Groups, cfg: AnyOptimizerConfig, *, seed: int | None = None) -> torch.optim.Optimizer:
     match cfg:
         case AdafactorConfig():
-            from transformers.optimization import Adafactor
-
             return Adafactor(
                 groups,
                 lr=cfg.unet_lr,
+                eps=cfg.eps,
                 clip_threshold=cfg.clip_threshold,
                 decay_rate=cfg.decay_rate,
+                beta1=cfg.beta1,
                 weight_decay=cfg.weight_decay,
-                scale_parameter=False,
-                relative_step=False,
-                warmup_init=False,
+                scale_parameter=cfg.scale_parameter,
+                flatten_convolutions=cfg.flatten_convolutions,
+                seed=seed,
             )
         case AdamWConfig():
             fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
@@ -71,12 +133,30 @@ def _create(
         case AdamW8bitConfig():
             from bitsandbytes.optim.adamw import AdamW8bit
 
-            return AdamW8bit(groups, lr=cfg.unet_lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)
+            return AdamW8bit(
+                groups,
+                lr=cfg.unet_lr,
+                betas=cfg.betas,
+                eps=cfg.eps,
+                weight_decay=cfg.weight_decay,
+                is_paged=cfg.paged,
+            )
+        case LionConfig():
+            return Lion(groups, lr=cfg.unet_lr, betas=cfg.betas, weight_decay=cfg.weight_decay)
+        case CustomConfig():
+            return _create_custom(groups, cfg)
 
 
-def _parts(models: torch.nn.Module) -> Parts:
-    parts: Parts = {}
-    for name, parameter in models.named_parameters():
-        if parameter.requires_grad:
-            parts.setdefault(name.split(".")[0], []).append((name, parameter))
-    return parts
+def _create_custom(groups: Groups, cfg: CustomConfig) -> torch.optim.Optimizer:
+    module_name, _, name = cfg.place.rpartition(".")
+    try:
+        made_by = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"optimizer.class: {cfg.place} cannot be imported: {error}") from error
+    if not (isinstance(made_by, type) and issubclass(made_by, torch.optim.Optimizer)):
+        raise ConfigError(f"optimizer.class: {cfg.place} is no subclass of torch.optim.Optimizer")
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.arguments.items()}
+    try:
+        return cast(torch.optim.Optimizer, cast(Any, made_by)(groups, lr=cfg.unet_lr, **arguments))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer.arguments: {cfg.place} refuses them: {error}") from error

@@ -1,81 +1,151 @@
-"""fp32 master weights inside the optimizer, for models that compute in bf16 (the "O2" way, without autocast).
+"""Steps of bf16 weights in fp32, by any optimizer: a bf16 weight has 8 bits, so updates of 1e-5 of it would vanish.
 
-The model holds bf16 weights and gradients; the optimizer updates fp32 copies and rounds them into the model after each
-step. Costs 4 bytes a parameter for the masters and 4 while a gradient is cast; saves autocast's casts in every layer.
+The model holds bf16 weights and gradients and computes without autocast. The optimizer sees fp32 copies: kept between
+steps (`Fp32Master`, "O2"), or made for the moment of the step and rounded back at random (`rounding`).
+Either way its arithmetic, weight decay included, is fp32. Copies and gradients are cast `AT_ONCE` elements at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from animetune.train.optim.sharded import local
 
 Groups = list[dict[str, Any]]
+Create = Callable[[Groups], torch.optim.Optimizer]
+
+AT_ONCE = 2**26
+"""Elements that are cast at a time: 256 MB of fp32 gradients, of which one step then costs 40 for SDXL's UNet."""
 
 
-class Fp32Master(torch.optim.Optimizer):
+class Fp32Step(torch.optim.Optimizer):
     """Wraps the optimizer that `create` makes over fp32 copies of `groups`' parameters.
 
-    `param_groups` is shared with the wrapped optimizer except for `params`, which are the model's, so that schedules,
-    clipping and Lightning see an ordinary optimizer. `state_dict` is in the order of the model's parameters and holds
-    the wrapped optimizer's state plus `master`.
+    `param_groups` are the model's own, so schedules, clipping and Lightning see an ordinary optimizer; their learning
+    rates are handed on at each step. `whole_steps`: the wrapped optimizer must see all parameters in one step.
     """
 
-    def __init__(self, groups: Groups, create: Callable[[Groups], torch.optim.Optimizer]):
+    def __init__(self, groups: Groups, create: Create, *, whole_steps: bool = False):
         super().__init__(groups, {})
-        self._masters = [[p.detach().float().clone() for p in group["params"]] for group in self.param_groups]
-        inner_groups = [{**group, "params": masters} for group, masters in zip(groups, self._masters, strict=True)]
-        self._inner = create(inner_groups)
-        self._by_parameter = {
-            id(parameter): master
-            for group, masters in zip(self.param_groups, self._masters, strict=True)
-            for parameter, master in zip(group["params"], masters, strict=True)
-        }
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        self._copies = {id(parameter): self._copy(parameter) for parameter in parameters}
+        self.inner = create([self._inner_group(group) for group in self.param_groups])
+        self._at_once = sum(parameter.numel() for parameter in parameters) if whole_steps else AT_ONCE
+        self._takes_any_gradient = getattr(self.inner, "takes_any_gradient", False)
+        if self._takes_any_gradient:
+            for copy in self._copies.values():
+                copy.grad_dtype = None
 
-    def master_of(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        """The fp32 master of one of the model's parameters."""
-        return self._by_parameter[id(parameter)]
+    def copy_of(self, parameter: Tensor) -> Tensor:
+        """What the wrapped optimizer has in place of a parameter of the model."""
+        return self._copies[id(parameter)]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step on the masters, then masters -> parameters, rounded to nearest."""
+        """One step of the parameters that have gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group, inner in zip(self.param_groups, self._inner.param_groups, strict=True):
+        for group, inner in zip(self.param_groups, self.inner.param_groups, strict=True):
             inner["lr"] = group["lr"]
-            for parameter, master in zip(group["params"], inner["params"], strict=True):
-                master.grad = None if parameter.grad is None else parameter.grad.float()
-        self._inner.step()
-        for group, inner in zip(self.param_groups, self._inner.param_groups, strict=True):
-            for parameter, master in zip(group["params"], inner["params"], strict=True):
-                if master.grad is not None:
-                    parameter.copy_(master)
-                master.grad = None
+        for parameters in self._portions():
+            for parameter in parameters:
+                copy = self.copy_of(parameter)
+                self._lend(parameter, copy)
+                copy.grad = self._gradient(parameter)
+            self.inner.step()
+            for parameter in parameters:
+                copy = self.copy_of(parameter)
+                copy.grad = None
+                self._take_back(parameter, copy)
         return loss
 
+    def state_of(self, parameter: Tensor) -> dict[str, Any]:
+        """The wrapped optimizer's state of a parameter of the model."""
+        return dict(self.inner.state.get(self.copy_of(parameter), {}))
+
+    def load_state_of(self, parameter: Tensor, state: dict[str, Any]) -> None:
+        """The inverse of `state_of`; the model's own weights are not touched."""
+        self.inner.state[self.copy_of(parameter)] = state
+
     def state_dict(self) -> dict[str, Any]:
-        """The wrapped optimizer's state, each parameter's with its `master` added."""
-        inner = self._inner.state_dict()
-        masters = [master for group in self._masters for master in group]
-        state = {index: {**inner["state"].get(index, {}), "master": master} for index, master in enumerate(masters)}
-        return {"state": state, "param_groups": inner["param_groups"]}
+        """As torch's, by position, with the state of the wrapped optimizer."""
+        packed = super().state_dict()
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        packed["state"] = {index: state for index, each in enumerate(parameters) if (state := self.state_of(each))}
+        return packed
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over masters and state; the model's own weights are not touched."""
-        masters = [master for group in self._masters for master in group]
-        for index, master in enumerate(masters):
-            master.copy_(state_dict["state"][index]["master"])
-        inner_state = {
-            index: {key: value for key, value in state.items() if key != "master"}
-            for index, state in state_dict["state"].items()
-        }
-        self._inner.load_state_dict(
-            {
-                "state": {index: state for index, state in inner_state.items() if state},
-                "param_groups": state_dict["param_groups"],
-            }
-        )
+        """The inverse of `state_dict`; tensors keep their types."""
+        super().load_state_dict({**state_dict, "state": {}})
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        for index, state in state_dict["state"].items():
+            self.load_state_of(parameters[index], dict(state))
+
+    def _inner_group(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {**group, "params": [self.copy_of(parameter) for parameter in group["params"]]}
+
+    def _portions(self) -> Iterator[list[nn.Parameter]]:
+        """Parameters with gradients, up to `_at_once` elements of them at a time."""
+        portion: list[nn.Parameter] = []
+        elements = 0
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+            if parameter.grad is None:
+                continue
+            if portion and elements + local(parameter).numel() > self._at_once:
+                yield portion
+                portion, elements = [], 0
+            portion.append(parameter)
+            elements += local(parameter).numel()
+        if portion:
+            yield portion
+
+    def _copy(self, parameter: nn.Parameter) -> nn.Parameter:
+        raise NotImplementedError
+
+    def _gradient(self, parameter: nn.Parameter) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad if self._takes_any_gradient else parameter.grad.float()
+
+    def _lend(self, parameter: nn.Parameter, copy: Tensor) -> None:
+        raise NotImplementedError
+
+    def _take_back(self, parameter: nn.Parameter, copy: Tensor) -> None:
+        raise NotImplementedError
+
+
+class Fp32Master(Fp32Step):
+    """fp32 master weights, rounded to nearest into the model after each step; 4 bytes a parameter.
+
+    The state of a parameter holds its `master`.
+    """
+
+    def master_of(self, parameter: nn.Parameter) -> Tensor:
+        """The fp32 master of one of the model's parameters."""
+        return self.copy_of(parameter)
+
+    def state_of(self, parameter: Tensor) -> dict[str, Any]:
+        """With the master."""
+        return {**super().state_of(parameter), "master": self.copy_of(parameter).detach()}
+
+    @torch.no_grad()
+    def load_state_of(self, parameter: Tensor, state: dict[str, Any]) -> None:
+        """With the master."""
+        self.copy_of(parameter).copy_(state["master"])
+        if rest := {key: value for key, value in state.items() if key != "master"}:
+            super().load_state_of(parameter, rest)
+
+    def _copy(self, parameter: nn.Parameter) -> nn.Parameter:
+        return nn.Parameter(parameter.detach().to(torch.float32, copy=True))
+
+    def _lend(self, parameter: nn.Parameter, copy: Tensor) -> None:
+        """The master is there already."""
+
+    def _take_back(self, parameter: nn.Parameter, copy: Tensor) -> None:
+        parameter.copy_(copy)

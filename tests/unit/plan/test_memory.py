@@ -34,6 +34,7 @@ def test_activations_grow_with_the_batch() -> None:
     [
         (AdamWConfig(name="adamw", unet_lr=1e-5), 20.54),
         (AdafactorConfig(name="adafactor", unet_lr=1e-5), 0.98),
+        (AdafactorConfig(name="adafactor", unet_lr=1e-5, flatten_convolutions=True), 0.02),
         (AdamW8bitConfig(name="adamw8bit", unet_lr=1e-5), 5.14),
     ],
     ids=lambda value: getattr(value, "name", ""),
