@@ -552,6 +552,19 @@ def test_validation_sees_every_kept_row_once_and_always_the_same(tiny, monkeypat
     assert np.mean(weighted) == pytest.approx(np.mean(kept))
 
 
+def test_both_loaders_split_prompts_as_configured(build, tiny):
+    from animetune.data.loader import build_val_loader
+
+    prompts = PromptConfig(order=("prefix",), prefix="big red cat, " * 30)
+    settings = {"global_batch": 8, "micro_batch": 2, "chunks": 2, "split": "commas"}
+    cfg = DataConfig(shards=str(tiny[0]), labels=str(tiny[1]), **settings)
+    for loader in (build(prompts=prompts, **settings), build_val_loader(cfg, prompts, seed=SEED)):
+        batch = next(iter(loader))
+        expected = tokenize(batch.prompts[0], chunks=2, split="commas")
+        assert batch.token_ids[0].tolist() == expected.tolist()
+        assert expected.tolist() != tokenize(batch.prompts[0], chunks=2).tolist()
+
+
 def test_validation_of_a_remote_root_reads_its_copy(tiny, tmp_path):
     from animetune.data.loader import build_val_loader
 

@@ -120,3 +120,18 @@ def test_bfloat16_is_the_upper_half_of_a_float32():
     assert np.array_equal(decoded.ravel(), values)
     with pytest.raises(ValueError, match="reshape"):
         decode_latent(stored[:-2], Size(64, 64), "bfloat16")
+
+
+def test_prompts_are_split_as_configured(tmp_path):
+    """A chunk that ends at a comma is not the same as one that ends after 75 tokens."""
+    from animetune.tokens import tokenize
+
+    tags = [[f"a_tag_of_{n}_words" for n in range(40)]]
+    folders = tiny_shards(tmp_path, [(64, 64)], tags_general=tags)
+    rows = {}
+    for split in ("anywhere", "commas"):
+        maker, stored = open_maker(folders, chunks=2, split=split, prompts=PromptConfig(order=("general",)))
+        made = maker.make(stored[0], epoch=0, row=0, copy=0)
+        rows[split] = made.token_ids
+        assert np.array_equal(made.token_ids, tokenize(made.prompt, chunks=2, split=split))
+    assert not np.array_equal(rows["anywhere"], rows["commas"])
