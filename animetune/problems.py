@@ -37,7 +37,7 @@ FOREIGN_NAMES = {
     "gradient_checkpointing": "write model.activation_checkpointing: none, selective or full",
     "instance_data_dir": "data.shards",
     "keep_tokens": "the parts of prompts.order that prompts.shuffle does not list keep their place",
-    "keep_tokens_separator": "write '|||' between the parts of prompts.order, and list those to shuffle in prompts.shuffle",
+    "keep_tokens_separator": "write '|||' between parts of prompts.order, and what to shuffle in prompts.shuffle",
     "learning_rate": "optimizer.unet_lr",
     "learning_rate_te1": "optimizer.text_encoder_lr",
     "learning_rate_te2": "optimizer.text_encoder_2_lr",
