@@ -38,6 +38,9 @@ class DataConfig(StrictModel):
     """Several roots trained together, in place of `shards` and `labels`."""
     global_batch: Identity[Count]
     """Samples of an optimizer step, over all ranks and accumulated micro-batches."""
+    global_batch_from: Identity[dict[Annotated[int, pydantic.Field(ge=1)], Count]] = pydantic.Field(default={})
+    """Epoch -> samples of a step from then on, as in `{5: 256, 10: 512}`; 0 is the first epoch, which has
+    `global_batch`. More micro-batches are accumulated then, and an epoch has fewer steps."""
     micro_batch: Identity[Count]
     """Samples that a rank computes at once, all of one size."""
     equal_pixels: Identity[bool] = False
@@ -80,8 +83,9 @@ class DataConfig(StrictModel):
 
     @pydantic.model_validator(mode="after")
     def _whole_micro_batches(self) -> DataConfig:
-        if self.global_batch % self.micro_batch:
-            raise ValueError(f"global_batch {self.global_batch} is not a multiple of micro_batch {self.micro_batch}")
+        for name, batch in self.global_batches.items():
+            if batch % self.micro_batch:
+                raise ValueError(f"{name} {batch} is not a multiple of micro_batch {self.micro_batch}")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -100,8 +104,14 @@ class DataConfig(StrictModel):
         return (SourceConfig(shards=self.shards, labels=self.labels),)
 
     @property
+    def global_batches(self) -> dict[str, int]:
+        """Setting -> samples of a step: one, or several where the batch changes from an epoch on."""
+        later = {f"global_batch_from.{epoch}": batch for epoch, batch in sorted(self.global_batch_from.items())}
+        return {"global_batch": self.global_batch, **later}
+
+    @property
     def micro_batches(self) -> int:
-        """Micro-batches of an optimizer step, over all ranks."""
+        """Micro-batches of an optimizer step of the first epoch, over all ranks."""
         return self.global_batch // self.micro_batch
 
     def capacity(self, tier: str) -> int:

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from animetune.data.config import DataConfig
 from animetune.data.loader import TrainLoader, ValLoader, build_loader, build_val_loader
 from animetune.data.ranks import export_ranks
+from animetune.errors import ConfigError
 from animetune.prompts import PromptConfig
 
 
@@ -22,10 +23,16 @@ class AnimeDataModule(pl.LightningDataModule):
 
     A run continued from a checkpoint, on any number of ranks and data workers, sees the very samples, prompts and crops
     that it would have seen. Save checkpoints after optimizer steps: the position is rounded down to a whole one.
+    Raises ConfigError for a batch that grows.
     """
 
     def __init__(self, cfg: DataConfig, prompts: PromptConfig, *, seed: int):
         super().__init__()
+        if cfg.global_batch_from:
+            raise ConfigError(
+                "data.global_batch_from: Lightning's loops always accumulate the same number of micro-batches; leave "
+                "it out, or train with `animetune train`"
+            )
         self.cfg = cfg
         self.prompts = prompts
         self.seed = seed

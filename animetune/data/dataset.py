@@ -75,7 +75,8 @@ class TrainDataset(StreamingDataset):
         self._first_rows = np.array([maker.first_row for maker in makers])
         self.spec = spec
         self.in_workers = in_workers
-        check_ranks(spec.columns, self._parallel_rank_world.num_ranks)
+        for epoch in (phase.first_epoch for phase in spec.calendar.phases):
+            check_ranks(spec.at(epoch).columns, self._parallel_rank_world.num_ranks)
         # Made by one rank of a node, inherited by its workers; the others only see that it can be made.
         self._plan = (0, self._ids(0) if self._unique_rank_world.is_local_leader else None)
         plan_units(spec, 0)
@@ -248,9 +249,10 @@ class TrainDataset(StreamingDataset):
         world = self._parallel_worker_world
         self._epoch = epoch
         self._units = plan_units(self.spec, epoch)
+        spec = self.spec.at(epoch)
         self._work = work_of(
-            self.spec.steps,
-            self.spec.columns,
+            spec.steps,
+            spec.columns,
             rank=world.rank,
             ranks=world.num_ranks,
             worker=world.worker_of_rank,

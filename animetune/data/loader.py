@@ -18,7 +18,6 @@ import xxhash
 from torch.utils.data import DataLoader
 
 from animetune import fsio
-from animetune.data.calendar import Calendar
 from animetune.data.config import DataConfig
 from animetune.data.dataset import TrainDataset
 from animetune.data.epoch_plan import ORDER, PlanSpec
@@ -52,10 +51,8 @@ class TrainLoader:
     def __init__(self, dataset: TrainDataset, cfg: DataConfig, *, ranks: int, held: contextlib.ExitStack):
         self.source = dataset  # not `dataset`: Lightning would warn of its length and change its settings
         self.spec: PlanSpec = dataset.spec
-        self.steps_per_epoch = self.spec.steps
-        self.calendar = Calendar.even(self.spec.steps)
-        self.accumulation = self.spec.columns // ranks
-        """Micro-batches of a step on this rank."""
+        self.calendar = self.spec.calendar
+        self._ranks = ranks
         self._held = held
         self._epoch = 0
         self._yielded = 0  # micro-batches of the epoch, as if it had been iterated from its start
@@ -76,15 +73,25 @@ class TrainLoader:
 
     def accumulation_in(self, epoch: int) -> int:
         """Micro-batches of each of an epoch's steps on this rank."""
-        return self.accumulation
+        return self.spec.at(epoch).columns // self._ranks
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of the epoch that the position is in."""
+        return self.calendar.steps_in(self._epoch)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of its steps on this rank."""
+        return self.accumulation_in(self._epoch)
 
     def __len__(self) -> int:
-        """Micro-batches of a whole epoch on this rank."""
+        """Micro-batches of the whole of that epoch on this rank."""
         return self.steps_per_epoch * self.accumulation
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, step = self._position()
-        self._epoch, self._yielded = epoch, step * self.accumulation
+        self._epoch, self._yielded = epoch, step * self.accumulation_in(epoch)
         self.source.seek(epoch, step)
         for batch in self._loader:
             if isinstance(batch, AnimetuneError):
@@ -113,22 +120,23 @@ class TrainLoader:
                 + "\n".join(lines)
                 + "\ncontinue with the old shards, labels and batch sizes, or start a new run from its weights"
             )
-        if not (state["epoch"] >= 0 and 0 <= state["step"] < self.steps_per_epoch):
-            raise ResumeError(
-                f"there is no step {state['step']} in epoch {state['epoch']}: an epoch has {self.steps_per_epoch} steps"
-            )
-        self._epoch, self._yielded = state["epoch"], state["step"] * self.accumulation
+        epoch, step = state["epoch"], state["step"]
+        if epoch < 0 or not 0 <= step < self.calendar.steps_in(epoch):
+            steps = self.calendar.steps_in(max(0, epoch))
+            raise ResumeError(f"there is no step {step} in epoch {epoch}: an epoch has {steps} steps")
+        self._epoch, self._yielded = epoch, step * self.accumulation_in(epoch)
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """What the order of the samples and their labels depend on, in short."""
         spec = self.spec
         makers = self.source.makers
+        later = "".join(f", from epoch {epoch} {columns}" for epoch, columns in spec.columns_from)
         return {
             "shards": " ".join(maker.root.digest[:16] for maker in makers),
             "labels": " ".join(maker.labels.content[:16] for maker in makers),
             "repeats": xxhash.xxh3_64_hexdigest(np.ascontiguousarray(spec.repeats).tobytes()),
-            "batch": f"{spec.columns} micro-batches of {' '.join(map(str, spec.capacities))}",
+            "batch": f"{spec.columns}{later} micro-batches of {' '.join(map(str, spec.capacities))}",
             "order": f"version {ORDER}, seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
         }
 
@@ -340,7 +348,8 @@ def _check_shared_memory(cfg: DataConfig, sources: Sequence[Source], spec: PlanS
         for group in source.root.groups_of("train")
     )
     batches = cfg.workers * (cfg.prefetch + 1) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    needed = 8 * spec.steps * spec.columns * spec.widest + batches * largest
+    plan = max(spec.at(phase.first_epoch).columns * phase.steps for phase in spec.calendar.phases) * spec.widest
+    needed = 8 * plan + batches * largest
     free = shutil.disk_usage(SHARED_MEMORY).free
     if free < needed:
         raise SetupError(

@@ -113,6 +113,7 @@ def plan_spec(cfg: DataConfig, sources: Sequence[Source], *, seed: int) -> PlanS
         shard_starts=np.cumsum([0, *shards]),
         capacities=np.array([cfg.capacity(each.tier) for each in classes]),
         columns=cfg.micro_batches,
+        columns_from=tuple((epoch, batch // cfg.micro_batch) for epoch, batch in sorted(cfg.global_batch_from.items())),
         seed=seed,
         shuffle_block=cfg.shuffle_block,
         whole_steps=cfg.one_size_per == "step",

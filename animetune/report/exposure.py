@@ -19,7 +19,6 @@ import polars as pl
 import xxhash
 
 from animetune import config, fsio, tables
-from animetune.data.calendar import Calendar
 from animetune.data.epoch_plan import PlanSpec, plan_epoch
 from animetune.data.source import Source, open_data, plan_spec, size_classes
 from animetune.errors import ConfigError, DataError
@@ -48,7 +47,8 @@ class Exposure:
 
     run: str
     steps: int
-    steps_per_epoch: int
+    epochs: float
+    """The same length in epochs."""
     pictures: pl.DataFrame
     """One row a sample of the training split, in the order of the plan: key, source, tier, repeats, seen."""
     classes: pl.DataFrame
@@ -78,9 +78,9 @@ def read_exposure(
     if so_far:
         steps = _newest_step(cfg, spec)
     elif epochs is not None:
-        steps = round(epochs * spec.steps)
+        steps = spec.calendar.step_of(epochs)
     elif steps is None:
-        steps = cfg.total_steps(Calendar.even(spec.steps))
+        steps = cfg.total_steps(spec.calendar)
     pictures = _pictures(sources, spec, count_rows(spec, steps))
     inputs: dict[str, str] = {}
     for place, source in enumerate(sources):
@@ -88,7 +88,7 @@ def read_exposure(
     return Exposure(
         run=cfg.run,
         steps=steps,
-        steps_per_epoch=spec.steps,
+        epochs=spec.calendar.epochs_at(steps),
         pictures=pictures,
         classes=_count_classes(sources, pictures),
         tags=_count_tags(sources, pictures),
@@ -100,17 +100,19 @@ def read_exposure(
 def count_rows(spec: PlanSpec, steps: int) -> np.ndarray:
     """int64 (rows,): how often each row of the plan comes in the first `steps` optimizer steps of a run."""
     counts = np.zeros(len(spec.repeats) + 1, np.int64)
-    for epoch, first in enumerate(range(0, steps, spec.steps)):
-        rows = plan_epoch(spec, epoch).rows[: steps - first]
+    last, within = spec.calendar.position(steps)
+    for epoch in range(last + (within > 0)):
+        rows = plan_epoch(spec, epoch).rows[: within if epoch == last else None]
         counts += np.bincount(rows.ravel() + 1, minlength=len(counts))  # NO_ROW is counted at 0
     return counts[1:]
 
 
 def describe(exposure: Exposure) -> str:
     """The counts as text for a terminal."""
-    epochs = exposure.steps / exposure.steps_per_epoch
     sections = {
-        f"{exposure.run}, step 0 to {exposure.steps:,} = {epochs:.2f} epochs": _picture_lines(exposure.pictures),
+        f"{exposure.run}, step 0 to {exposure.steps:,} = {exposure.epochs:.2f} epochs": _picture_lines(
+            exposure.pictures
+        ),
         **{kind: _class_lines(classes) for kind in CLASSES if (classes := _named(exposure.classes, kind)).height},
         **_tag_sections(exposure.tags),
     }
@@ -137,7 +139,7 @@ def write(exposure: Exposure, out: Path) -> Manifest:
             format_version=FORMAT,
             config_digest=exposure.config_digest,
             inputs=exposure.inputs,
-            facts={"steps": exposure.steps, "steps_per_epoch": exposure.steps_per_epoch},
+            facts={"steps": exposure.steps, "epochs": round(exposure.epochs, 6)},
             files=record_files(out, names),
         )
         return write_manifest(out, manifest)

@@ -99,6 +99,7 @@ def _run(cfg: TrainConfig, resume: str) -> Manifest:
     stop = callbacks.StopOnSignal(saver.save_now)
     own = [
         callbacks.HeartbeatCallback(folder, timeout=cfg.watch.step_timeout),
+        callbacks.AccumulationCallback(),
         *([callbacks.EmaCallback(ema)] if ema else []),
         metrics,
         callbacks.PreviewCallback(folder, ema=ema),
@@ -145,15 +146,14 @@ def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.
         use_distributed_sampler=False,
     )
     per_pass = cfg.data.micro_batch * trainer.world_size
-    if cfg.data.global_batch % per_pass:
-        fitting = [
-            n for n in range(1, trainer.world_size + 1) if cfg.data.global_batch % (cfg.data.micro_batch * n) == 0
-        ]
-        raise SetupError(
-            f"data.global_batch: {cfg.data.global_batch} samples do not divide into micro-batches of "
-            f"{cfg.data.micro_batch} on {trainer.world_size} ranks; with this micro_batch it fits "
-            f"{', '.join(map(str, fitting)) or 'no number of'} ranks"
-        )
+    for name, batch in cfg.data.global_batches.items():
+        if batch % per_pass:
+            fitting = [n for n in range(1, trainer.world_size + 1) if batch % (cfg.data.micro_batch * n) == 0]
+            raise SetupError(
+                f"data.{name}: {batch} samples do not divide into micro-batches of {cfg.data.micro_batch} on "
+                f"{trainer.world_size} ranks; with this micro_batch it fits "
+                f"{', '.join(map(str, fitting)) or 'no number of'} ranks"
+            )
     trainer.accumulate_grad_batches = cfg.data.global_batch // per_pass
     return trainer
 

@@ -4,6 +4,7 @@ Each callback does one thing and talks to the others through the module only. Al
 between two micro-batches of one.
 """
 
+from animetune.train.callbacks.accumulation import AccumulationCallback
 from animetune.train.callbacks.averages import EmaCallback
 from animetune.train.callbacks.checkpoints import CheckpointCallback
 from animetune.train.callbacks.heartbeat import HeartbeatCallback
@@ -12,6 +13,7 @@ from animetune.train.callbacks.previews import PreviewCallback
 from animetune.train.callbacks.signals import StopOnSignal
 
 __all__ = [
+    "AccumulationCallback",
     "CheckpointCallback",
     "EmaCallback",
     "HeartbeatCallback",

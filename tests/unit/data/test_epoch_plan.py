@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from animetune.data.epoch_plan import SLACK, PlanSpec, apportion, for_world, plan_epoch, plan_units, work_of
@@ -59,6 +60,20 @@ def specs(draw):
 
 def class_of_rows(spec):
     return np.repeat(spec.group_classes, np.diff(spec.group_starts))
+
+
+@given(specs(), st.integers(1, 3), st.integers(2, 4))
+def test_a_batch_that_grows_changes_nothing_but_the_columns(spec, first_epoch, times):
+    """Epochs before it and from it on are those of a plan that has always had so many columns."""
+    more = times * spec.columns
+    assume(spec.samples >= more)
+    grows = replace(spec, columns_from=((first_epoch, more),))
+    large = replace(spec, columns=more)
+    for epoch in range(5):
+        alone = spec if epoch < first_epoch else large
+        assert (plan_epoch(grows, epoch).rows == plan_epoch(alone, epoch).rows).all()
+        assert grows.calendar.steps_in(epoch) == alone.steps == len(plan_epoch(grows, epoch).rows)
+        assert grows.at(epoch).columns == alone.columns
 
 
 @given(specs(), st.integers(0, 5))

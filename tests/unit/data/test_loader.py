@@ -101,6 +101,28 @@ def test_the_order_is_the_plans(build, uninterrupted):
             assert batch["ids"][:2] == [rows[real].tolist(), copies[real].tolist()]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_inside_epochs_of_a_grown_batch(build, workers):
+    """Epochs 0, 1, 2 have steps of 4, 8 and 2 micro-batches; every point of them is one to go on from."""
+    settings = {"global_batch": 8, "global_batch_from": {1: 16, 2: 4}}
+    train = build(**settings)
+    straight = [[summary(batch) for batch in train] for _ in range(3)]
+    assert [train.accumulation_in(epoch) for epoch in range(4)] == [4, 8, 2, 2]
+    for epoch, batches in enumerate(straight):
+        assert len(batches) == train.calendar.steps_in(epoch) * train.accumulation_in(epoch)
+        assert {batch["place"][0] for batch in batches} == {epoch}
+    for epoch, step in ((0, 1), (1, 1), (2, 3)):
+        resumed = build(**settings, workers=workers)
+        resumed.load_state_dict({"epoch": epoch, "step": step, "fingerprint": train.fingerprint})
+        found = [summary(batch) for batch in resumed]
+        assert found == straight[epoch][step * train.accumulation_in(epoch) :]
+        if epoch < 2:
+            assert [summary(batch) for batch in resumed] == straight[epoch + 1]
+        resumed.close()
+    with pytest.raises(ResumeError, match="batch"):
+        build().load_state_dict({"epoch": 1, "step": 0, "fingerprint": train.fingerprint})
+
+
 def test_shares_and_slots_make_the_mean_over_the_steps_samples(uninterrupted):
     for batches in uninterrupted:
         for at in range(0, len(batches), 4):
