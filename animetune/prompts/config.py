@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import string
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -307,7 +307,14 @@ class PromptConfig(StrictModel):
         """The same for a sample whose names are protected."""
         return self.kept if self.protect is None else self.kept | tags_in(self.protect.tags)
 
-    def _named_orders(self) -> Iterable[tuple[str, Order]]:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, which derives anew what the properties above keep; pydantic would copy that, too."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+    def _named_orders(self) -> Iterator[tuple[str, Order]]:
         yield "order", self.order
         for place, other in enumerate(self.other_orders):
             yield f"other_orders.{place}", other.order

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from animetune import config
 from animetune.config import StrictModel, load_config
@@ -140,6 +141,12 @@ def test_a_file_that_lists_nothing_is_refused(tmp_path: Path, content: bytes, me
         load(tmp_path, f"keep_tags: {tmp_path / 'names.txt'}")
 
 
+def test_a_copy_with_other_settings_follows_them() -> None:
+    cfg = PromptConfig(order=("general",), drop=("general",), tag_dropout=1, keep_tags=frozenset({"smile"}))
+    assert draw(LABEL, cfg) == "smile"
+    assert draw(LABEL, cfg.model_copy(update={"keep_tags": frozenset({"hat"})})) == "hat"
+
+
 def test_every_rule_survives_yaml() -> None:
     """What `config show` prints is read back to the same."""
     cfg = PromptConfig(
@@ -155,7 +162,5 @@ def test_every_rule_survives_yaml() -> None:
         protect={"tags": ["c"], "probability": 0.5},
         registers={"concepts": {"a": "b"}, "random": 0.1},
     )
-    import yaml
-
     text = config.to_yaml(Prompts(prompts=cfg))
     assert Prompts.model_validate(yaml.safe_load(text)).prompts == cfg

@@ -204,10 +204,10 @@ PROVOKING = Label(
 def test_no_dropout_tags_are_left_in_empty_prompts_and_captions() -> None:
     """`never dropped, in any augmentation`; the others are as they would be."""
     cfg = PromptConfig(no_dropout=frozenset(PROVOCATIVE), prompt_dropout=0.25)
-    counts = count_prompts(PROVOKING, cfg, 20_000)
+    counts = count_prompts(PROVOKING, cfg)
     caption = "A digital illustration of a girl. explicit, nsfw, monochrome, lowres, nude, blood"
     assert counts.keys() == {caption, "nude, blood, monochrome"}
-    assert_share(counts["nude, blood, monochrome"], 0.25, of=20_000)
+    assert_share(counts["nude, blood, monochrome"], 0.25)
     harmless = Label(key="demo/7", captions_long=("A wall.",))
     assert count_prompts(harmless, cfg, 200).keys() == {"A wall", ""}
 
@@ -240,7 +240,8 @@ def test_no_rule_drops_a_no_dropout_tag(order, other, shuffle, listed, n) -> Non
         registers=Registers(random=0.5),
         prompt_dropout=0.3,
     )
-    rng = rng_for(n, Purpose.CAPTION)
+    rng, again = rng_for(n, Purpose.CAPTION), rng_for(n, Purpose.CAPTION)
     for _ in range(5):
-        tags = compose(PROVOKING, cfg, rng).replace(". ", ", ").split(", ")
-        assert {render_tag(tag) for tag in listed} <= set(tags)
+        prompt = compose(PROVOKING, cfg, rng)
+        assert prompt == compose(PROVOKING, cfg, again)
+        assert {render_tag(tag) for tag in listed} <= set(prompt.replace(". ", ", ").split(", "))
