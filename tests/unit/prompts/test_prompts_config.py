@@ -88,8 +88,10 @@ def test_mistakes_are_said_with_place_and_remedy(tmp_path: Path, text: str, mess
 
 
 def test_probabilities_may_sum_to_exactly_1() -> None:
-    thirds = [{"probability": 0.1, "order": ["count"]}] * 10  # 0.1 * 10 is a little less or more than 1 in floats
-    assert PromptConfig(other_orders=thirds).weighted_orders[0][0] <= 1e-9
+    shares = (0.33, 0.56, 0.11)
+    assert sum(shares) > 1  # in floats
+    cfg = PromptConfig(other_orders=[{"probability": share, "order": ["count"]} for share in shares])
+    assert cfg.weighted_orders[0] == (0.0, cfg.order)
 
 
 @pytest.mark.parametrize("probability", [0, 1])

@@ -113,6 +113,7 @@ def test_a_level_takes_the_place_of_tag_dropout() -> None:
     at_random_four = 15 * 0.1**4 * 0.9**2  # binomial
     assert_share(lengths[4], 0.5 + 0.5 * at_random_four, of=20_000)
     assert_share(lengths[0], 0.5 * 0.9**6, of=20_000)
+    assert count_prompts(tagged(3), cfg, 20_000)["tag0, tag1, tag2"] > 9_000  # a level that keeps all of them, too
 
 
 def test_tag_dropout_hits_each_tag_alike_and_not_the_kept_ones() -> None:
@@ -170,6 +171,17 @@ def test_a_sample_is_protected_as_a_whole() -> None:
     counts = count_prompts(NAMED, cfg)
     assert counts.keys() == {"hatsune miku, wokada", ""}
     assert_share(counts["hatsune miku, wokada"], 0.6)
+
+
+def test_tags_that_stay_stay_where_names_are_protected() -> None:
+    cfg = PromptConfig(
+        order=("artist", "general"),
+        drop=("artist", "general"),
+        tag_dropout=1.0,
+        keep_tags=frozenset({"hat"}),
+        protect=Protection(tags=frozenset(NAMES), probability=0.5),
+    )
+    assert count_prompts(NAMED, cfg, 100).keys() == {"wokada, hat", "hat"}
 
 
 def test_protected_names_drop_less_by_the_factor_in_levels_too() -> None:
@@ -244,4 +256,5 @@ def test_no_rule_drops_a_no_dropout_tag(order, other, shuffle, listed, n) -> Non
     for _ in range(5):
         prompt = compose(PROVOKING, cfg, rng)
         assert prompt == compose(PROVOKING, cfg, again)
-        assert {render_tag(tag) for tag in listed} <= set(prompt.replace(". ", ", ").split(", "))
+        shown = prompt.replace(". ", ", ").split(", ")
+        assert [shown.count(render_tag(tag)) for tag in listed] == [1] * len(listed)
