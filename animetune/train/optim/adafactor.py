@@ -29,6 +29,9 @@ from animetune.train.optim.sharded import first_row, is_sharded, local, part_of,
 
 TILE = {"cpu": 2**19, "cuda": 2**26}
 """Elements that are worked on at a time: 2 MB of fp32 stay in the cache of a core; a GPU wants few launches."""
+STACKED = {"cpu": 2**15, "cuda": 2**26}
+"""Elements up to which a tensor is stacked with others. On the CPU, torch adds up so few in one order, alone or in a
+stack, so that which tensors step together changes no bit."""
 SMALL = 64
 """Elements up to which a matrix (3 x 3 of a convolution) is worked on across matrices rather than along its rows."""
 
@@ -162,7 +165,7 @@ class Adafactor(torch.optim.Optimizer):
         return state
 
     def restored_state(self, parameter: Tensor, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """State from whole tensors, dealt out where the parameter is sharded; what is no state of ours stays as it is."""
+        """State from whole tensors, dealt out where the parameter is sharded; what is not ours stays as it is."""
         (group,) = (group for group in self.param_groups if any(each is parameter for each in group["params"]))
         state = self.fresh_state(group, parameter)
         for key, value in state.items():
@@ -188,8 +191,7 @@ class Adafactor(torch.optim.Optimizer):
             alike.setdefault((*kind, self.state[parameter]["step"]), []).append((name, parameter))
         for members in alike.values():
             first = members[0][1]
-            size = max(1, first.numel())
-            limit = len(members) if self._uses_triton(first) else max(1, _tile(first.device) // size)
+            limit = len(members) if self._uses_triton(first) else _most_stacked(first)
             for index in range(0, len(members), limit):
                 yield self._batch(members[index : index + limit], group)
 
@@ -320,7 +322,7 @@ class _Rows:
 
 
 class _Planes:
-    """U of matrices with few elements, and of vectors: one plane an element, over all matrices.
+    """U of matrices with few elements, and of vectors: one plane an element, over all matrices of a tensor.
 
     Sums over three neighbours in memory are ten times slower than sums of three planes.
     """
@@ -328,32 +330,30 @@ class _Planes:
     def __init__(self, batch: Batch, *, beta2: float, eps: float):
         matrices, rows, columns, factored = batch.geometry
         self.form = (matrices, rows * columns)
-        self._batch = batch
+        self._shape = (len(batch.parameters), rows, columns, -1)
         self._beta2 = beta2
         self._eps = eps
         self._gradients = _stacked(batch.gradients, self.form)
         self._stored_columns = [state["exp_avg_sq_col" if factored else "exp_avg_sq"] for state in batch.states]
-        self._column = _stacked(self._stored_columns, (matrices, columns))
         self._stored_rows = [state["exp_avg_sq_row"] for state in batch.states] if factored else []
-        self._row = _stacked(self._stored_rows, (matrices, rows)) if factored else None
+        self._columns = _stacked(self._stored_columns, (matrices, columns))
+        self._rows = _stacked(self._stored_rows, (matrices, rows)) if factored else None
         alone = len(batch.parameters) == 1
         self.tiles = _tiles(matrices, rows * columns, self._gradients.device) if alone else [slice(0, matrices)]
 
     def statistics(self) -> Sums:
         """Update R and C, and add up the squares of U while a tile is at hand."""
-        tensors = len(self._batch.parameters)
-        self._squares = self._gradients.new_zeros(tensors, dtype=torch.float32)
+        self._squares = self._gradients.new_zeros(len(self._gradients), dtype=torch.float32)
         for tile in self.tiles:
             planes = self._planes(tile)
             square = planes.square()
-            self._average(self._column[:, tile], square.mean(0))
-            if self._row is not None:
-                self._average(self._row[:, tile], square.mean(1))
-            squares = self._scaled(planes, tile).square_()
-            self._squares += squares.view(-1, tensors, squares.shape[2] // tensors).sum((0, 2))
-        _unstack(self._column, self._stored_columns)
-        if self._row is not None:
-            _unstack(self._row, self._stored_rows)
+            self._average(self._columns[:, tile], square.mean(1))
+            if self._rows is not None:
+                self._average(self._rows[:, tile], square.mean(2))
+            self._squares += self._scaled(planes, tile).square_().sum((1, 2, 3))
+        _unstack(self._columns, self._stored_columns)
+        if self._rows is not None:
+            _unstack(self._rows, self._stored_rows)
         yield from ()
 
     def sum_of_squares(self) -> Tensor:
@@ -362,27 +362,24 @@ class _Planes:
 
     def of(self, tile: slice) -> Tensor:
         """A new tensor (tensors, matrices, elements), planes in memory."""
-        scaled = self._scaled(self._planes(tile), tile)
-        tensors = len(self._batch.parameters)
-        return scaled.view(-1, tensors, scaled.shape[2] // tensors).permute(1, 2, 0)
+        return self._scaled(self._planes(tile), tile).flatten(1, 2).transpose(1, 2)
 
     def _planes(self, tile: slice) -> Tensor:
-        """A new float32 tensor (rows, columns, tensors * matrices) of the gradients."""
-        _, rows, columns, _ = self._batch.geometry
-        part = self._gradients[:, tile].reshape(-1, rows * columns).t()
+        """The gradients as a new float32 tensor (tensors, rows, columns, matrices)."""
+        part = self._gradients[:, tile].transpose(1, 2)
         planes = torch.empty(part.shape, dtype=torch.float32, device=part.device).copy_(part)
-        return planes.view(rows, columns, -1)
+        return planes.view(self._shape)
 
     def _average(self, average: Tensor, mean: Tensor) -> None:
-        """Fold (k, tensors * matrices) into (tensors, matrices, k)."""
-        average.mul_(self._beta2).add_((mean + self._eps).t().view(average.shape), alpha=1 - self._beta2)
+        """Fold (tensors, k, matrices) into (tensors, matrices, k)."""
+        average.mul_(self._beta2).add_((mean + self._eps).transpose(1, 2), alpha=1 - self._beta2)
 
     def _scaled(self, planes: Tensor, tile: slice) -> Tensor:
-        _, rows, columns, _ = self._batch.geometry
-        planes.mul_(self._column[:, tile].reshape(-1, columns).t().rsqrt())
-        if self._row is not None and rows > 1:
-            row = self._row[:, tile].reshape(-1, rows).t()
-            planes.mul_((row / row.mean(0)).rsqrt_()[:, None])
+        columns = self._columns[:, tile].transpose(1, 2)
+        planes.mul_(columns.rsqrt()[:, None])
+        if self._rows is not None and self._rows.shape[2] > 1:
+            rows = self._rows[:, tile].transpose(1, 2)
+            planes.mul_((rows / rows.mean(1, keepdim=True)).rsqrt_()[:, :, None])
         return planes
 
 
@@ -426,6 +423,13 @@ def _unstack(stacked: Tensor, tensors: Sequence[Tensor]) -> None:
 
 def _squared(part: Tensor) -> Tensor:
     return part.square() if part.dtype == torch.float32 else part.float().square_()
+
+
+def _most_stacked(tensor: Tensor) -> int:
+    """How many tensors like this one make a stack."""
+    device = tensor.device.type if tensor.device.type in TILE else "cuda"
+    elements = max(1, tensor.numel())
+    return 1 if elements > STACKED[device] else TILE[device] // elements
 
 
 def _tile(device: torch.device) -> int:

@@ -7,7 +7,8 @@ Either way its arithmetic, weight decay included, is fp32. Copies and gradients 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -22,6 +23,35 @@ AT_ONCE = 2**26
 """Elements that are cast at a time: 256 MB of fp32 gradients, of which one step then costs 40 for SDXL's UNet."""
 
 
+class Places:
+    """Where each parameter stands in an optimizer's groups, so that it can be told to step some of them alone."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self._optimizer = optimizer
+        self._places = {
+            id(parameter): (number, name)
+            for number, group in enumerate(optimizer.param_groups)
+            for name, parameter in zip(group["param_names"], group["params"], strict=True)
+        }
+
+    @contextlib.contextmanager
+    def only(self, parameters: Iterable[Tensor]) -> Iterator[None]:
+        """Within the block, the optimizer has these parameters only."""
+        groups = self._optimizer.param_groups
+        before = [(group["params"], group["param_names"]) for group in groups]
+        for group in groups:
+            group["params"], group["param_names"] = [], []
+        for parameter in parameters:
+            number, name = self._places[id(parameter)]
+            groups[number]["params"].append(parameter)
+            groups[number]["param_names"].append(name)
+        try:
+            yield
+        finally:
+            for group, (params, names) in zip(groups, before, strict=True):
+                group["params"], group["param_names"] = params, names
+
+
 class Fp32Step(torch.optim.Optimizer):
     """Wraps the optimizer that `create` makes over fp32 copies of `groups`' parameters.
 
@@ -34,7 +64,7 @@ class Fp32Step(torch.optim.Optimizer):
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         self._copies = {id(parameter): self._copy(parameter) for parameter in parameters}
         self.inner = create([self._inner_group(group) for group in self.param_groups])
-        self._at_once = sum(parameter.numel() for parameter in parameters) if whole_steps else AT_ONCE
+        self._inner_places = None if whole_steps else Places(self.inner)
         self._takes_any_gradient = getattr(self.inner, "takes_any_gradient", False)
         if self._takes_any_gradient:
             for copy in self._copies.values():
@@ -58,7 +88,9 @@ class Fp32Step(torch.optim.Optimizer):
                 copy = self.copy_of(parameter)
                 self._lend(parameter, copy)
                 copy.grad = self._gradient(parameter)
-            self.inner.step()
+            copies = [self.copy_of(parameter) for parameter in parameters]
+            with self._inner_places.only(copies) if self._inner_places else contextlib.nullcontext():
+                self.inner.step()
             for parameter in parameters:
                 copy = self.copy_of(parameter)
                 copy.grad = None
@@ -92,13 +124,13 @@ class Fp32Step(torch.optim.Optimizer):
         return {**group, "params": [self.copy_of(parameter) for parameter in group["params"]]}
 
     def _portions(self) -> Iterator[list[nn.Parameter]]:
-        """Parameters with gradients, up to `_at_once` elements of them at a time."""
+        """Parameters with gradients, up to `AT_ONCE` elements of them at a time, or all."""
         portion: list[nn.Parameter] = []
         elements = 0
         for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
             if parameter.grad is None:
                 continue
-            if portion and elements + local(parameter).numel() > self._at_once:
+            if portion and self._inner_places and elements + local(parameter).numel() > AT_ONCE:
                 yield portion
                 portion, elements = [], 0
             portion.append(parameter)
