@@ -1,25 +1,32 @@
-"""How much device memory a training step needs, counted on the meta device: no weights, no GPU.
+"""How much device memory a training step needs at most: a real step, rehearsed on the meta device.
 
-Parameters, gradients and optimizer state are counted exactly. Activations are what autograd saves in one forward pass
-of the UNet, counted tensor by tensor, with attention as the fused kernels save it (query, key, value, output, one
-log-sum-exp a query, and no attention matrix). Not in it: the CUDA context and library workspaces (about 1 GB), the
-allocator's slack (3 to 8 %), and whatever the text encoders save when they are trained (small beside the UNet's).
+Weights, optimizer state and moving averages are added up. What comes and goes in a step (activations, what is computed
+again, gradients, and the copies that the optimizer makes) is counted by watching every tensor live and die in a
+rehearsal without memory or arithmetic, with attention as the fused kernels do it (query, key, value, output and one
+log-sum-exp a query; no matrix of scores).
+
+Not in it: the CUDA context and the workspaces of its libraries (about 1 GB), the allocator's slack (3 to 8 %), DDP's
+buckets, which hold all gradients from the start, and what compiled blocks save.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import contextlib
+import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
-from animetune.models.sdxl import Architecture, Sdxl, build_network
+from animetune.models.rehearsal import rehearse
+from animetune.models.sdxl import Sdxl
 from animetune.records import Size
-from animetune.tokens import CHUNK
 from animetune.train.optim.config import (
     AdafactorConfig,
     AdamW8bitConfig,
@@ -28,12 +35,11 @@ from animetune.train.optim.config import (
     CustomConfig,
     LionConfig,
 )
+from animetune.train.optim.master import AT_ONCE
 
 FP32 = 4
-GRADIENT_CHECKPOINTING_SHARE = 0.10
-"""Saved activations with diffusers' checkpointing, as a share of those without, plus one block's recomputation."""
-
-Optimizer = AnyOptimizerConfig
+RANDOM_BITS = 4
+"""Bytes of randomness for each weight that is rounded stochastically."""
 
 
 @dataclass(frozen=True)
@@ -41,108 +47,177 @@ class Memory:
     """Bytes on one device, without sharding."""
 
     weights: int
-    gradients: int
     optimizer: int
     ema: int
-    activations: int
+    step: int
+    """Activations and gradients, at the moment of the step when there are most."""
+    update: int
+    """Gradients and the optimizer's copies, likewise; 0 when it steps within the backward pass, where `step` has it."""
 
     @property
     def total(self) -> int:
-        """Their sum."""
-        return self.weights + self.gradients + self.optimizer + self.ema + self.activations
+        """The peak."""
+        return self.weights + self.optimizer + self.ema + max(self.step, self.update)
 
 
-def state_bytes(models: Sdxl, optimizer: Optimizer, *, ema: bool) -> Memory:
-    """Weights, gradients, optimizer state and moving average of the model; activations are left at 0."""
+def predict_memory(
+    models: Sdxl,
+    optimizer: AnyOptimizerConfig,
+    size: Size,
+    *,
+    batch: int,
+    chunks: int,
+    accumulates: bool = False,
+    averages: int = 0,
+    pixels: bool = False,
+    offload_frozen: bool = False,
+) -> Memory:
+    """Memory of training `models`, which are `rehearsal.meta_models`, on micro-batches of `batch` pictures of `size`.
+
+    `accumulates`: whether a step has several micro-batches, so that gradients wait while activations grow. `averages`:
+    moving averages on the device. `pixels`: whether the VAE encodes the batch. `offload_frozen`: whether frozen text
+    encoders and the VAE are there for their use only. Gradients of `models` are overwritten.
+    """
     trained = [parameter for parameter in models.parameters() if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
-    masters = sum(FP32 * parameter.numel() for parameter in trained if parameter.dtype == torch.bfloat16)
-    masters *= optimizer.rounding == "master"
+    step = _step_bytes(models, optimizer, size, batch, chunks, accumulates, pixels)
+    encoders = [models.text_encoder, models.text_encoder_2, *([models.vae] if models.vae is not None else [])]
+    visitors = [each for each in encoders if offload_frozen and not any(p.requires_grad for p in each.parameters())]
+    residents = [models.unet, *(each for each in encoders if each not in visitors)]
     return Memory(
-        weights=sum(parameter.numel() * parameter.element_size() for parameter in models.parameters()),
-        gradients=sum(parameter.numel() * parameter.element_size() for parameter in trained),
-        optimizer=masters + sum(optimizer_state_bytes(tuple(parameter.shape), optimizer) for parameter in trained),
-        ema=FP32 * count if ema else 0,
-        activations=0,
+        weights=sum(_bytes_of(network.parameters()) for network in residents),
+        optimizer=sum(state_bytes(parameter, optimizer) for parameter in trained),
+        ema=averages * FP32 * count,
+        step=max(step, sum(_bytes_of(network.parameters()) for network in visitors)),
+        update=0 if optimizer.in_backward else _bytes_of(trained) + update_bytes(trained, optimizer),
     )
 
 
-def activation_bytes(
-    architecture: Architecture, size: Size, *, batch: int, dtype: torch.dtype, chunks: int, checkpointing: bool
-) -> int:
-    """What autograd saves in one forward pass of the UNet at `size` pixels."""
-    with torch.device("meta"):
-        unet = cast(build_network(architecture, "unet"), dtype)
-        latents = torch.empty(batch, 4, size.height // 8, size.width // 8, dtype=dtype)
-        text = torch.empty(batch, CHUNK * chunks, architecture.unet["cross_attention_dim"], dtype=dtype)
-        added = {
-            "text_embeds": torch.empty(batch, architecture.text_encoder_2["projection_dim"], dtype=dtype),
-            "time_ids": torch.empty(batch, 6, dtype=dtype),
-        }
-        timesteps = torch.zeros(batch, dtype=torch.int64)
-    weights = {parameter.untyped_storage()._cdata for parameter in unet.parameters()}
-    saved: dict[int, torch.UntypedStorage] = {}  # holds the storages, so that no address is used twice
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            saved[storage._cdata] = storage
-        return tensor
-
-    with _fused_attention(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        unet(latents, timesteps, text, added_cond_kwargs=added)
-    total = sum(storage.nbytes() for storage in saved.values())
-    return int(total * GRADIENT_CHECKPOINTING_SHARE) if checkpointing else total
-
-
-def cast(network: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """The network in `dtype`; not by its own `to`, in which diffusers warns of layers that no SDXL network has."""
-    return torch.nn.Module.to(network, dtype)
-
-
-def optimizer_state_bytes(shape: tuple[int, ...], optimizer: Optimizer) -> int:
-    """Bytes of state for one parameter; a custom optimizer is taken to keep two moments."""
-    count = 1
-    for side in shape:
-        count *= side
+def state_bytes(parameter: Tensor, optimizer: AnyOptimizerConfig) -> int:
+    """What the optimizer keeps of one parameter; a custom one is taken to keep two moments."""
+    shape, count = tuple(parameter.shape), parameter.numel()
+    master = FP32 * count if optimizer.rounding == "master" and parameter.dtype == torch.bfloat16 else 0
     match optimizer:
         case AdamWConfig() | CustomConfig():
-            return 2 * FP32 * count
+            return master + 2 * FP32 * count
         case LionConfig():
-            return FP32 * count
+            return master + FP32 * count
         case AdamW8bitConfig():
-            return 2 * count if count >= 4096 else 2 * FP32 * count  # bitsandbytes keeps small tensors in fp32
+            # bitsandbytes keeps small tensors in fp32, and of others a scale for every 256 elements of each moment.
+            return master + (2 * (count + FP32 * -(-count // 256)) if count >= 4096 else 2 * FP32 * count)
         case AdafactorConfig():
             moment = 0 if optimizer.beta1 is None else FP32 * count
             if len(shape) < 2:
-                return moment + FP32 * count
+                return master + moment + FP32 * count
             if optimizer.flatten_convolutions:
-                return moment + FP32 * (shape[0] + count // shape[0])
-            return moment + FP32 * (count // shape[-1] + count // shape[-2])  # the last two dimensions are factored
+                return master + moment + FP32 * (shape[0] + count // shape[0])
+            return master + moment + FP32 * (count // shape[-1] + count // shape[-2])  # the last two are factored
+
+
+def update_bytes(parameters: list[nn.Parameter], optimizer: AnyOptimizerConfig) -> int:
+    """What a step of these parameters takes for its moment: fp32 copies of bf16 weights and gradients, random bits."""
+    sizes = [parameter.numel() for parameter in parameters if parameter.dtype == torch.bfloat16]
+    if not sizes:
+        return 0
+    if isinstance(optimizer, AdafactorConfig):  # casts in tiles, draws for a tensor
+        return RANDOM_BITS * max(sizes) if optimizer.rounding == "stochastic" else 0
+    at_once = sum(sizes) if isinstance(optimizer, CustomConfig) else min(sum(sizes), max(AT_ONCE, *sizes))
+    return at_once * (FP32 if optimizer.rounding == "master" else 2 * FP32 + RANDOM_BITS)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made while it is on, for as long as they live.
+
+    On the CPU's thread; the meta device's backward pass runs there too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.peak = 0
+        self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and look at what it made."""
+        made = func(*args, **(kwargs or {}))
+        given = {each.untyped_storage()._cdata for each in tree_iter((args, kwargs)) if isinstance(each, Tensor)}
+        for each in tree_iter(made):
+            if isinstance(each, Tensor) and each.untyped_storage()._cdata not in given:
+                self._born(each.untyped_storage())
+        return made
+
+    def lend(self, count: int) -> None:
+        """`count` bytes more are there for a moment."""
+        self.peak = max(self.peak, self.now + count)
+
+    def _born(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        self._seen.add(storage)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._died, storage.nbytes()).atexit = False
+
+    def _died(self, count: int) -> None:
+        self.now -= count
+
+
+def _step_bytes(
+    models: Sdxl,
+    optimizer: AnyOptimizerConfig,
+    size: Size,
+    batch: int,
+    chunks: int,
+    accumulates: bool,
+    pixels: bool,
+) -> int:
+    """The most bytes that are alive in the forward and backward pass beside weights and states."""
+    live = LiveBytes()
+
+    def step(parameter: Tensor) -> None:
+        live.lend(update_bytes([nn.Parameter(parameter)], optimizer))
+        parameter.grad = None
+
+    trained = [parameter for parameter in models.parameters() if parameter.requires_grad]
+    models.zero_grad(set_to_none=True)
+    with contextlib.ExitStack() as context:
+        if optimizer.in_backward:
+            for parameter in trained:
+                context.callback(parameter.register_post_accumulate_grad_hook(step).remove)
+        context.enter_context(_fused_attention())
+        context.enter_context(live)
+        for _ in range(2 if accumulates else 1):
+            rehearse(models, size, batch=batch, chunks=chunks, pixels=pixels)
+    models.zero_grad(set_to_none=True)
+    return live.peak
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class _FusedAttention(torch.autograd.Function):
-    """Saves what a fused attention kernel saves; computes nothing (meta tensors only)."""
+    """Saves and makes what a fused attention kernel does; computes nothing (meta tensors only)."""
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = torch.empty_like(query)
         logsumexp = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, out, logsumexp)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        raise NotImplementedError("this stand-in only measures the forward pass")
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        query, key, value, _, _ = ctx.saved_tensors
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _fused_attention() -> Iterator[None]:
-    """Within the block, attention on the meta device saves what the fused kernels would."""
+    """Within the block, attention on the meta device takes the memory that the fused kernels would."""
 
-    def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any) -> torch.Tensor:
+    def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
         return _FusedAttention.apply(query, key, value)
 
-    fused: Callable[..., torch.Tensor] = attention
-    with mock.patch.object(F, "scaled_dot_product_attention", fused):
+    with mock.patch.object(F, "scaled_dot_product_attention", attention):
         yield

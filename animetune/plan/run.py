@@ -6,10 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-import torch
 
 from animetune.buckets import ANIMAGINE_SIZES
 from animetune.data.calendar import Calendar, Phase
@@ -17,9 +15,10 @@ from animetune.data.config import NOMINAL_SIDE, DataConfig
 from animetune.data.epoch_plan import PlanSpec, plan_epoch
 from animetune.data.source import SizeClass, Source, describe_small, open_data, plan_spec, size_classes
 from animetune.errors import ConfigError, DataError, SetupError
-from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network, sdxl_configs
+from animetune.models.rehearsal import meta_models
+from animetune.models.sdxl import COMPONENTS, Architecture, sdxl_configs
 from animetune.models.sources import known_architecture
-from animetune.plan.memory import activation_bytes, cast, state_bytes
+from animetune.plan.memory import predict_memory
 from animetune.plan.storage import Traffic, Usage, shard_sizes, traffic_of, usage_of
 from animetune.plan.text import bar, section
 from animetune.progress import bytes_text
@@ -53,6 +52,8 @@ class EpochFacts:
     """Of the first epoch."""
     calendar: Calendar
     source_lines: list[str]
+    pixels: bool = False
+    """Whether the shards hold pixels, which the VAE encodes along the way."""
     usage: Usage | None = None
     """None when the shards were not opened."""
     traffic: Traffic | None = None
@@ -72,25 +73,10 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
         *section("shards", _shard_lines(cfg.data, epoch)),
         *section("length", _length_lines(cfg, epoch)),
         *section("model", _model_lines(cfg)),
-        *section("memory of one device, estimated", _memory_lines(cfg, epoch.classes)),
+        *section("memory of one device, estimated", _memory_lines(cfg, epoch)),
         *section("warnings", [*_data_warnings(cfg.data, epoch), *_warnings(cfg, epoch.classes)]),
     ]
     return "\n".join(lines)
-
-
-def meta_models(cfg: TrainConfig) -> Sdxl:
-    """The networks without memory, frozen as training would freeze them."""
-    with torch.device("meta"):
-        networks = {component: build_network(architecture_of(cfg), component) for component in COMPONENTS}
-    dtype = getattr(torch, cfg.model.dtype)
-    held: dict[str, Any] = {component: cast(network, dtype) for component, network in networks.items()}
-    models = Sdxl(architecture_of(cfg), **held)
-    models.unet.requires_grad_(cfg.model.train_unet)
-    if not cfg.model.train_text_encoder:
-        models.text_encoder.requires_grad_(False)
-    if not cfg.model.train_text_encoder_2:
-        models.text_encoder_2.requires_grad_(False)
-    return models
 
 
 def architecture_of(cfg: TrainConfig) -> Architecture:
@@ -109,6 +95,7 @@ def _read_epoch(cfg: TrainConfig) -> EpochFacts:
         classes=_classes(sources, spec),
         calendar=spec.calendar,
         source_lines=list(_source_lines(cfg.data, sources)),
+        pixels=any(source.root.latents is None for source in sources),
         usage=usage_of(spec, sizes),
         traffic=traffic_of(spec, plan_epoch(spec, 0), sizes),
     )
@@ -198,7 +185,7 @@ def _length_lines(cfg: TrainConfig, epoch: EpochFacts) -> Iterator[str]:
 
 
 def _model_lines(cfg: TrainConfig) -> Iterator[str]:
-    models = meta_models(cfg)
+    models = meta_models(architecture_of(cfg), cfg.model)
     yield f"{cfg.model.base}, held in {cfg.model.dtype}"
     for component in COMPONENTS[:3]:
         parameters = list(getattr(models, component).parameters())
@@ -209,28 +196,30 @@ def _model_lines(cfg: TrainConfig) -> Iterator[str]:
     yield f"optimizer {cfg.optimizer.name}, schedule {cfg.schedule.name}, {cfg.diffusion.prediction} prediction"
 
 
-def _memory_lines(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[str]:
-    state = state_bytes(meta_models(cfg), cfg.optimizer, ema=cfg.loop.ema_decay is not None)
-    largest = max((line for line in classes if line.samples), key=lambda line: line.capacity * line.size.area)
-    activations = activation_bytes(
-        architecture_of(cfg),
+def _memory_lines(cfg: TrainConfig, epoch: EpochFacts) -> Iterator[str]:
+    largest = max((line for line in epoch.classes if line.samples), key=lambda line: line.capacity * line.size.area)
+    devices = cfg.loop.devices if cfg.loop.devices != "auto" else 1
+    memory = predict_memory(
+        meta_models(architecture_of(cfg), cfg.model),
+        cfg.optimizer,
         largest.size,
         batch=largest.capacity,
-        dtype=getattr(torch, cfg.model.dtype),
         chunks=cfg.data.chunks,
-        checkpointing=cfg.model.activation_checkpointing != "none",
+        accumulates=cfg.data.micro_batches > devices * cfg.loop.nodes and not cfg.optimizer.in_backward,
+        averages=len(cfg.ema.decays) if cfg.ema and cfg.ema.device == "model" else 0,
+        pixels=epoch.pixels,
+        offload_frozen=cfg.model.offload_frozen,
     )
     parts = {
-        "weights": state.weights,
-        "gradients": state.gradients,
-        "optimizer": state.optimizer,
-        "EMA": state.ema,
-        f"UNet activations, {largest.capacity} x {largest.size.name}": activations,
+        "weights": memory.weights,
+        "optimizer": memory.optimizer,
+        "EMA": memory.ema,
+        f"activations and gradients, {largest.capacity} x {largest.size.name}": memory.step,
+        "or gradients and what the update takes": memory.update,
     }
     for name, count in parts.items():
-        yield f"{name:<36} {count / 1e9:>8.2f} GB"
-    total = sum(parts.values()) / 1e9
-    yield f"{'together':<36} {total:>8.2f} GB, and about 1 GB for CUDA and 3 to 8 % for the allocator"
+        yield f"{name:<42} {count / 1e9:>8.2f} GB"
+    yield f"{'at most':<42} {memory.total / 1e9:>8.2f} GB, and about 1 GB for CUDA and 3 to 8 % for the allocator"
 
 
 def _data_warnings(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
