@@ -26,7 +26,8 @@ class ModelConfig(StrictModel):
     train_text_encoder_2: bool = True
     """Train CLIP-G."""
     mask_padding: bool = False
-    """Hide padding tokens from the text encoders and from the UNet's cross-attention."""
+    """Hide the padding of prompts from the UNet's cross-attention; the text encoders, being causal, never look at it.
+    Draw with it, too: no other program does."""
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
     """What the backward pass computes again instead of keeping it. `full`: a quarter more work, a tenth of the
     activations; `selective`: a tenth more work, half of the activations."""
