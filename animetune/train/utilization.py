@@ -5,9 +5,16 @@ Only what the model needs is counted: not what activation checkpointing computes
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 
 import torch
+
+from animetune.models.config import ModelConfig
+from animetune.models.flops import training_flops
+from animetune.models.sdxl import Architecture
+from animetune.records import Size
 
 PEAK_TFLOPS = {
     "B200": 2250.0,
@@ -37,6 +44,32 @@ def peak_tflops(device_name: str, dtype: torch.dtype) -> float | None:
         peak for name, peak in PEAK_TFLOPS.items() if re.search(rf"\b{name}($|[ -](SXM|PCIe|\d+GB))", device_name, re.I)
     )
     return next(known, None)
+
+
+class ImageFlops:
+    """Model FLOPs of training on one picture of a size, forward and backward.
+
+    They are a polynomial of second degree in the picture's area: convolutions and projections grow with the pixels,
+    self-attention with their square, and the text has its own. So counting three sizes (12 seconds for SDXL, when the
+    first figure is asked for) gives them all; sizes that the UNet cannot halve evenly are off by a little.
+    """
+
+    COUNTED = (Size(256, 256), Size(512, 512), Size(768, 768))
+
+    def __init__(self, architecture: Architecture, cfg: ModelConfig, *, chunks: int, pixels: bool):
+        self._count = functools.partial(training_flops, architecture, batch=1, chunks=chunks, cfg=cfg, pixels=pixels)
+
+    def __call__(self, size: Size) -> float:
+        """Of a picture of `size` pixels."""
+        total = 0.0
+        for counted, flops in self._counted.items():  # Lagrange's form of the polynomial
+            others = [other for other in self.COUNTED if other != counted]
+            total += flops * math.prod((size.area - each.area) / (counted.area - each.area) for each in others)
+        return total
+
+    @functools.cached_property
+    def _counted(self) -> dict[Size, int]:
+        return {size: self._count(size) for size in self.COUNTED}
 
 
 def mfu(flops: float, *, seconds: float, devices: int, tflops: float) -> float:

@@ -8,7 +8,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ import torch
 from animetune import fsio
 from animetune.progress import track
 from animetune.records import Batch, Size
-from animetune.train.callbacks.base import StepCallback, gathered
+from animetune.train.callbacks.base import StepCallback, aside, gathered
 from animetune.train.class_losses import ClassLosses
 from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
 from animetune.train.stopwatch import Stopwatch
 from animetune.train.tally import Mean, Tally, means_by, merged
-from animetune.train.utilization import mfu, peak_tflops
+from animetune.train.utilization import ImageFlops, mfu, peak_tflops
 
 STRAGGLER = 1.3
 """A rank is reported whose own part of a step takes this many times the median rank's."""
@@ -75,22 +75,15 @@ class MetricsCallback(StepCallback):
         run: the run directory.
         journal: where lines go; it is opened and closed here.
         classes: counts the losses for `loss-by-class.csv`.
-        flops: FLOPs that training on one picture of a size takes; None where they are not known.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        *,
-        journal: Journal,
-        classes: ClassLosses,
-        flops: Callable[[Size], float] | None = None,
-    ):
+    def __init__(self, run: Path, *, journal: Journal, classes: ClassLosses):
         super().__init__()
         self.run = run
         self.journal = journal
         self.classes = classes
-        self._flops = flops
+        self._flops: ImageFlops | None = None
+        self._pixels = False
         self._tally = Tally()
         self._losses: dict[str, Mean] = {}
         self._new_classes = ClassLosses(classes.kinds)
@@ -131,6 +124,7 @@ class MetricsCallback(StepCallback):
     ) -> None:
         """Take the micro-batch's losses."""
         assert module.output is not None
+        self._pixels = batch.pixels is not None
         self._tally.add(batch, module.output.per_sample, module.output.timesteps)
         self._errors.append((batch.rows, module.output.per_sample))
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
@@ -189,7 +183,7 @@ class MetricsCallback(StepCallback):
         self._losses = {}
         means = merged(report.losses for report in reports)
         self._warn_of_stragglers([report.busy for report in reports], module.step)
-        return {
+        line = {
             "step": module.step,
             "epoch": round(module.stream.calendar.epochs_at(module.step), 4),
             "images": module.images,
@@ -199,47 +193,41 @@ class MetricsCallback(StepCallback):
             **{f"grad_norm_of/{name}": _finite(norm) for name, norm in self._norms.items()},
             **{f"lr/{group['name']}": group["lr"] for group in module.optimizer.param_groups},
             "images_per_second": round((now.images - then.images) / seconds, 3),
-            **self._mfu(trainer, module, means, seconds),
             "data_wait": round(max(report.waited for report in reports) / seconds, 4),
-            **(
-                {"device_memory_gb": round(max(each.memory for each in reports) / 1e9, 3)}
-                if module.device.type == "cuda"
-                else {}
-            ),
             "host_memory_gb": round(max(report.resident for report in reports) / 1e9, 3),
-            **(
-                {"rank_seconds": [round(each.busy / (now.step - then.step), 4) for each in reports]}
-                if len(reports) > 1
-                else {}
-            ),
         }
+        if module.device.type == "cuda":
+            line["device_memory_gb"] = round(max(report.memory for report in reports) / 1e9, 3)
+        if len(reports) > 1:
+            line["rank_seconds"] = [round(report.busy / (now.step - then.step), 4) for report in reports]
+        peak = self._peak_tflops(module)
+        if peak is not None and trainer.is_global_zero:
+            flops = self._count_flops(module, means)
+            line["mfu"] = round(mfu(flops, seconds=seconds, devices=trainer.world_size, tflops=peak), 4)
+        return line
 
-    def _mfu(
-        self, trainer: pl.Trainer, module: TrainModule, means: dict[str, Mean], seconds: float
-    ) -> dict[str, float]:
-        known = module.cfg.watch.peak_tflops
-        if known is None and module.device.type == "cuda":
-            known = peak_tflops(torch.cuda.get_device_name(module.device), getattr(torch, module.cfg.model.dtype))
-        if known is None or self._flops is None:
-            return {}
+    def _peak_tflops(self, module: TrainModule) -> float | None:
+        if module.cfg.watch.peak_tflops is not None or module.device.type != "cuda":
+            return module.cfg.watch.peak_tflops
+        return peak_tflops(torch.cuda.get_device_name(module.device), getattr(torch, module.cfg.model.dtype))
+
+    def _count_flops(self, module: TrainModule, means: dict[str, Mean]) -> float:
+        """Model FLOPs of the samples that `means` are of."""
         prefix = "loss_by_size/"
         trained = {name.removeprefix(prefix): mean.samples for name, mean in means.items() if name.startswith(prefix)}
-        flops = sum(self._flops(Size.parse(size)) * samples for size, samples in trained.items())
-        return {"mfu": round(mfu(flops, seconds=seconds, devices=trainer.world_size, tflops=known), 4)}
+        if self._flops is None:
+            cfg = module.cfg
+            self._flops = ImageFlops(module.models.architecture, cfg.model, chunks=cfg.data.chunks, pixels=self._pixels)
+        with aside(module):  # counting takes seconds, the first time
+            return sum(self._flops(Size.parse(size)) * samples for size, samples in trained.items())
 
     def _warn_of_stragglers(self, seconds: Sequence[float], step: int) -> None:
         found = stragglers(seconds)
-        if self.journal and found != self._stragglers:
-            for rank in found:
+        if found != self._stragglers:
+            for rank in found if self._shown else ():
                 slower = seconds[rank] / statistics.median_low(seconds)
                 _log.warning("rank %d is slow: its part of a step takes %.1f times the median rank's", rank, slower)
-            event = {
-                "event": "stragglers",
-                "step": step,
-                "ranks": found,
-                "seconds": [round(each, 3) for each in seconds],
-            }
-            fsio.append_line(self.run / "ledger.jsonl", event)
+            self.journal.event({"event": "stragglers", "step": step, "ranks": found})
         self._stragglers = found
 
 

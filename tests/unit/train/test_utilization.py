@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from animetune.train.utilization import mfu, peak_tflops
+from animetune.models.config import ModelConfig
+from animetune.models.flops import training_flops
+from animetune.models.tiny import tiny_configs
+from animetune.records import Size
+from animetune.train.utilization import ImageFlops, mfu, peak_tflops
 
 
 @pytest.mark.parametrize(
@@ -37,3 +41,12 @@ def test_no_guess_for_other_types() -> None:
 def test_mfu_by_hand() -> None:
     """8 H100s that do 989 TFLOP each in 2 seconds work at half of what they could."""
     assert mfu(8 * 989e12, seconds=2.0, devices=8, tflops=989) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_flops_of_any_size_are_those_that_are_counted(pixels: bool) -> None:
+    cfg = ModelConfig(base="random:tiny")
+    flops = ImageFlops(tiny_configs(), cfg, chunks=2, pixels=pixels)
+    for size in (Size(64, 64), Size(832, 1216), Size(1536, 640), Size(128, 192)):
+        counted = training_flops(tiny_configs(), size, batch=1, chunks=2, cfg=cfg, pixels=pixels)
+        assert flops(size) == pytest.approx(counted, rel=1e-9)
