@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from animetune.train.optim.sharded import local
+from animetune.train.optim.sharded import is_sharded, local, part_of
 
 Groups = list[dict[str, Any]]
 Create = Callable[[Groups], torch.optim.Optimizer]
@@ -169,7 +169,8 @@ class Fp32Master(Fp32Step):
     @torch.no_grad()
     def load_state_of(self, parameter: Tensor, state: dict[str, Any]) -> None:
         """With the master."""
-        self.copy_of(parameter).copy_(state["master"])
+        master, saved = self.copy_of(parameter), state["master"]
+        local(master).copy_(local(saved) if is_sharded(saved) else part_of(saved, master))
         if rest := {key: value for key, value in state.items() if key != "master"}:
             super().load_state_of(parameter, rest)
 

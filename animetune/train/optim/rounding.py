@@ -73,6 +73,10 @@ class StochasticRounding(Fp32Step):
         self._steps[id(parameter)] = state["rounded"]
         super().load_state_of(parameter, {key: value for key, value in state.items() if key != "rounded"})
 
+    def forget_steps(self) -> None:
+        """Draw as for the first step again."""
+        self._steps = dict.fromkeys(self._steps, 0)
+
     def _copy(self, parameter: nn.Parameter) -> nn.Parameter:
         return nn.Parameter(torch.empty(0, device=parameter.device))
 

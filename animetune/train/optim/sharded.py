@@ -46,10 +46,15 @@ def sharded_like(part: Tensor, tensor: Any, shape: Sequence[int], *, by_rows: bo
     )
 
 
-def whole(tensor: Tensor, owner: Tensor) -> Tensor:
-    """All rows, on every rank, which all have to ask. `tensor` is sharded, or this rank's part of what `owner` is."""
+def as_sharded(tensor: Tensor, owner: Tensor) -> Tensor:
+    """`tensor`, which says that it is sharded where it is this rank's part of what belongs to a sharded `owner`."""
     if not is_sharded(tensor) and is_sharded(owner) and tensor.shape == local(owner).shape and tensor.dim():
-        tensor = sharded_like(tensor, owner, owner.shape, by_rows=True)
+        return sharded_like(tensor, owner, owner.shape, by_rows=True)
+    return tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All rows, on every rank, which all have to ask."""
     return cast(Tensor, tensor.full_tensor()) if hasattr(tensor, "full_tensor") else tensor
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from animetune.errors import ResumeError
 from animetune.train.optim.adafactor import Adafactor
 from animetune.train.optim.master import Fp32Step
-from animetune.train.optim.sharded import is_sharded, part_of, sharded_like, whole
+from animetune.train.optim.rounding import StochasticRounding
+from animetune.train.optim.sharded import as_sharded, is_sharded, part_of, sharded_like, whole
 
 GROUPS = "groups"
 """`groups.<name of a group>` holds what an optimizer keeps for a group, as Prodigy does; no parameter is called so."""
@@ -28,14 +29,29 @@ def dump_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]
 
     Where parameters are sharded, every rank has to call it.
     """
+    return {
+        name: {key: whole(value).cpu() if isinstance(value, Tensor) else value for key, value in state.items()}
+        for name, state in live_state(optimizer).items()
+    }
+
+
+def live_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
+    """What `dump_optimizer` gives, but the tensors themselves, where they are and sharded as they are: no copies."""
     states = {}
     for name, parameter in _named_parameters(optimizer):
         if state := _state_of(optimizer, parameter):
-            states[name] = {key: _dumped(value, parameter) for key, value in state.items()}
+            states[name] = {key: _live(value, parameter) for key, value in state.items()}
     for group in _stepped(optimizer).param_groups:
         if own := _group_state(group, optimizer):
             states[f"{GROUPS}.{group['name']}"] = own
     return states
+
+
+def forget_state(optimizer: torch.optim.Optimizer) -> None:
+    """Make an optimizer as it was before its first step; the state of custom optimizers' groups stays."""
+    _stepped(optimizer).state.clear()
+    if isinstance(optimizer, StochasticRounding):
+        optimizer.forget_steps()
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, states: Mapping[str, Mapping[str, Any]]) -> None:
@@ -83,8 +99,8 @@ def _group_state(group: dict[str, Any], optimizer: torch.optim.Optimizer) -> dic
     }
 
 
-def _dumped(value: Any, parameter: Tensor) -> Any:
-    return whole(value.detach(), parameter).cpu() if isinstance(value, Tensor) else value
+def _live(value: Any, parameter: Tensor) -> Any:
+    return as_sharded(value.detach(), parameter) if isinstance(value, Tensor) else value
 
 
 def _placed(optimizer: torch.optim.Optimizer, parameter: Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
