@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from animetune import tokens
@@ -154,14 +155,21 @@ def build_network(architecture: Architecture, component: Component) -> Any:
             return AutoencoderKL.from_config(config).requires_grad_(False).eval()
 
 
-def build_seeded(architecture: Architecture, component: Component, *, seed: int) -> Any:
-    """One network in float32 on the CPU whose initial weights are a pure function of `seed`.
+def build_seeded(
+    architecture: Architecture, component: Component, *, seed: int, dtype: torch.dtype = torch.float32
+) -> Any:
+    """One network on the CPU whose initial weights are a pure function of `seed`: drawn in float32, kept in `dtype`.
 
     torch initialises from its global generator; it is forked, so the caller's state is untouched.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), ExitStack() as context:
         torch.manual_seed(key_for(seed, Purpose.INIT, COMPONENTS.index(component)) % 2**63)
-        return build_network(architecture, component)
+        if component == "unet":
+            # Layer by layer as they are made: SDXL's UNet takes 10 GB in float32. CLIP is initialised anew at its end.
+            hook = register_module_module_registration_hook(lambda _, name, layer: nn.Module.to(layer, dtype))
+            context.callback(hook.remove)
+        network: nn.Module = build_network(architecture, component)
+        return nn.Module.to(network, dtype)
 
 
 def build_random(architecture: Architecture, *, seed: int) -> Sdxl:

@@ -35,6 +35,7 @@ from animetune.train.optim.config import (
     CustomConfig,
     LionConfig,
 )
+from animetune.train.optim.in_backward import BUCKET
 from animetune.train.optim.master import AT_ONCE
 
 FP32 = 4
@@ -173,10 +174,15 @@ def _step_bytes(
 ) -> int:
     """The most bytes that are alive in the forward and backward pass beside weights and states."""
     live = LiveBytes()
+    ready: list[nn.Parameter] = []
 
-    def step(parameter: Tensor) -> None:
-        live.lend(update_bytes([nn.Parameter(parameter)], optimizer))
-        parameter.grad = None
+    def step(parameter: Any) -> None:
+        ready.append(parameter)
+        if _bytes_of(ready) >= BUCKET:
+            live.lend(update_bytes(ready, optimizer))
+            for each in ready:
+                each.grad = None
+            ready.clear()
 
     trained = [parameter for parameter in models.parameters() if parameter.requires_grad]
     models.zero_grad(set_to_none=True)

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl, build_network, is_sdxl, sdxl_configs
+from animetune.models.sdxl import (
+    COMPONENTS,
+    Parameterization,
+    Sdxl,
+    build_network,
+    build_seeded,
+    is_sdxl,
+    sdxl_configs,
+)
 from animetune.models.tiny import build_tiny, tiny_configs
 from animetune.models.vae import vae_digest
 from tests.builders import token_ids
@@ -200,3 +208,13 @@ def test_tiny_is_a_pure_function_of_its_seed() -> None:
     assert not torch.equal(first.unet.conv_in.weight, other.unet.conv_in.weight)
     assert sum(parameter.numel() for parameter in first.unet.parameters()) < 3_000_000, "small enough for a CPU"
     assert first.parameterization == Parameterization("epsilon", False)
+
+
+def test_random_weights_in_bf16_are_those_in_fp32_rounded() -> None:
+    for component in COMPONENTS[:3]:
+        full = build_seeded(tiny_configs(), component, seed=4).state_dict()
+        half = build_seeded(tiny_configs(), component, seed=4, dtype=torch.bfloat16).state_dict()
+        assert full.keys() == half.keys()
+        for name, tensor in half.items():
+            assert torch.equal(tensor, full[name].to(tensor.dtype)), name
+            assert tensor.dtype == (torch.bfloat16 if full[name].is_floating_point() else full[name].dtype)
