@@ -40,3 +40,13 @@ class ModelConfig(StrictModel):
     offload_frozen: bool = False
     """Keep frozen text encoders and the VAE in the CPU's memory, and copy them to the GPU for each use: saves up to
     2 GB there for 0.1 s a micro-batch."""
+
+    @property
+    def trained(self) -> tuple[Literal["unet", "text_encoder", "text_encoder_2"], ...]:
+        """The networks that train."""
+        parts: tuple[Literal["unet", "text_encoder", "text_encoder_2"], ...] = (
+            "unet",
+            "text_encoder",
+            "text_encoder_2",
+        )
+        return tuple(part for part in parts if getattr(self, f"train_{part}"))

@@ -20,10 +20,13 @@ from animetune.models.sdxl import COMPONENTS, Architecture, sdxl_configs
 from animetune.models.sources import known_architecture
 from animetune.plan.memory import predict_memory
 from animetune.plan.storage import Traffic, Usage, shard_sizes, traffic_of, usage_of
-from animetune.plan.text import bar, section
+from animetune.plan.text import bar, curve, section
 from animetune.progress import bytes_text
 from animetune.records import Size
 from animetune.train.config import TrainConfig
+
+CURVE = 60
+"""Steps that a curve of the learning rate shows."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
         *section("shards", _shard_lines(cfg.data, epoch)),
         *section("length", _length_lines(cfg, epoch)),
         *section("model", _model_lines(cfg)),
+        *section("learning rates", _rate_lines(cfg, epoch.calendar)),
         *section("memory of one device, estimated", _memory_lines(cfg, epoch)),
         *section("warnings", [*_data_warnings(cfg.data, epoch), *_warnings(cfg, epoch.classes)]),
     ]
@@ -193,7 +197,19 @@ def _model_lines(cfg: TrainConfig) -> Iterator[str]:
         trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         rate = f"trained at {cfg.optimizer.lr_of(component):g}" if trained else "frozen"
         yield f"{component:<15} {count / 1e6:>9,.1f} M parameters, {trained / 1e6:>9,.1f} M of them {rate}"
-    yield f"optimizer {cfg.optimizer.name}, schedule {cfg.schedule.name}, {cfg.diffusion.prediction} prediction"
+    yield f"optimizer {cfg.optimizer.name}, {cfg.diffusion.prediction} prediction"
+
+
+def _rate_lines(cfg: TrainConfig, calendar: Calendar) -> Iterator[str]:
+    """The schedule as a curve for each part that is trained."""
+    schedule, steps = cfg.schedule_on(calendar), cfg.total_steps(calendar)
+    stop = cfg.schedule.stop_below_lr
+    ends = f", ends below {stop:g}, {schedule.total_steps - steps:,} steps before its length" if stop else ""
+    yield f"{cfg.schedule.name}, warm-up {cfg.schedule.warmup}{ends}"
+    shown = [round(place * (steps - 1) / (CURVE - 1)) for place in range(CURVE)]
+    for component in cfg.model.trained:
+        rates = [schedule.learning_rate(cfg.optimizer.lr_of(component), step) for step in shown]
+        yield f"{component:<15} {curve(rates)} {cfg.optimizer.lr_of(component):g}, {rates[-1]:.3g} at the last step"
 
 
 def _memory_lines(cfg: TrainConfig, epoch: EpochFacts) -> Iterator[str]:

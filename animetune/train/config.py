@@ -152,5 +152,7 @@ class TrainConfig(StrictModel):
 
     def total_steps(self, calendar: Calendar) -> int:
         """Optimizer steps that are trained: those of `loop`, or fewer where the schedule stops the run."""
-        parts = [part for part in ("unet", "text_encoder", "text_encoder_2") if getattr(self.model, f"train_{part}")]
-        return self.schedule_on(calendar).end(max(self.optimizer.lr_of(part) for part in parts))
+        rates = [self.optimizer.lr_of(part) for part in self.model.trained]
+        if self.model.train_unet:
+            rates += self.optimizer.block_lrs.values()
+        return self.schedule_on(calendar).end(max(rates, default=0.0))

@@ -75,6 +75,39 @@ def test_the_table_has_rows_samples_capacities_and_micro_batches_of_every_size(r
     assert f"{2 * spec.steps} steps in all = 2.00 epochs = {round(2 * spec.samples)} pictures" in text
 
 
+def test_the_learning_rates_are_drawn(roots):
+    text = describe(scheduled(roots, {"name": "linear", "warmup": "50 %"}), assume_images=4000)
+    curves = re.findall(r"(unet|text_encoder|text_encoder_2) +([▁▂▃▄▅▆▇█]+) (\S+), (\S+) at the last step", text)
+    assert [name for name, *_ in curves] == ["unet", "text_encoder", "text_encoder_2"]
+    _, drawn, highest, last = curves[0]
+    assert len(drawn) == 60
+    assert list(drawn[:30]) == sorted(drawn[:30])
+    assert list(drawn[30:]) == sorted(drawn[30:], reverse=True)
+    assert float(highest) == 1e-5
+    assert float(last) == pytest.approx(1e-5 / 1000, rel=0.01)  # 2000 steps, of which the second 1000 fall
+    assert "linear, warm-up 50 %" in text
+
+
+def test_where_the_rate_ends_the_run(roots):
+    text = describe(scheduled(roots, {"name": "linear", "stop_below_lr": 5e-6}), assume_images=4000)
+    assert "linear, warm-up 0 steps, ends below 5e-06, 999 steps before its length" in text
+    assert "1,001 steps in all = 1.00 epochs" in text
+
+
+def scheduled(roots, schedule):
+    cfg = train_config(roots[1])
+    return TrainConfig.model_validate(cfg.model_dump() | {"schedule": schedule})
+
+
+def test_a_growing_batch_has_fewer_steps_an_epoch(roots):
+    cfg = train_config(roots[1], global_batch_from={1: 8})
+    text = describe(cfg, assume_images=4000)
+    assert "from epoch 0, a step: 2 micro-batches of 2 pictures, over all devices; 1,000 steps an epoch" in text
+    assert "from epoch 1, a step: 4 micro-batches of 2 pictures, over all devices; 500 steps an epoch" in text
+    assert "ranks that fit: 1, 2\n" in text
+    assert "1,500 steps in all = 2.00 epochs" in text
+
+
 def test_labels_that_use_little_of_the_shards_are_told(roots):
     text = describe(train_config(roots[0]))
     share = re.search(r"(\d+)% of the bytes in the others belong", text)
