@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,7 @@ def read_run(run: Path, *, table: Path | None = None, final: Path | None = None)
         pictures=_training_pictures(curated, sources, chosen, prompts) if curated else [],
         prompts=_spread(prompts, PROMPT_SAMPLES),
         metrics=latest_metrics(run),
+        validation=latest_validation(run),
         progress=progress,
         final=_drawn(final) if final else (progress[-1].pictures if progress else []),
         commands=[
@@ -108,6 +110,12 @@ def latest_metrics(run: Path) -> list[dict[str, float]]:
     """The lines of metrics.jsonl by step; of a step done twice, because training was resumed before it, the last."""
     by_step = {line["step"]: line for line in fsio.read_lines(run / "metrics.jsonl")}
     return [by_step[step] for step in sorted(by_step)]
+
+
+def latest_validation(run: Path) -> list[dict[str, Any]]:
+    """The lines of validation.jsonl by step; of a step done twice, the last."""
+    found = {(line["step"], line["weights"]): line for line in fsio.read_lines(run / "validation.jsonl")}
+    return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
 
 def _training_pictures(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -31,6 +32,8 @@ SECTIONS = (
 
 HERO_PICTURES = 8
 """Pictures that open the page."""
+TIMESTEPS_APART = 3
+"""Of ten intervals of timesteps, every third is drawn: a chart has four colours."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ class RunPage:
     prompts: Sequence[PromptDraws] = ()
     metrics: Sequence[Mapping[str, float]] = ()
     """Lines of metrics.jsonl, one per step."""
+    validation: Sequence[Mapping[str, Any]] = ()
+    """Lines of validation.jsonl, one per step and kind of weights."""
     progress: Sequence[ProgressRow] = ()
     final: Sequence[Picture] = ()
     scores: Sequence[Score] = ()
@@ -131,7 +136,7 @@ def write(page: RunPage, out: Path) -> Path:
         content=content_chart(page.content),
         repeats=repeats_chart(page.repeats),
         total_sized=sum(count for _, count in page.sizes),
-        charts=training_charts(page.metrics),
+        charts=[*training_charts(page.metrics), *validation_charts(page.validation)],
         hero=pick(page.final, HERO_PICTURES),
     )
     figures.write_page(out, html)
@@ -202,15 +207,21 @@ def repeats_chart(repeats: Sequence[float]) -> Svg | None:
 def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Svg]:
     """Loss, learning rates and speed over the optimizer steps."""
     losses = _series(metrics, "loss")
-    smoothed = smooth([loss for _, loss in losses], half_life=_half_life(losses)) if losses else []
+    prefix = "loss_by_timestep/"
+    timesteps = sorted({name for line in metrics for name in line if name.startswith(prefix)})[::TIMESTEPS_APART]
     rates = sorted({name for line in metrics for name in line if name.startswith("lr/")})
     return [
         line_chart(
             [
                 Line("loss", losses, faint=True),
-                Line("loss, smoothed", [(step, value) for (step, _), value in zip(losses, smoothed, strict=True)]),
+                Line("loss, smoothed", _smoothed(losses)),
             ],
             title="Loss",
+            x_label="step",
+        ),
+        line_chart(
+            [Line(name.removeprefix(prefix), _smoothed(_series(metrics, name))) for name in timesteps],
+            title="Loss by timestep, smoothed",
             x_label="step",
         ),
         line_chart(
@@ -225,7 +236,34 @@ def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Svg]:
     ]
 
 
-def _series(metrics: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+def validation_charts(validation: Sequence[Mapping[str, Any]]) -> list[Svg]:
+    """The validation loss of each kind of weights over the steps, and by content bucket at the start and now."""
+    if not validation:
+        return []
+    kinds = list(dict.fromkeys(line["weights"] for line in validation))
+    lines = {kind: [line for line in validation if line["weights"] == kind] for kind in kinds}
+    first, last = lines[kinds[0]][0], lines[kinds[0]][-1]
+    prefix = "loss_by_content/"
+    content = {
+        name.removeprefix(prefix): [first[name], last[name]]
+        for name in first
+        if name.startswith(prefix) and last.get(name) is not None
+    }
+    series = [f"step {first['step']:,}", f"step {last['step']:,}"]
+    return [
+        line_chart(
+            [Line(kind, _series(lines[kind], "loss")) for kind in kinds], title="Validation loss", x_label="step"
+        ),
+        bar_chart(content, title="Validation loss by content bucket", series=series),
+    ]
+
+
+def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    values = smooth([value for _, value in points], half_life=_half_life(points)) if points else []
+    return [(step, value) for (step, _), value in zip(points, values, strict=True)]
+
+
+def _series(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     return [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
 
 

@@ -12,7 +12,7 @@ from animetune.data.source import open_data
 from animetune.errors import DataError
 from animetune.prompts import compose
 from animetune.records import Request, Size
-from animetune.report.reading import choose_rows, latest_metrics, read_run
+from animetune.report.reading import choose_rows, latest_metrics, latest_validation, read_run
 from animetune.report.run_page import write
 from animetune.seeding import Purpose, rng_for
 from animetune.shardset import open_labels
@@ -157,6 +157,13 @@ def test_of_a_step_done_twice_the_last_counts(tmp_path):
     for step, loss in ((1, 0.9), (2, 0.8), (3, 0.7), (2, 0.5)):
         fsio.append_line(tmp_path / "metrics.jsonl", {"step": step, "loss": loss})
     assert [(line["step"], line["loss"]) for line in latest_metrics(tmp_path)] == [(1, 0.9), (2, 0.5), (3, 0.7)]
+
+
+def test_validation_is_read_by_step_and_weights(tmp_path):
+    for step, weights, loss in ((0, "raw", 1.0), (500, "raw", 0.5), (500, "ema-0.9", 0.4), (500, "raw", 0.6)):
+        fsio.append_line(tmp_path / "validation.jsonl", {"step": step, "weights": weights, "loss": loss})
+    found = [(line["step"], line["weights"], line["loss"]) for line in latest_validation(tmp_path)]
+    assert found == [(0, "raw", 1.0), (500, "raw", 0.6), (500, "ema-0.9", 0.4)]
 
 
 def test_missing_shards_are_named(finished, tmp_path):

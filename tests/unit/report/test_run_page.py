@@ -24,6 +24,8 @@ from animetune.report.run_page import (
     Score,
     pick,
     score_line,
+    training_charts,
+    validation_charts,
     write,
 )
 
@@ -51,6 +53,7 @@ def build(text: str = "words") -> RunPage:
             {"step": step, "images": 8 * step, "loss": 1 / step, f"lr/{text}": 1e-5, "grad_norm": 1.0}
             for step in range(1, 40)
         ],
+        validation=[{"step": step, "weights": text, "loss": 1.0, f"loss_by_content/{text}": 2.0} for step in (0, 9)],
         progress=[ProgressRow(0, pictures), ProgressRow(1000, pictures)],
         final=pictures,
         scores=[Score(text, 62, 64)],
@@ -171,3 +174,24 @@ def test_pick_takes_some_in_order():
     assert chosen == sorted(set(chosen))
     assert len(chosen) == 8
     assert pick(pictures[:3], 8) == pictures[:3]
+
+
+def test_validation_is_drawn_for_all_weights() -> None:
+    lines = [
+        {"step": step, "weights": weights, "loss": loss, "loss_by_content/cat": 2 * loss, "loss_by_size/64x64": loss}
+        for step, weights, loss in ((0, "raw", 1.0), (500, "raw", 0.5), (500, "ema-0.9", 0.25))
+    ]
+    curves, content = (str(chart) for chart in validation_charts(lines))
+    assert "raw" in curves
+    assert "ema-0.9" in curves
+    assert "cat: step 0 2, step 500 1" in content
+    assert "64x64" not in content
+    assert validation_charts([]) == []
+
+
+def test_losses_of_every_third_interval_of_timesteps_are_drawn() -> None:
+    names = [f"loss_by_timestep/{start:03}-{start + 99:03}" for start in range(0, 1000, 100)]
+    drawn = str(training_charts([{"step": step, "loss": 1.0, **dict.fromkeys(names, 0.5)} for step in (1, 2)])[1])
+    assert [name.removeprefix("loss_by_timestep/") in drawn for name in names] == [
+        place % 3 == 0 for place in range(10)
+    ]
