@@ -81,7 +81,7 @@ FOREIGN_NAMES = {
     "train_text_encoder": "model.train_text_encoder",
     "train_text_encoders": "there is one switch for each: model.train_text_encoder and model.train_text_encoder_2",
     "unet_block_lr": "optimizer.block_lrs",
-    "use_ema": "write a decay in loop.ema_decay",
+    "use_ema": "write decays in ema.decays",
     "v_parameterization": "write diffusion.prediction: v",
     "validation_prompt": "preview.prompts",
     "validation_steps": "validation.every",

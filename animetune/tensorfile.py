@@ -56,7 +56,7 @@ def write_safetensors(
     Returns the file's SHA-256 in hex. With `hash_key`, the metadata also gets `0x` and the SHA-256 of all tensor bytes
     under that name, and that is what is returned.
     """
-    ordered = sorted(entries, key=lambda entry: (_ORDER[entry.dtype], entry.name))
+    ordered = sorted(entries, key=lambda entry: file_order(entry.name, entry.dtype))
     stated = dict(metadata) | ({hash_key: _NO_HASH} if hash_key else {})
     header = _header(ordered, stated)
     digest = hashlib.sha256()
@@ -74,6 +74,11 @@ def write_safetensors(
             stream.seek(8 + header.index(_NO_HASH.encode()))
             stream.write(f"0x{digest.hexdigest()}".encode())
     return digest.hexdigest()
+
+
+def file_order(name: str, dtype: torch.dtype) -> tuple[int, str]:
+    """What the tensors of a file are sorted by."""
+    return _ORDER[dtype], name
 
 
 def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:

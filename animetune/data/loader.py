@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError
 from animetune.executor import die_with
 from animetune.mds import ShardLayout, read_sample
 from animetune.prompts import PromptConfig
-from animetune.records import Batch
+from animetune.records import Batch, Size
 from animetune.remote import damage_of
 from animetune.shardset import Group, ShardRoot
 
@@ -52,6 +53,7 @@ class TrainLoader:
         self.source = dataset  # not `dataset`: Lightning would warn of its length and change its settings
         self.spec: PlanSpec = dataset.spec
         self.calendar = self.spec.calendar
+        self._cfg = cfg
         self._ranks = ranks
         self._held = held
         self._epoch = 0
@@ -139,6 +141,23 @@ class TrainLoader:
             "batch": f"{spec.columns}{later} micro-batches of {' '.join(map(str, spec.capacities))}",
             "order": f"version {ORDER}, seed {spec.seed}, block {spec.shuffle_block}, whole steps {spec.whole_steps}",
         }
+
+    @property
+    def shapes(self) -> list[tuple[Size, int]]:
+        """Each size of the data, with the samples of its full micro-batches."""
+        groups = (group for maker in self.source.makers for group in maker.root.groups_of("train"))
+        return sorted({(group.size, self._cfg.capacity(group.tier)) for group in groups})
+
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether samples are pixels, not latents."""
+        return self.source.makers[0].root.latents is None
+
+    def keys_of(self, rows: Sequence[int]) -> list[str]:
+        """The keys of samples, by their rows in the plan."""
+        starts = [maker.first_row for maker in self.source.makers]
+        found = ((self.source.makers[bisect_right(starts, row) - 1], row) for row in rows)
+        return [maker.labels.label(row - maker.first_row).key for maker, row in found]
 
     def close(self) -> None:
         """Stop the workers and give back shared memory, locks and the cache. Leaving the process does the same."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import StrictModel
+from animetune.models.config import Weights
 from animetune.remote import ON_THIS_MACHINE
 
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -46,8 +47,8 @@ class ExportConfig(StrictModel):
     stage: Literal["export"]
     base: str
     """Weights to export: a run directory (its newest verified checkpoint), a checkpoint of it, or any other base."""
-    weights: Literal["ema", "raw"] = "ema"
-    """Moving average of a run's weights, or the weights themselves."""
+    weights: Weights = "ema"
+    """Which weights of a run: `ema`, its first moving average; `ema-0.999`, that of this decay; `raw`, its weights."""
     vae: str | None = None
     """Another VAE than the base's: a hub id, folder or file."""
     out: Annotated[str, ON_THIS_MACHINE]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import pydantic
 
 from animetune.config import StrictModel
+
+Weights = Annotated[str, pydantic.Field(pattern=r"^(raw|ema(-0\.\d+)?)$")]
 
 
 class ModelConfig(StrictModel):
@@ -13,8 +17,9 @@ class ModelConfig(StrictModel):
     base: str
     """Weights to start from: a hub id, a diffusers folder, a single safetensors file (as ComfyUI loads it), a run
     directory (its newest verified checkpoint), `builtin:tiny`, or `random:sdxl` and `random:tiny`."""
-    weights: Literal["ema", "raw"] = "ema"
-    """Which weights of a run directory."""
+    weights: Weights = "ema"
+    """Which weights of a run directory: `ema`, its first moving average (the weights, if it kept none); `ema-0.999`,
+    that of this decay; `raw`, the weights themselves."""
     vae: str | None = None
     """Another VAE than the base's: a hub id, folder or file. It must be the one that encoded the latents."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from animetune.checkpoint import read_weights
+from animetune.manifest import MANIFEST_NAME
 from animetune.models.compute import configure
 from animetune.models.config import ModelConfig
 from animetune.models.networks import load_network
 from animetune.models.sdxl import COMPONENTS, Component, Sdxl
-from animetune.models.sources import Source, open_source, open_vae
+from animetune.models.sources import Source, open_origin, open_source, open_vae
 from animetune.models.vae import vae_digest
 
 __all__ = ["Sdxl", "load_models", "load_vae", "prepare", "read_models", "vae_digest"]
 
 
-def load_models(cfg: ModelConfig) -> Sdxl:
+def load_models(cfg: ModelConfig, *, resumed: Path | None = None) -> Sdxl:
     """The networks of `cfg.base` on the CPU: UNet and text encoders in `cfg.dtype`, the VAE in float32 and frozen.
 
-    What `cfg` does not train is frozen, and so is what can get no gradient (`text.freeze_unused`).
+    What `cfg` does not train is frozen, and so is what can get no gradient (`text.freeze_unused`). With `resumed`, a
+    checkpoint that was verified, UNet and text encoders are those of it, and the base's are not read.
     Raises SetupError when the weights cannot be had, DataError when they are not SDXL's.
     """
-    models = read_models(open_source(cfg), dtype=getattr(torch, cfg.dtype))
+    if resumed:
+        weights = read_weights(resumed, "raw", verify=False)
+        source = open_origin(cfg).with_weights(weights, resumed / MANIFEST_NAME)
+    else:
+        source = open_source(cfg)
+    models = read_models(source, dtype=getattr(torch, cfg.dtype))
     prepare(models, cfg)
     return models
 

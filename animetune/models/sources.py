@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -76,6 +77,22 @@ class Source:
             files={**self.files, "vae": vae.files["vae"]},
         )
 
+    def with_weights(self, weights: checkpoint.Tensors, manifest: Path) -> Source:
+        """This source, but with UNet and text encoders from a training checkpoint, which its manifest vouches for."""
+
+        def read(component: Component) -> Tensors:
+            if component == "vae":
+                return self.read(component)
+            prefix = f"{component}."
+            return (
+                (canonical_name(name.removeprefix(prefix), component), weights[name])
+                for name in weights
+                if name.startswith(prefix)
+            )
+
+        files = {**dict.fromkeys(COMPONENTS, (manifest,)), "vae": self.files["vae"]}
+        return dataclasses.replace(self, read=read, files=files)
+
 
 def open_source(cfg: ModelConfig) -> Source:
     """The weights of `cfg.base` (`ModelConfig.base` lists what it may be), with the VAE of `cfg.vae` if it names one.
@@ -83,6 +100,14 @@ def open_source(cfg: ModelConfig) -> Source:
     Raises SetupError when they are not there or cannot be downloaded, DataError when they are no SDXL weights.
     """
     source = _open_base(cfg)
+    return source if cfg.vae is None else source.with_vae(open_vae(cfg.vae))
+
+
+def open_origin(cfg: ModelConfig) -> Source:
+    """As `open_source`, but of a run directory only what it took over: the networks that it started from, or those that
+    the first of a chain of runs did. No checkpoint is looked at, which would be hashed."""
+    run = _run_folder(Path(cfg.base))
+    source = open_origin(load_config(run / CONFIG_NAME, _RunConfig).model) if run else _open_base(cfg)
     return source if cfg.vae is None else source.with_vae(open_vae(cfg.vae))
 
 
@@ -94,7 +119,7 @@ def open_vae(path: str) -> Source:
     if local.is_file():
         return _open_vae_file(local, path)
     if local.exists() or path in _MADE or path == _BUILTIN:
-        return _open_base(ModelConfig(base=path))
+        return open_origin(ModelConfig(base=path))
     folder = _download(path, ("vae",))
     return _open_vae_folder(folder / "vae" if (folder / "vae").is_dir() else folder, path)
 
@@ -107,15 +132,14 @@ def known_architecture(base: str) -> Architecture | None:
 def _open_base(cfg: ModelConfig) -> Source:
     path = Path(cfg.base)
     if cfg.base in _MADE:
-        return _open_random(cfg.base)
+        return _open_random(cfg.base, dtype=getattr(torch, cfg.dtype))
     if cfg.base == _BUILTIN:
         return _open_folder(_packaged("demo/base"), cfg.base)
     if path.is_file():
         return _open_single_file(path, cfg.base)
-    if (path / checkpoint.STATE_NAME).is_file():
-        return _open_run(path.parent.parent, path, cfg)
-    if (path / "config.yaml").is_file():
-        return _open_run(path, _newest_checkpoint(path), cfg)
+    run = _run_folder(path)
+    if run:
+        return _open_run(run, _newest_checkpoint(run) if path == run else path, cfg)
     return _open_folder(path if path.is_dir() else _download(cfg.base, COMPONENTS), cfg.base)
 
 
@@ -306,35 +330,30 @@ class _RunConfig(pydantic.BaseModel):
     diffusion: _RunDiffusion = _RunDiffusion()
 
 
+CONFIG_NAME = "config.yaml"
+
+
+def _run_folder(path: Path) -> Path | None:
+    """The run directory that a path is, or is a checkpoint of."""
+    if (path / checkpoint.STATE_NAME).is_file():
+        return path.parent.parent
+    return path if (path / CONFIG_NAME).is_file() else None
+
+
 def _open_run(run: Path, folder: Path, cfg: ModelConfig) -> Source:
     """A run's checkpoint: UNet and text encoders as trained, the rest as in the base that the run started from."""
-    trained = load_config(run / "config.yaml", _RunConfig)
-    origin = open_source(trained.model)
+    trained = load_config(run / CONFIG_NAME, _RunConfig)
+    origin = open_origin(trained.model)
     facts = read_manifest(folder, kind="checkpoint", format_version=checkpoint.CHECKPOINT_FORMAT).facts
-    state: dict[str, Tensor] = {}
-
-    def read(component: Component) -> Tensors:
-        if component == "vae":
-            return origin.read(component)
-        if not state:
-            state.update(checkpoint.read_weights(folder, cfg.weights))
-        prefix = f"{component}."
-        return [
-            (canonical_name(name.removeprefix(prefix), component), tensor)
-            for name, tensor in state.items()
-            if name.startswith(prefix)
-        ]
-
+    weights = checkpoint.read_weights(folder, cfg.weights)
     return dataclasses.replace(
-        origin,
+        origin.with_weights(weights, folder / MANIFEST_NAME),
         name=cfg.base,
-        read=read,
-        files={**dict.fromkeys(COMPONENTS, (folder / MANIFEST_NAME,)), "vae": origin.files["vae"]},
         parameterization=Parameterization(trained.diffusion.prediction, trained.diffusion.zero_terminal_snr),
         facts={
             "step": str(facts["step"]),
             "config_sha256": facts.get("config_digest", ""),
-            "weights": "ema" if cfg.weights == "ema" and list(folder.glob("ema-*.safetensors")) else "raw",
+            "weights": checkpoint.which_weights(folder, cfg.weights),
         },
     )
 
@@ -349,11 +368,14 @@ def _newest_checkpoint(run: Path) -> Path:
 # ---- made, packaged or downloaded
 
 
-def _open_random(name: str) -> Source:
+def _open_random(name: str, *, dtype: torch.dtype) -> Source:
     architecture = _MADE[name]()
 
     def read(component: Component) -> Tensors:
-        return build_seeded(architecture, component, seed=_MADE_SEED).state_dict().items()
+        kept = torch.float32 if component == "vae" else dtype
+        state = build_seeded(architecture, component, seed=_MADE_SEED, dtype=kept).state_dict()
+        while state:  # each is gone once it was taken, so that the weights are never there twice
+            yield state.popitem(last=False)
 
     return Source(name, architecture, read, files=dict.fromkeys(COMPONENTS, ()))
 

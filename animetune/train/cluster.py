@@ -1,4 +1,4 @@
-"""What a training process leaves on the disk of its node, and what it cleans up after a killed one."""
+"""How a training process was launched, and what it leaves on the disk of its node."""
 
 from __future__ import annotations
 
@@ -8,10 +8,37 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 from animetune import fsio
+from animetune.train.config import LoopConfig
 
 JOB_VARIABLE = "ANIMETUNE_JOB"
+
+
+def devices_and_nodes(loop: LoopConfig) -> tuple[int | Literal["auto"], int]:
+    """What torchrun or Slurm started, where `devices` leaves it open; else the machine's devices."""
+    launched = os.environ
+    if loop.devices != "auto":
+        return loop.devices, loop.nodes
+    if "TORCHELASTIC_RUN_ID" in launched:
+        local = int(launched["LOCAL_WORLD_SIZE"])
+        return local, int(launched["WORLD_SIZE"]) // local
+    if "SLURM_NTASKS_PER_NODE" in launched:
+        return int(launched["SLURM_NTASKS_PER_NODE"]), int(launched.get("SLURM_NNODES", loop.nodes))
+    return "auto", loop.nodes
+
+
+def is_first_rank() -> bool:
+    """Whether this process is rank 0 of all, before any process group tells."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
+def plugins() -> list[Any]:
+    """Under Slurm, Lightning would pickle a checkpoint of its own and requeue on a signal that is ours."""
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from animetune.train.lr import ConstantSchedule, Schedule, ScheduleConfig
 from animetune.train.optim.config import OptimizerConfig
 
 Count = Annotated[int, pydantic.Field(ge=1)]
+Decay = Annotated[float, pydantic.Field(gt=0, lt=1)]
 
 
 class LoopConfig(StrictModel):
@@ -33,8 +34,12 @@ class LoopConfig(StrictModel):
     """Machines."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to compute; `auto` takes GPUs when there are any."""
-    ema_decay: Identity[Annotated[float, pydantic.Field(gt=0, lt=1)] | None] = None
-    """Decay of the moving average of the weights; null: none is kept."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several ranks share the work. `ddp`: each holds everything; `fsdp`: weights, optimizer state and averages are
+    sharded over all of them (FSDP2), for what does not fit into one GPU. `auto` is ddp. A run may change it."""
+    dry_run: Literal["auto", "always", "never"] = "auto"
+    """Compute one micro-batch of every size before the first step, the largest first, so that what does not fit into
+    memory shows now and not in hours; `auto` does so on GPUs."""
     log_every: Count = 10
     """Steps between lines in metrics.jsonl and the progress display."""
 
@@ -52,6 +57,24 @@ class LoopConfig(StrictModel):
         return max(1, calendar.step_of(self.epochs))
 
 
+class EmaConfig(StrictModel):
+    """Moving averages of the trained weights."""
+
+    decays: Identity[Annotated[tuple[Decay, ...], pydantic.Field(min_length=1)]]
+    """One average each. The first is drawn from along the way, and exported unless another is named."""
+    device: Literal["model", "cpu"] = "model"
+    """Where they are kept, at 4 bytes a parameter each: beside the weights, or in the CPU's memory."""
+    every: Identity[Count] = 1
+    """Optimizer steps between updates; the horizon stays that of the decay."""
+
+    @pydantic.field_validator("decays")
+    @classmethod
+    def _all_different(cls, decays: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(decays)) < len(decays):
+            raise ValueError("names a decay twice")
+        return decays
+
+
 class CheckpointsConfig(StrictModel):
     """When checkpoints are made, and which are kept."""
 
@@ -59,6 +82,8 @@ class CheckpointsConfig(StrictModel):
     """Time between checkpoints: `1000 steps`, `1 epoch`, `200000 images` or `30 minutes`. The end always makes one."""
     keep: Count = 3
     """Newest checkpoints that are kept."""
+    keep_every: Count | None = None
+    """Checkpoints of steps that this divides are kept for good; null: none."""
 
 
 class ValidationConfig(StrictModel):
@@ -137,6 +162,8 @@ class TrainConfig(StrictModel):
     """Learning rates over the steps."""
     loop: LoopConfig
     """Length and devices."""
+    ema: EmaConfig | None = None
+    """Moving averages of the weights; null: none is kept."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     """When checkpoints are made."""
     preview: PreviewConfig = PreviewConfig()

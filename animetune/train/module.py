@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,48 +12,99 @@ import torch
 
 from animetune.checkpoint import Checkpoint
 from animetune.diffusion.loss import LossOutput, diffusion_loss
-from animetune.errors import NonFiniteError
+from animetune.models.load import load_models
 from animetune.models.sdxl import Sdxl
 from animetune.records import Batch
+from animetune.train import dry_run, start
 from animetune.train.config import TrainConfig
+from animetune.train.ema import Ema
+from animetune.train.finite import SkippedSteps
 from animetune.train.optim import build_optimizer
+from animetune.train.optim.build import trained_parameters
 from animetune.train.optim.clip import clip_gradients
+from animetune.train.optim.in_backward import InBackward
 from animetune.train.optim.state import load_optimizer
+from animetune.train.parallel import shard, together
 from animetune.train.stream import StepStream
-
-MAX_SKIPPED = 10
-"""Consecutive optimizer steps with non-finite gradients after which training stops."""
 
 
 class TrainModule(pl.LightningModule):
-    """Trains `models` by `cfg`; every random draw is keyed by (cfg.seed, epoch, row, copy) of the batch."""
+    """Trains by `cfg`; every random draw is keyed by (cfg.seed, epoch, row, copy) of the batch.
+
+    Models, optimizer and data are made within Lightning's hooks, when the ranks know each other: `begin` finds the
+    checkpoint to continue from, `stream` the data from an optimizer step on.
+    """
+
+    models: Sdxl
+    optimizer: torch.optim.Optimizer
+    stream: StepStream
+    ema: Ema | None = None
+    """Moving averages of the weights."""
 
     def __init__(
-        self, models: Sdxl, cfg: TrainConfig, stream: Callable[[pl.Trainer], StepStream], resume: Checkpoint | None
+        self,
+        cfg: TrainConfig,
+        *,
+        begin: Callable[[pl.Trainer], Checkpoint | None],
+        stream: Callable[[pl.Trainer, int, dict[str, Any]], StepStream],
     ):
         super().__init__()
-        self.models = models
         self.cfg = cfg
-        self.step = resume.step if resume else 0
+        self.step = 0
         """Optimizer steps done, those of earlier sessions included."""
-        self.images = resume.state["images"] if resume else 0
+        self.images = 0
         """Samples trained on; the last steps of an epoch are smaller, so this is not a multiple of the steps."""
-        self.skipped = 0
-        """Consecutive steps whose gradients were not finite."""
+        self.resumed: dict[str, Any] = {}
+        """The state of the checkpoint that this session continues from; empty for a new run."""
         self.grad_norm = 0.0
-        """Global gradient norm of the last step, before clipping."""
+        """Global gradient norm of the last step, before clipping; not finite if the step was skipped."""
         self.seconds_aside = 0.0
         """Spent by callbacks on validation, previews and checkpoints since the session began."""
         self.output: LossOutput | None = None
         """The last micro-batch's loss, for the callbacks."""
-        self.stream: StepStream
-        self._make_stream = stream
-        self._resume = resume
+        self._begin, self._make_stream = begin, stream
+        self._in_backward: InBackward | None = None
+
+    def setup(self, stage: str) -> None:
+        """Load the models: on resume from the checkpoint alone, the same on every rank."""
+        saved = self._saved = self._begin(self.trainer)
+        if saved:
+            self.step, self.images, self.resumed = saved.step, saved.state["images"], saved.state
+        with together(self.trainer):
+            self.models = load_models(self.cfg.model, resumed=saved.path if saved else None)
+            if not saved:
+                start.check_base(self.models, self.cfg, warns=self.trainer.is_global_zero)
+        ledger = Path(self.cfg.run, "ledger.jsonl")
+        self.skipped = SkippedSteps(ledger, rank=self.global_rank, skipped=self.resumed.get("skipped", ()))
+
+    def configure_model(self) -> None:
+        """Under fsdp, shard the models."""
+        if self.is_sharded:
+            assert self.device_mesh is not None
+            shard(self.models, self.device_mesh["data_parallel"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Optimizer and averages of the models, which are where they stay by now."""
+        self.optimizer = build_optimizer(self.models, self.cfg.optimizer, seed=self.cfg.seed)
+        if self.cfg.optimizer.in_backward:
+            self._in_backward = InBackward(self.optimizer, clip=self.cfg.optimizer.clip)
+        if self.cfg.ema:
+            self.ema = Ema(trained_parameters(self.models), self.cfg.ema, optimizer=self.optimizer)
+        return self.optimizer
 
     def train_dataloader(self) -> StepStream:
-        """The micro-batches of all remaining steps, as one endless epoch for Lightning."""
-        self.stream = self._make_stream(self.trainer)
+        """The micro-batches of all remaining steps, as one endless epoch for Lightning, after the dry run.
+
+        State is restored only now: what a dry run does to an optimizer is simply forgotten.
+        """
+        self.stream = self._make_stream(self.trainer, self.step, self.resumed)
         self.schedule = self.cfg.schedule_on(self.stream.calendar)
+        dry_run.run(self)
+        if self._saved:
+            load_optimizer(self.optimizer, self._saved.optimizer)
+            if self.ema:
+                self.ema.load(self._saved.ema)
+            self._saved = None
         return self.stream
 
     def close(self) -> None:
@@ -63,33 +115,33 @@ class TrainModule(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """The micro-batch's loss, scaled so that the mean over a step's micro-batches is the mean over its samples."""
         self.output = diffusion_loss(self.models, batch, self.cfg.diffusion, seed=self.cfg.seed)
+        self.skipped.saw(batch.rows, self.output.per_sample)
         self._step_samples = batch.global_batch
         return self.output.loss * batch.share
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer, with the state of the checkpoint that is resumed."""
-        self.optimizer = build_optimizer(self.models, self.cfg.optimizer, seed=self.cfg.seed)
-        if self._resume:
-            load_optimizer(self.optimizer, self._resume.optimizer)
-            self._resume = None  # its tensors are of no more use
-        return self.optimizer
+    def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients; with the optimizer in the backward pass its steps too, unless any rank's loss is not finite."""
+        if self._in_backward:
+            if not self._is_finite_everywhere(loss):
+                self.grad_norm = math.nan
+                return
+            loss.backward()
+            self.grad_norm = self._in_backward.grad_norm
+        else:
+            loss.backward()
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
         """Clip as configured; a step whose gradients' norm is not finite changes nothing, on every rank alike."""
+        if self._in_backward:
+            return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.grad_norm = clip_gradients(parameters, self.cfg.optimizer.clip)
-        if math.isfinite(self.grad_norm):
-            self.skipped = 0
-            return
-        self.skipped += 1
-        if self.skipped >= MAX_SKIPPED:
-            raise NonFiniteError(
-                f"step {self.step}: gradients were NaN or infinite for {self.skipped} steps in a row; the newest "
-                "checkpoint is from before. Lower the learning rate or look at the data of these steps (ledger.jsonl)"
-            )
-        optimizer.zero_grad(set_to_none=True)
+        if not math.isfinite(self.grad_norm):
+            optimizer.zero_grad(set_to_none=True)
+        elif self.ema:
+            self.ema.before_step()
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -97,10 +149,27 @@ class TrainModule(pl.LightningModule):
         """One optimizer step at the learning rate that the schedule gives for it."""
         for group in optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(group["base_lr"], self.step)
+        if self.ema and self._in_backward:
+            self.ema.before_step()
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.step += 1
         self.images += self._step_samples
+        is_finite = math.isfinite(self.grad_norm)
+        if self.ema and is_finite:
+            self.ema.update(self.step)
+        self.skipped.finish(self.step, is_finite=is_finite, keys_of=self.stream.loader.keys_of)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Asynchronous from pinned memory."""
         return batch.to(device)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a part of the weights, so that all have to take part in every forward pass."""
+        return self.cfg.loop.strategy == "fsdp"
+
+    def _is_finite_everywhere(self, loss: torch.Tensor) -> bool:
+        flag = loss.detach().isfinite().float()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
+        return bool(flag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from pathlib import Path
 
 import torch
@@ -13,8 +14,11 @@ from animetune.records import Request, Size
 from animetune.train.config import TrainConfig
 
 
-def draw_preview(models: Sdxl, cfg: TrainConfig, folder: Path, *, device: torch.device) -> None:
-    """Draw `cfg.preview.prompts` into `folder`; picture i always has the seed cfg.seed + i."""
+def draw_preview(models: Sdxl, cfg: TrainConfig, folder: Path, *, device: torch.device, publishes: bool = True) -> None:
+    """Draw `cfg.preview.prompts` into `folder`; picture i always has the seed cfg.seed + i.
+
+    Ranks that hold a part of the weights draw along with the one that `publishes`.
+    """
     preview = cfg.preview
     requests = [
         Request(prompt, seed=cfg.seed + i, size=Size(preview.width, preview.height), negative=preview.negative)
@@ -26,5 +30,8 @@ def draw_preview(models: Sdxl, cfg: TrainConfig, folder: Path, *, device: torch.
     models.eval()
     pictures = draw(models, requests, diffusion=cfg.diffusion, sampler=preview.sampler, device=device)
     settings = {"sampler": preview.sampler.name, "steps": preview.sampler.steps, "cfg_scale": preview.sampler.cfg_scale}
-    samples.publish(folder, requests, pictures, settings=settings, columns=min(8, len(requests)))
+    if publishes:
+        samples.publish(folder, requests, pictures, settings=settings, columns=min(8, len(requests)))
+    else:
+        collections.deque(pictures, maxlen=0)
     models.train(training)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from animetune.data.calendar import Calendar
-from animetune.records import Batch
+from animetune.records import Batch, Size
 
 
 class EpochLoader(Protocol):
@@ -27,6 +27,17 @@ class EpochLoader(Protocol):
     @property
     def fingerprint(self) -> dict[str, str]:
         """What the order of the samples depends on."""
+
+    @property
+    def shapes(self) -> list[tuple[Size, int]]:
+        """Each size of the data, with the samples of its full micro-batches."""
+
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether samples are pixels, not latents."""
+
+    def keys_of(self, rows: Sequence[int]) -> list[str]:
+        """The keys of samples, by their rows."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 

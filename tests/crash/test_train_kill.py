@@ -26,7 +26,8 @@ seed: 3
 model: {{base: "random:tiny"}}
 data: {{shards: {shards}, labels: {labels}, global_batch: 4, micro_batch: 2, workers: 1, chunks: 1}}
 optimizer: {{name: adafactor, unet_lr: 1e-4}}
-loop: {{steps: 24, devices: 1, accelerator: cpu, log_every: 1, ema_decay: 0.9}}
+loop: {{steps: 24, devices: 1, accelerator: cpu, log_every: 1}}
+ema: {{decays: [0.9]}}
 checkpoints: {{every: 2 steps}}
 """
 

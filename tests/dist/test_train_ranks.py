@@ -24,7 +24,8 @@ model: {{base: "random:tiny"}}
 data: {{shards: {shards}, labels: {labels}, global_batch: 8, micro_batch: 2, workers: 1, chunks: 1}}
 prompts: {{prompt_dropout: 0.2, order: [caption, general], shuffle: [general]}}
 optimizer: {{name: adamw, unet_lr: 1e-4, eps: 1e-4}}
-loop: {{steps: {steps}, accelerator: cpu, ema_decay: 0.9, {devices}}}
+loop: {{steps: {steps}, accelerator: cpu, {devices}}}
+ema: {{decays: [0.9]}}
 checkpoints: {{every: 100 steps}}
 """
 
@@ -70,7 +71,7 @@ def train(
     newest = checkpoint.latest(run)
     assert newest.name == checkpoint.folder_name(steps)
     loaded = checkpoint.load(newest)
-    return {**loaded.model, **{f"ema {name}": tensor for name, tensor in loaded.ema.items()}}
+    return {**loaded.model, **{f"ema {name}": tensor for name, tensor in loaded.ema["0.9"].items()}}
 
 
 def worst(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

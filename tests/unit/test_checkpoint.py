@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from animetune import checkpoint
+from animetune import checkpoint, fsio
 from animetune.checkpoint import Checkpoint
-from animetune.errors import ResumeError
+from animetune.errors import DataError, ResumeError, SetupError
 
 
 def make(step: int = 3) -> Checkpoint:
@@ -17,7 +19,7 @@ def make(step: int = 3) -> Checkpoint:
     return Checkpoint(
         step=step,
         model={"unet.conv.weight": weight, "text_encoder.bias": torch.ones(4, dtype=torch.bfloat16)},
-        ema={"unet.conv.weight": weight * 2},
+        ema={"0.99": {"unet.conv.weight": weight * 2}, "0.9": {"unet.conv.weight": weight * 3}},
         optimizer={"unet.conv.weight": {"step": 3, "exp_avg": weight * 0.5, "RMS": torch.tensor(1.5)}},
         state={"epoch": 0, "identity": {"seed": 1}},
     )
@@ -39,7 +41,10 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.model.keys() == original.model.keys()
     assert all(torch.equal(loaded.model[name], original.model[name]) for name in original.model)
     assert loaded.model["text_encoder.bias"].dtype == torch.bfloat16
-    assert torch.equal(loaded.ema["unet.conv.weight"], original.ema["unet.conv.weight"])
+    assert list(loaded.ema) == ["0.99", "0.9"]
+    for decay, average in original.ema.items():
+        assert loaded.ema[decay].keys() == average.keys()
+        assert torch.equal(loaded.ema[decay]["unet.conv.weight"], average["unet.conv.weight"])
     state = loaded.optimizer["unet.conv.weight"]
     assert state["step"] == 3
     assert torch.equal(state["exp_avg"], original.optimizer["unet.conv.weight"]["exp_avg"])
@@ -57,6 +62,19 @@ def test_weights_ema_over_raw(tmp_path: Path) -> None:
     raw, ema = checkpoint.read_weights(path, "raw"), checkpoint.read_weights(path, "ema")
     assert torch.equal(ema["unet.conv.weight"], raw["unet.conv.weight"] * 2)
     assert torch.equal(ema["text_encoder.bias"], raw["text_encoder.bias"])
+    named = checkpoint.read_weights(path, "ema-0.9")
+    assert torch.equal(named["unet.conv.weight"], raw["unet.conv.weight"] * 3)
+    assert checkpoint.which_weights(path, "ema") == "ema-0.99"
+    with pytest.raises(DataError, match=r"no weights 'ema-0.999'; it has raw, ema-0\.99, ema-0\.9$"):
+        checkpoint.read_weights(path, "ema-0.999")
+
+
+def test_without_averages_ema_means_the_weights(tmp_path: Path) -> None:
+    plain = make()
+    plain.ema = {}
+    path = checkpoint.save(plain, tmp_path)
+    assert checkpoint.which_weights(path, "ema") == "raw"
+    assert torch.equal(checkpoint.read_weights(path)["unet.conv.weight"], plain.model["unet.conv.weight"])
 
 
 def test_latest_passes_over_a_damaged_one(tmp_path: Path) -> None:
@@ -89,9 +107,88 @@ def test_prune_keeps_the_newest(tmp_path: Path) -> None:
     assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000004", "step-00000005"]
 
 
+def test_prune_keeps_some_for_good(tmp_path: Path) -> None:
+    for step in range(1, 9):
+        checkpoint.save(make(step), tmp_path)
+    checkpoint.prune(tmp_path, 1, also_every=3)
+    assert [path.name[-1] for path in checkpoint.steps(tmp_path)] == ["3", "6", "8"]
+
+
 def test_prune_keeps_all_when_the_newest_is_damaged(tmp_path: Path) -> None:
     for step in range(1, 4):
         checkpoint.save(make(step), tmp_path)
     flip_a_byte(tmp_path / "step-00000003/state.json")
     checkpoint.prune(tmp_path, 1)
     assert len(checkpoint.steps(tmp_path)) == 3
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are hashed from here on, one an entry."""
+    names: list[str] = []
+    hash_file = fsio.sha256_file
+
+    def counting(path: Path) -> str:
+        names.append(Path(path).name)
+        return hash_file(path)
+
+    monkeypatch.setattr(fsio, "sha256_file", counting)
+    return names
+
+
+def test_what_was_written_here_is_not_read_again(tmp_path: Path, hashed: list[str]) -> None:
+    for step in range(1, 4):
+        path = checkpoint.save(make(step), tmp_path)
+        checkpoint.prune(tmp_path, 2)
+    assert checkpoint.latest(tmp_path) == path
+    checkpoint.load(path)
+    checkpoint.read_weights(path)
+    assert set(hashed) == {"state.json"}
+
+
+def test_a_checkpoint_is_hashed_once_and_again_only_when_it_changed(tmp_path: Path, hashed: list[str]) -> None:
+    path = checkpoint.save(make(), tmp_path)
+    os.utime(path / "model-unet.safetensors", (0, 0))
+    hashed.clear()
+    for _ in range(2):
+        assert checkpoint.latest(tmp_path) == path
+        checkpoint.load(path)
+    assert hashed.count("model-unet.safetensors") == 1
+    flip_a_byte(path / "model-unet.safetensors")
+    with pytest.raises(ResumeError, match="its bytes have changed"):
+        checkpoint.load(path)
+    checkpoint.load(path, verify=False)
+
+
+def test_tensors_are_read_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = checkpoint.load(checkpoint.save(make(), tmp_path))
+    read: list[str] = []
+    get = checkpoint._Stored.__getitem__
+    monkeypatch.setattr(checkpoint._Stored, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    assert loaded.optimizer.keys() == {"unet.conv.weight"}
+    assert "text_encoder.bias" in list(loaded.model)
+    assert read == []
+    first = loaded.model["unet.conv.weight"]
+    assert read == ["unet.conv.weight"]
+    first.zero_()
+    assert loaded.model["unet.conv.weight"].any(), "the file's own memory was handed out"
+
+
+def test_files_are_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        path = checkpoint.save(make(), tmp_path)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o644}
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    checkpoint.save(make(1), tmp_path)
+    monkeypatch.setattr(checkpoint, "write_safetensors", full)
+    with pytest.raises(SetupError, match="step-00000002: the disk is full"):
+        checkpoint.save(make(2), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -1,11 +1,10 @@
-"""What happens around the optimizer step: metrics, moving average, checkpoints, previews, validation, signals.
+"""What happens around the optimizer step: metrics, checkpoints, previews, validation, signals.
 
 Each callback does one thing and talks to the others through the module only. All act after an optimizer step, never
 between two micro-batches of one.
 """
 
 from animetune.train.callbacks.accumulation import AccumulationCallback
-from animetune.train.callbacks.averages import EmaCallback
 from animetune.train.callbacks.checkpoints import CheckpointCallback
 from animetune.train.callbacks.heartbeat import HeartbeatCallback
 from animetune.train.callbacks.metrics import MetricsCallback
@@ -15,7 +14,6 @@ from animetune.train.callbacks.signals import StopOnSignal
 __all__ = [
     "AccumulationCallback",
     "CheckpointCallback",
-    "EmaCallback",
     "HeartbeatCallback",
     "MetricsCallback",
     "PreviewCallback",

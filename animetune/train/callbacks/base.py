@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import pytorch_lightning as pl
-import torch.distributed as dist
 
 from animetune.records import Batch
 from animetune.train.module import TrainModule
-
-_T = TypeVar("_T")
 
 
 class StepCallback(pl.Callback):
@@ -46,12 +43,3 @@ def aside(module: TrainModule) -> Iterator[None]:
         yield
     finally:
         module.seconds_aside += time.perf_counter() - begun
-
-
-def gathered(trainer: pl.Trainer, value: _T) -> list[_T]:
-    """What every rank has, by rank, on every rank."""
-    if trainer.world_size == 1:
-        return [value]
-    found: list[Any] = [None] * trainer.world_size
-    dist.all_gather_object(found, value)
-    return found

@@ -20,10 +20,11 @@ import torch
 from animetune import fsio
 from animetune.progress import track
 from animetune.records import Batch, Size
-from animetune.train.callbacks.base import StepCallback, aside, gathered
+from animetune.train.callbacks.base import StepCallback, aside
 from animetune.train.class_losses import ClassLosses
 from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
+from animetune.train.parallel import gathered
 from animetune.train.stopwatch import Stopwatch
 from animetune.train.tally import Mean, Tally, means_by, merged
 from animetune.train.utilization import ImageFlops, mfu, peak_tflops
@@ -87,7 +88,6 @@ class MetricsCallback(StepCallback):
         self._tally = Tally()
         self._losses: dict[str, Mean] = {}
         self._new_classes = ClassLosses(classes.kinds)
-        self._errors: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._norms: dict[str, torch.Tensor] = {}
         self._shown: AbstractContextManager[Any] | None = None
         self._stragglers: list[int] = []
@@ -95,6 +95,7 @@ class MetricsCallback(StepCallback):
     def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Open the displays on rank 0."""
         super().on_train_start(trainer, module)
+        self.classes.load_state_dict(module.resumed.get("class_losses", []))
         self._since = _Clock.of(module)
         self._busy = Stopwatch(module.device)
         if trainer.is_global_zero:
@@ -126,16 +127,10 @@ class MetricsCallback(StepCallback):
         assert module.output is not None
         self._pixels = batch.pixels is not None
         self._tally.add(batch, module.output.per_sample, module.output.timesteps)
-        self._errors.append((batch.rows, module.output.per_sample))
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Show the step; write a line when one is due."""
-        if module.skipped:
-            rows = [row for rows, error in self._errors for row in rows[~error.isfinite().cpu()].tolist()]
-            event = {"event": "skipped", "step": module.step, "rank": trainer.global_rank, "rows": rows}
-            fsio.append_line(self.run / "ledger.jsonl", event)
-        self._errors.clear()
         line = self._line(trainer, module) if self._due(module, module.step) else {}
         if self._shown:
             loss = line.get("loss")

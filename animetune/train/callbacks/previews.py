@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytorch_lightning as pl
 
 from animetune import checkpoint
 from animetune.train.callbacks.base import StepCallback, aside
-from animetune.train.ema import Ema
 from animetune.train.module import TrainModule
+from animetune.train.parallel import from_first_rank, together
 from animetune.train.preview import draw_preview
 
 
 class PreviewCallback(StepCallback):
     """Samples the same prompts and seeds every `preview.every` steps, from the moving average if there is one."""
 
-    def __init__(self, run: Path, *, ema: Ema | None):
+    def __init__(self, run: Path):
         super().__init__()
         self.run = run
-        self.ema = ema
 
     def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Sample the base, before the first step."""
@@ -37,12 +37,13 @@ class PreviewCallback(StepCallback):
 
     def _draw(self, trainer: pl.Trainer, module: TrainModule) -> None:
         folder = self.run / "samples" / checkpoint.folder_name(module.step)
-        if trainer.is_global_zero and not folder.exists():
-            if self.ema:
-                self.ema.swap()
-            try:
-                draw_preview(module.models, module.cfg, folder, device=module.device)
-            finally:
-                if self.ema:
-                    self.ema.swap()
-        trainer.strategy.barrier("preview")
+        with together(trainer):
+            if not from_first_rank(trainer, folder.exists) and (trainer.is_global_zero or module.is_sharded):
+                with module.ema.swapped() if module.ema else contextlib.nullcontext():
+                    draw_preview(
+                        module.models,
+                        module.cfg,
+                        folder,
+                        device=module.device,
+                        publishes=trainer.is_global_zero,
+                    )

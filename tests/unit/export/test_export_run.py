@@ -245,15 +245,15 @@ def test_run_directory_is_exported_with_its_facts(tmp_path: Path) -> None:
     raw = build_tiny(9).state_dict()
     average = {"unet.conv_in.weight": raw["unet.conv_in.weight"] + 1}
     checkpoint.save(
-        Checkpoint(step=12, model=raw, ema=average, state={"config_digest": "ab"}), run_folder / "checkpoints"
+        Checkpoint(step=12, model=raw, ema={"0.99": average}, state={"config_digest": "ab"}), run_folder / "checkpoints"
     )
     manifest = export(tmp_path / "out", run_folder, dtype="float32")
-    assert manifest.facts == {"step": "12", "config_sha256": "ab", "weights": "ema"}
+    assert manifest.facts == {"step": "12", "config_sha256": "ab", "weights": "ema-0.99"}
     path = tmp_path / "out" / "model.safetensors"
     metadata = header(path)
     assert metadata["animetune.step"] == "12"
     assert metadata["animetune.config_sha256"] == "ab"
-    assert metadata["animetune.weights"] == "ema"
+    assert metadata["animetune.weights"] == "ema-0.99"
     assert str(tmp_path) not in json.dumps(metadata)
     assert marked(path) == {"v_pred", "ztsnr"}
     stored = load_file(path)["model.diffusion_model.input_blocks.0.0.weight"]

@@ -126,7 +126,7 @@ def test_run_directory(models: Sdxl, single_file: Path, tmp_path: Path) -> None:
     older = {name: tensor * 0 for name, tensor in raw.items()}
     checkpoint.save(Checkpoint(step=7, model=older, state={"config_digest": "c0"}), tmp_path / "checkpoints")
     checkpoint.save(
-        Checkpoint(step=10, model=raw, ema=average, state={"config_digest": "c0"}), tmp_path / "checkpoints"
+        Checkpoint(step=10, model=raw, ema={"0.99": average}, state={"config_digest": "c0"}), tmp_path / "checkpoints"
     )
 
     loaded = load(tmp_path)
@@ -139,7 +139,7 @@ def test_run_directory(models: Sdxl, single_file: Path, tmp_path: Path) -> None:
     assert older_one.unet.conv_in.weight.abs().sum() == 0
 
     facts = open_source(ModelConfig(base=str(tmp_path))).facts
-    assert facts == {"step": "10", "config_sha256": "c0", "weights": "ema"}
+    assert facts == {"step": "10", "config_sha256": "c0", "weights": "ema-0.99"}
     assert open_source(ModelConfig(base=str(tmp_path), weights="raw")).facts["weights"] == "raw"
     assert open_source(ModelConfig(base=str(tmp_path / "checkpoints" / "step-00000007"))).facts["weights"] == "raw"
 

@@ -44,6 +44,12 @@ class MemoryLoader:
     def accumulation_in(self, epoch: int) -> int:
         return self.accumulation
 
+    shapes: ClassVar = [(SIZE, BATCH)]
+    holds_pixels = False
+
+    def keys_of(self, rows: list[int]) -> list[str]:
+        return [f"memory/{row}" for row in rows]
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         assert state["fingerprint"] == self.fingerprint
         self.position = dict(state)
@@ -93,7 +99,8 @@ model: {{base: random:tiny}}
 data: {{shards: none, labels: none, global_batch: {BATCH}, micro_batch: {BATCH}}}
 optimizer: {{name: adamw, unet_lr: 1e-3}}
 schedule: {{name: cosine, warmup: 2}}
-loop: {{steps: 6, devices: 1, accelerator: cpu, log_every: 2, ema_decay: 0.9}}
+loop: {{steps: 6, devices: 1, accelerator: cpu, log_every: 2}}
+ema: {{decays: [0.9]}}
 checkpoints: {{every: 3 steps}}
 """
     )
@@ -245,7 +252,7 @@ def test_a_batch_that_does_not_divide(cfg: TrainConfig) -> None:
 
 def test_one_poisoned_step_changes_nothing(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     use_loader(monkeypatch, MemoryLoader(1, poison=1))
-    train_run.run(changed(cfg, ema_decay=None))
+    train_run.run(cfg.model_copy(update={"ema": None}))
     model = checkpoint.load(checkpoint.latest(Path(cfg.run))).model
     assert all(torch.isfinite(tensor).all() for tensor in model.values())
     ledger = [json.loads(line) for line in (Path(cfg.run) / "ledger.jsonl").read_text().splitlines()]
@@ -260,4 +267,4 @@ def test_poison_all_along_stops(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatc
 
     use_loader(monkeypatch, Poisoned(1))
     with pytest.raises(NonFiniteError, match="in a row"):
-        train_run.run(changed(cfg, steps=20, ema_decay=None))
+        train_run.run(changed(cfg, steps=20))
