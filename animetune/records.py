@@ -244,6 +244,8 @@ class Batch:
     """float32 (b, 4, h / 8, w / 8), unscaled"""
     pixels: torch.Tensor | None = None
     """uint8 (b, 3, h, w), channels last in memory"""
+    masks: torch.Tensor | None = None
+    """float32 (b, 1, h / 8, w / 8), 0 to 1: how much each latent cell counts in the loss; None: all alike"""
 
     def map_tensors(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """A copy in which `function` was applied to every tensor."""

@@ -11,14 +11,21 @@ TextT = TypeVar("TextT")
 
 
 class DenoiserProtocol(Protocol[TextT]):
-    """Text encoders, denoiser and VAE behind four functions. b: samples; h, w: latent cells of 8 pixels."""
+    """Text encoders, denoiser and VAE behind five functions. b: samples; h, w: latent cells of 8 pixels."""
 
     def encode_text(self, token_ids: torch.Tensor) -> TextT:
         """Conditioning of int64 token ids (b, 2, 77 * chunks)."""
         ...
 
+    def drop_pooled(self, text: TextT, dropped: torch.Tensor) -> TextT:
+        """The conditioning with zeros for the pooled vector of the samples that bool `dropped` (b,) marks."""
+        ...
+
     def predict(self, x_t: torch.Tensor, timesteps: torch.Tensor, text: TextT, time_ids: torch.Tensor) -> torch.Tensor:
-        """Epsilon or v, float32 like x_t (b, 4, h, w), at int64 timesteps (b,), for float32 time_ids (b, 6)."""
+        """Epsilon, v or the velocity of a flow, float32 like x_t (b, 4, h, w), for float32 time_ids (b, 6).
+
+        `timesteps` (b,) are int64, or for a flow float32, 1000 t (`schedule.NoiseLevels`).
+        """
         ...
 
     def scale(self, latents: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""From noise to latents: Euler and Euler ancestral, for epsilon and v, with or without a zero terminal SNR.
+"""From noise to latents: Euler and Euler ancestral, for epsilon, v and flow, with or without a zero terminal SNR.
 
 These are k-diffusion's steps from a noise level to the next, `level` = sigma_t / alpha_t, on x / alpha_t (Karras et al.
 2022). They are written in the schedule's own coordinates instead,
@@ -7,6 +7,10 @@ These are k-diffusion's steps from a noise level to the next, `level` = sigma_t 
 
 where x_0 and noise are what the model's output at x_t stands for. The update is the same (Euler is DDIM with eta = 0),
 but finite where alpha_t = 0: a model with zero terminal SNR is sampled from pure noise, without a clipped schedule.
+For a flow Euler is x_s = x_t + (s - t) u, the plain step along its velocity (Liu et al. 2022, 2209.03003, section 2.2).
+
+Euler ancestral draws what it adds by the same rule for all: at each step the noise is as new as DDPM's posterior makes
+it. ComfyUI takes the rule over to a flow's own t, which leaves more of the old noise.
 """
 
 from __future__ import annotations
@@ -14,20 +18,37 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.diffusion.denoiser import DenoiserProtocol, TextT
-from animetune.diffusion.schedule import NUM_TIMESTEPS, noise_schedule
+from animetune.diffusion.schedule import NUM_TIMESTEPS, noise_schedule, shift_time
 from animetune.diffusion.targets import split_prediction
 from animetune.errors import ConfigError
 from animetune.records import Size
 from animetune.seeding import Purpose, rng_for
 
 LATENT_CHANNELS, PIXELS_PER_CELL = 4, 8
+
+
+class Stop(NamedTuple):
+    """A place on the way from noise to data."""
+
+    timestep: float
+    """What the model is told: an integer, unless it is a flow's."""
+    alpha: float
+    sigma: float
+
+    @property
+    def level(self) -> float:
+        """sigma / alpha, infinite for pure noise."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+
+CLEAN = Stop(timestep=0, alpha=1.0, sigma=0.0)
 
 
 @torch.no_grad()
@@ -59,10 +80,9 @@ def sample(
         Scaled latents, float32 (b, 4, height / 8, width / 8), for `models.decode`.
 
     Raises:
-        ConfigError: a model with zero terminal SNR with leading spacing, which never visits the last timestep.
+        ConfigError: a flow, or a model with zero terminal SNR, with leading spacing, which never visits the last
+            timestep; a shift for another model than a flow.
     """
-    if diffusion.zero_terminal_snr and sampler.spacing != "trailing":
-        raise ConfigError(f"sampler.spacing: {sampler.spacing}: zero_terminal_snr needs trailing")
     if size.width % PIXELS_PER_CELL or size.height % PIXELS_PER_CELL:
         raise ValueError(f"size {size.name}: both sides have to be multiples of {PIXELS_PER_CELL} pixels")
     if token_ids.shape != negative_ids.shape or len(token_ids) != len(seeds):
@@ -70,6 +90,7 @@ def sample(
             f"token_ids {tuple(token_ids.shape)}, negative_ids {tuple(negative_ids.shape)} and {len(seeds)} seeds do "
             "not belong together: prompts and negatives need the same number of chunks, and each prompt one seed"
         )
+    way = [*stops(sampler, diffusion, size), CLEAN]
     guided = sampler.cfg_scale != 1
     passes = 2 if guided else 1
     device = token_ids.device
@@ -83,22 +104,43 @@ def sample(
     def fresh_noise() -> torch.Tensor:
         return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])).to(device)
 
-    schedule = noise_schedule(zero_terminal_snr=diffusion.zero_terminal_snr)
-    alphas, sigmas = [*schedule.alpha.tolist(), 1.0], [*schedule.sigma.tolist(), 0.0]  # the last: no noise left
-    levels = [sigma / alpha if alpha else math.inf for alpha, sigma in zip(alphas, sigmas, strict=True)]
-
     x = fresh_noise()
-    for t, s in itertools.pairwise([*spaced_timesteps(sampler.steps, sampler.spacing), NUM_TIMESTEPS]):
-        t_batch = torch.full((passes * len(seeds),), t, dtype=torch.int64, device=device)
-        output = models.predict(x.repeat(passes, 1, 1, 1), t_batch, text, time_ids).float()
+    for here, there in itertools.pairwise(way):
+        kind = torch.float32 if diffusion.prediction == "flow" else torch.int64
+        timesteps = torch.full((passes * len(seeds),), here.timestep, dtype=kind, device=device)
+        output = models.predict(x.repeat(passes, 1, 1, 1), timesteps, text, time_ids).float()
         if guided:
             conditional, unconditional = output.chunk(2)
             output = unconditional + sampler.cfg_scale * (conditional - unconditional)
-        x_0, noise = split_prediction(x, output, alpha_t=alphas[t], sigma_t=sigmas[t], prediction=diffusion.prediction)
-        down = levels[s] ** 2 / levels[t] if sampler.name == "euler_ancestral" else levels[s]
-        up = math.sqrt(levels[s] ** 2 - down**2)
-        x = alphas[s] * (x_0 + down * noise + (up * fresh_noise() if up else 0))
+        x_0, noise = split_prediction(
+            x, output, alpha_t=here.alpha, sigma_t=here.sigma, prediction=diffusion.prediction
+        )
+        down = there.level**2 / here.level if sampler.name == "euler_ancestral" else there.level
+        up = math.sqrt(there.level**2 - down**2)
+        x = there.alpha * (x_0 + down * noise + (up * fresh_noise() if up else 0))
     return x
+
+
+def stops(sampler: SamplerConfig, diffusion: DiffusionConfig, size: Size) -> list[Stop]:
+    """Where the model is evaluated, from the most noise to the least: `sampler.steps` places.
+
+    Those of a flow are 1, 1 - 1 / steps, ..., shifted (Esser et al. 2024, equation 23): ComfyUI's scheduler `simple`.
+    """
+    flow = diffusion.prediction == "flow"
+    if sampler.spacing != "trailing" and (flow or diffusion.zero_terminal_snr):
+        reason = "a flow" if flow else "zero_terminal_snr"
+        raise ConfigError(f"sampler.spacing: {sampler.spacing}: {reason} needs trailing")
+    if sampler.shift is not None and not flow:
+        raise ConfigError(
+            f"sampler.shift: {sampler.shift:g}: only a flow has one; this model predicts {diffusion.prediction}"
+        )
+    if flow:
+        shift = sampler.shift or diffusion.shift_at(size)
+        times = shift_time(1 - torch.arange(sampler.steps, dtype=torch.float64) / sampler.steps, shift).tolist()
+        return [Stop(NUM_TIMESTEPS * t, 1 - t, t) for t in times]
+    schedule = noise_schedule(zero_terminal_snr=diffusion.zero_terminal_snr)
+    alphas, sigmas = schedule.alpha.tolist(), schedule.sigma.tolist()
+    return [Stop(t, alphas[t], sigmas[t]) for t in spaced_timesteps(sampler.steps, sampler.spacing)]
 
 
 def spaced_timesteps(steps: int, spacing: Literal["leading", "trailing"]) -> list[int]:

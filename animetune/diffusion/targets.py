@@ -21,8 +21,18 @@ def velocity(x_0: torch.Tensor, noise: torch.Tensor, *, alpha_t: Coefficient, si
 def training_target(
     x_0: torch.Tensor, noise: torch.Tensor, *, alpha_t: Coefficient, sigma_t: Coefficient, prediction: Prediction
 ) -> torch.Tensor:
-    """The tensor that the model's output is compared with."""
-    return noise if prediction == "epsilon" else velocity(x_0, noise, alpha_t=alpha_t, sigma_t=sigma_t)
+    """The tensor that the model's output is compared with.
+
+    That of a flow is dx_t / dt = noise - x_0, the same at all times (Liu et al. 2022, 2209.03003, equation 1, with time
+    running from data to noise; Esser et al. 2024).
+    """
+    match prediction:
+        case "epsilon":
+            return noise
+        case "v":
+            return velocity(x_0, noise, alpha_t=alpha_t, sigma_t=sigma_t)
+        case "flow":
+            return noise - x_0
 
 
 def split_prediction(
@@ -30,9 +40,14 @@ def split_prediction(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The (x_0, noise) that the model's `output` at x_t stands for.
 
-    v: x_0 = alpha_t x_t - sigma_t v, noise = sigma_t x_t + alpha_t v; finite even where alpha_t = 0.
     epsilon: x_0 = (x_t - sigma_t noise) / alpha_t, which needs alpha_t > 0.
+    v: x_0 = alpha_t x_t - sigma_t v, noise = sigma_t x_t + alpha_t v; finite even where alpha_t = 0.
+    flow: x_0 = x_t - sigma_t u, noise = x_t + alpha_t u, for u = noise - x_0 and alpha_t + sigma_t = 1.
     """
-    if prediction == "epsilon":
-        return (x_t - sigma_t * output) / alpha_t, output
-    return alpha_t * x_t - sigma_t * output, sigma_t * x_t + alpha_t * output
+    match prediction:
+        case "epsilon":
+            return (x_t - sigma_t * output) / alpha_t, output
+        case "v":
+            return alpha_t * x_t - sigma_t * output, sigma_t * x_t + alpha_t * output
+        case "flow":
+            return x_t - sigma_t * output, x_t + alpha_t * output

@@ -1,13 +1,18 @@
-"""Which timestep each training sample gets. Uniform over 0..999 for every sample, drawn alone or stratified together.
+"""Which time each training sample gets: a number u for each sample, laid on the density that the configuration names.
+
+    u, uniform on [0, 1), alone or stratified  --quantile-->  time in thousandths, inside the range
 
 Stratified: the samples of a global batch fall into equal strata of [0, 1), one each. A sample's stratum follows from
 its slot alone, so a micro-batch on any rank needs nothing but its own slots, and no permutation of the batch is made:
 
-    stratum = (stride * slot + shift) mod G,    u = (stratum + U) / G,    t = floor(1000 u)
+    stratum = (stride * slot + shift) mod G,    u = (stratum + U) / G
 
 `stride` is coprime to the global batch G, so the strata of all slots are all different; `shift` is uniform over the
 strata, so each sample's u is uniform on [0, 1) for any G. `stride` is near G / golden ratio, so slots that are
 neighbours (a micro-batch, which is all of one size) are spread evenly over the timesteps too.
+
+A density and a range act on u through the quantile function (the inverse of the cumulative distribution F), so they
+keep the strata: a range is u between F(first) and F(last), and a flow's shift changes times after the density.
 """
 
 from __future__ import annotations
@@ -18,22 +23,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from animetune.diffusion.schedule import NUM_TIMESTEPS
-from animetune.seeding import Purpose, rng_for
+from animetune.diffusion.config import BinTimesteps, LogitNormalTimesteps, Timesteps
+from animetune.diffusion.schedule import NUM_TIMESTEPS, shift_time
+from animetune.seeding import Purpose, SampleKeys, rng_for
 
 
-def uniform_timesteps(rows: Sequence[int], copies: Sequence[int], *, seed: int, epoch: int) -> torch.Tensor:
-    """Independent timesteps: int64 (b,) on the CPU, each a function of (seed, epoch, row, copy)."""
-    return torch.tensor(
-        [
-            int(rng_for(seed, Purpose.TIMESTEP, epoch, row, copy).integers(NUM_TIMESTEPS))
-            for row, copy in zip(rows, copies, strict=True)
-        ]
-    )
+def independent_draws(keys: SampleKeys) -> torch.Tensor:
+    """u of samples drawn alone: uniform on [0, 1), float64 (b,) on the CPU."""
+    return torch.tensor([rng.random() for rng in keys.rngs(Purpose.TIMESTEP)], dtype=torch.float64)
 
 
-def stratified_timesteps(slots: Sequence[int], *, seed: int, epoch: int, step: int, global_batch: int) -> torch.Tensor:
-    """Timesteps that cover 0..999 evenly over the `global_batch` samples of an optimizer step.
+def stratified_draws(slots: Sequence[int], *, seed: int, epoch: int, step: int, global_batch: int) -> torch.Tensor:
+    """u of samples that together cover [0, 1) evenly, over the `global_batch` samples of an optimizer step.
 
     Args:
         slots: the samples' places in the global batch, each in [0, global_batch).
@@ -43,7 +44,7 @@ def stratified_timesteps(slots: Sequence[int], *, seed: int, epoch: int, step: i
         global_batch: samples of this step on all ranks.
 
     Returns:
-        int64 (b,) on the CPU.
+        float64 (b,) on the CPU, each uniform on [0, 1).
     """
     if not all(0 <= slot < global_batch for slot in slots):
         raise ValueError(f"slots {list(slots)} are not all inside the global batch of {global_batch} samples")
@@ -51,9 +52,55 @@ def stratified_timesteps(slots: Sequence[int], *, seed: int, epoch: int, step: i
     stride = _golden_stride(global_batch)
     strata = np.array([(stride * slot + shift) % global_batch for slot in slots])
     within = np.array([rng_for(seed, Purpose.TIMESTEP, epoch, step, slot).random() for slot in slots])
-    u = (strata + within) / global_batch
-    # u < 1, but the sum may round up to the end of the last stratum
-    return torch.from_numpy(np.minimum((u * NUM_TIMESTEPS).astype(np.int64), NUM_TIMESTEPS - 1))
+    return torch.from_numpy((strata + within) / global_batch)
+
+
+def times_at(u: torch.Tensor, cfg: Timesteps, *, shift: float = 1.0) -> torch.Tensor:
+    """The times below which a share `u` of all draws lies.
+
+    Args:
+        u: float64 (b,) in [0, 1].
+        cfg: density and range.
+        shift: that of a flow (`schedule.shift_time`).
+
+    Returns:
+        float64 (b,) in thousandths: `range[0] <= time < range[1]`, growing with u.
+    """
+    first, last = cfg.range
+    bounds = torch.tensor([first, last], dtype=torch.float64) / NUM_TIMESTEPS
+    below, until = _cumulative(shift_time(bounds, 1 / shift), cfg)
+    t = shift_time(_quantile(below + (until - below) * u, cfg), shift)
+    # rounding may reach over the ends of the range
+    return (NUM_TIMESTEPS * t).clamp(first, math.nextafter(last, 0))
+
+
+def _cumulative(t: torch.Tensor, cfg: Timesteps) -> torch.Tensor:
+    """F(t), the share of draws below t before any cut: float64 of any shape in [0, 1], in and out."""
+    if isinstance(cfg, LogitNormalTimesteps):  # Esser et al. 2024, equation 19
+        return torch.special.ndtr((t.logit() - cfg.mean) / cfg.std)
+    if isinstance(cfg, BinTimesteps):
+        edges, cumulated = _bins(cfg)
+        return torch.from_numpy(np.interp(t.numpy(), edges, cumulated))
+    return t
+
+
+def _quantile(u: torch.Tensor, cfg: Timesteps) -> torch.Tensor:
+    """The t with F(t) = u."""
+    if isinstance(cfg, LogitNormalTimesteps):
+        return (cfg.mean + cfg.std * torch.special.ndtri(u)).sigmoid()
+    if isinstance(cfg, BinTimesteps):
+        edges, cumulated = _bins(cfg)
+        share = u.numpy().clip(0, math.nextafter(1, 0))  # 1 would lie in the last bin, whose weight may be 0
+        bins = np.searchsorted(cumulated, share, side="right") - 1
+        within = (share - cumulated[bins]) / np.diff(cumulated)[bins]
+        return torch.from_numpy(edges[bins] + within / len(cfg.weights))
+    return u
+
+
+def _bins(cfg: BinTimesteps) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the bins, and the share of draws below each: float64 (bins + 1,) both."""
+    cumulated = np.cumsum([0.0, *cfg.weights])
+    return np.linspace(0, 1, len(cumulated)), cumulated / cumulated[-1]
 
 
 def _golden_stride(global_batch: int) -> int:

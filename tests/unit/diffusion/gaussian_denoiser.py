@@ -29,20 +29,37 @@ class GaussianDenoiser:
     def encode_text(self, token_ids: torch.Tensor) -> torch.Tensor:
         return (token_ids[:, 0, 1].double() / 10)[:, None, None, None]
 
+    def drop_pooled(self, text: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
+        return text.masked_fill(dropped[:, None, None, None], 0)
+
     def predict(
         self, x_t: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor, time_ids: torch.Tensor
     ) -> torch.Tensor:
-        self.calls.append({"x_t": x_t, "timesteps": timesteps, "time_ids": time_ids})
-        alpha_bar = scaled_linear_alpha_bar()
-        if self.zero_terminal_snr:
-            alpha_bar = rescale_zero_terminal_snr(alpha_bar)
-        alpha_bar_t = alpha_bar[timesteps][:, None, None, None]
-        alpha_t, sigma_t = alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()
+        self.calls.append({"x_t": x_t, "timesteps": timesteps, "text": text, "time_ids": time_ids})
+        alpha_t, sigma_t = self._coefficients(timesteps)
         x = x_t.double()
         # E[x_0 | x_t] of a linear Gaussian model
         x_0 = text + alpha_t * self.std**2 / (alpha_t**2 * self.std**2 + sigma_t**2) * (x - alpha_t * text)
         noise = sigma_t * (x - alpha_t * text) / (alpha_t**2 * self.std**2 + sigma_t**2)
-        return (noise if self.prediction == "epsilon" else alpha_t * noise - sigma_t * x_0).float()
+        match self.prediction:
+            case "epsilon":
+                return noise.float()
+            case "v":
+                return (alpha_t * noise - sigma_t * x_0).float()
+            case "flow":
+                return (noise - x_0).float()
+
+    def _coefficients(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.prediction == "flow":
+            assert timesteps.dtype == torch.float32, "a flow's times are not rounded"
+            t = (timesteps.double() / 1000)[:, None, None, None]
+            return 1 - t, t
+        assert timesteps.dtype == torch.int64
+        alpha_bar = scaled_linear_alpha_bar()
+        if self.zero_terminal_snr:
+            alpha_bar = rescale_zero_terminal_snr(alpha_bar)
+        alpha_bar_t = alpha_bar[timesteps][:, None, None, None]
+        return alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()
 
     def scale(self, latents: torch.Tensor) -> torch.Tensor:
         return latents * 2

@@ -7,14 +7,25 @@ import dataclasses
 import pytest
 import torch
 
-from animetune.diffusion.config import DiffusionConfig, MinSnrWeighting
-from animetune.diffusion.loss import diffusion_loss
-from animetune.diffusion.noise import sample_noise, sample_offset
+from animetune.diffusion.config import (
+    ConditioningDropout,
+    DiffusionConfig,
+    HuberLoss,
+    LogitNormalTimesteps,
+    MinSnrWeighting,
+    MultiresNoise,
+    UniformTimesteps,
+)
+from animetune.diffusion.loss import VALIDATION_EPOCH, diffusion_loss, validation_loss
+from animetune.diffusion.noise import perturbed, sample_noise, training_noise
 from animetune.diffusion.schedule import noise_schedule, rescale_zero_terminal_snr, scaled_linear_alpha_bar
-from animetune.diffusion.weighting import min_snr_weight
+from animetune.diffusion.weighting import loss_weight
+from animetune.seeding import SampleKeys
 from tests.unit.diffusion.gaussian_denoiser import GaussianDenoiser, latent_batch
 
 V_ZERO = DiffusionConfig(prediction="v", zero_terminal_snr=True)
+FLOW = DiffusionConfig(prediction="flow")
+SHAPE = (4, 6, 8)
 
 
 class Silent(GaussianDenoiser):
@@ -23,6 +34,10 @@ class Silent(GaussianDenoiser):
     def predict(self, x_t, timesteps, text, time_ids):
         super().predict(x_t, timesteps, text, time_ids)
         return torch.zeros_like(x_t)
+
+
+def keys_of(batch, seed, epoch=3):
+    return SampleKeys(seed, epoch, batch.rows.tolist(), batch.copies.tolist())
 
 
 @pytest.mark.parametrize("cfg", [DiffusionConfig(), DiffusionConfig(prediction="v"), V_ZERO])
@@ -74,15 +89,24 @@ def test_loss_is_weighted_and_per_sample_is_not(zero_terminal_snr):
     weighted = diffusion_loss(models, batch, cfg, seed=0)
     assert torch.equal(plain.per_sample, weighted.per_sample)
     snr_t = noise_schedule(zero_terminal_snr=zero_terminal_snr).snr[weighted.timesteps]
-    by_snr = min_snr_weight(snr_t, gamma=5.0, prediction="v")
+    by_snr = loss_weight(MinSnrWeighting(gamma=5.0), snr_t, prediction="v")
     # a mean over all six samples, whatever their weights; the share is the trainer's business
     expected = (by_snr * batch.loss_weights * weighted.per_sample).sum() / 6
     assert weighted.loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("timesteps", ["uniform", "stratified"])
+@pytest.mark.parametrize(
+    "timesteps", [UniformTimesteps(), UniformTimesteps(stratified=False), LogitNormalTimesteps(range=(100, 800))]
+)
 def test_micro_batches_see_what_one_large_batch_sees(timesteps):
-    cfg = DiffusionConfig(timesteps=timesteps, noise_offset=0.1)
+    cfg = DiffusionConfig(
+        timesteps=timesteps,
+        noise_offset=0.1,
+        multires=MultiresNoise(),
+        input_perturbation=0.1,
+        input_perturbation_random=True,
+        conditioning_dropout=ConditioningDropout(pooled=0.5, time_ids=0.5),
+    )
     whole = diffusion_loss(GaussianDenoiser(1.0), latent_batch(6), cfg, seed=4)
     parts = [
         diffusion_loss(GaussianDenoiser(1.0), latent_batch(2, first=first, total=6), cfg, seed=4) for first in (0, 2, 4)
@@ -109,9 +133,8 @@ def test_noise_offset_is_in_the_input_and_in_the_target(prediction):
     cfg = DiffusionConfig(noise_offset=0.2, prediction=prediction)
     batch, models = latent_batch(3), Silent(1.0)
     output = diffusion_loss(models, batch, cfg, seed=9)
-    rows, copies = batch.rows.tolist(), batch.copies.tolist()
-    noise = sample_noise(rows, copies, (4, 6, 8), seed=9, epoch=3)
-    noise = noise + 0.2 * sample_offset(rows, copies, 4, seed=9, epoch=3)
+    noise = training_noise(keys_of(batch, 9), SHAPE, cfg)
+    assert not torch.equal(noise, sample_noise(keys_of(batch, 9), SHAPE))
     alpha_bar_t = scaled_linear_alpha_bar()[output.timesteps][:, None, None, None]
     alpha_t, sigma_t = alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()
     x_0 = 2 * batch.latents
@@ -172,3 +195,143 @@ def test_gradient_reaches_the_model_through_both_calls():
     assert parameter.grad.item() != 0
     assert text_parameter.grad.item() != 0
     assert not output.per_sample.requires_grad
+
+
+def test_best_flow_has_the_error_that_theory_says():
+    std = 0.7
+    models = GaussianDenoiser(std, "flow")
+    output = diffusion_loss(models, latent_batch(256, mean=1.5, std=std), FLOW, seed=0)
+    t = models.calls[0]["timesteps"].double() / 1000
+    assert torch.equal(output.timesteps, (1000 * t).long())
+    assert (1000 * t != output.timesteps).any(), "times of a flow are not rounded"
+    # variance of noise - x_0 given x_t = (1 - t) x_0 + t noise
+    expected = std**2 / ((1 - t) ** 2 * std**2 + t**2)
+    ratio = output.per_sample.double() / expected
+    assert ratio.mean().item() == pytest.approx(1, abs=4 * 0.102 / 16)
+    assert ratio.std().item() == pytest.approx(0.102, rel=0.2)
+
+
+def test_a_shift_moves_the_times_of_a_flow():
+    plain = diffusion_loss(GaussianDenoiser(1.0, "flow"), latent_batch(64), FLOW, seed=0).timesteps.double()
+    shifted_cfg = DiffusionConfig(prediction="flow", shift=3)
+    shifted = diffusion_loss(GaussianDenoiser(1.0, "flow"), latent_batch(64), shifted_cfg, seed=0).timesteps.double()
+    t = plain / 1000
+    torch.testing.assert_close(shifted / 1000, 3 * t / (1 + 2 * t), rtol=0, atol=4e-3)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "flow"])
+def test_perturbation_is_in_the_input_and_not_in_the_target(prediction):
+    cfg = DiffusionConfig(prediction=prediction, input_perturbation=0.1)
+    clean, moved, batch = Silent(1.0, prediction), Silent(1.0, prediction), latent_batch(3)
+    without = diffusion_loss(clean, batch, DiffusionConfig(prediction=prediction), seed=9)
+    output = diffusion_loss(moved, batch, cfg, seed=9)
+    # a model that is silent has the target as its error
+    assert torch.equal(output.per_sample, without.per_sample)
+    noise = sample_noise(keys_of(batch, 9), SHAPE)
+    xi = perturbed(noise, keys_of(batch, 9), cfg) - noise
+    sigma_t = clean._coefficients(clean.calls[0]["timesteps"])[1]
+    torch.testing.assert_close(moved.calls[0]["x_t"] - clean.calls[0]["x_t"], (sigma_t * xi).float(), rtol=0, atol=1e-6)
+
+
+def test_everything_together_in_float64():
+    # one page of arithmetic that shares nothing with the step but its draws
+    cfg = DiffusionConfig(
+        prediction="v",
+        zero_terminal_snr=True,
+        weighting=MinSnrWeighting(gamma=5),
+        loss=HuberLoss(c=0.2, schedule="snr"),
+        normalize_masks=True,
+        noise_offset=0.05,
+        multires=MultiresNoise(levels=3, discount=0.4),
+        input_perturbation=0.1,
+    )
+    batch = latent_batch(8, std=0.7)
+    batch.masks = torch.rand(8, 1, *SHAPE[1:], generator=torch.Generator().manual_seed(1))
+    batch.loss_weights = torch.linspace(0.5, 2, 8)
+    models = GaussianDenoiser(0.9, "v", zero_terminal_snr=True)
+    found = diffusion_loss(models, batch, cfg, seed=5)
+
+    alpha_bar = rescale_zero_terminal_snr(scaled_linear_alpha_bar())[found.timesteps]
+    snr = alpha_bar / (1 - alpha_bar)
+    a, s = (root.sqrt()[:, None, None, None] for root in (alpha_bar, 1 - alpha_bar))
+    x_0 = 2 * batch.latents.double()
+    noise = training_noise(keys_of(batch, 5), SHAPE, cfg)
+    x_t = a * x_0 + s * perturbed(noise, keys_of(batch, 5), cfg).double()
+    text = models.encode_text(batch.token_ids)
+    error = models.predict(x_t, found.timesteps, text, batch.time_ids).double() - (a * noise.double() - s * x_0)
+    c = (0.8 / (1 + ((1 - alpha_bar) / alpha_bar).sqrt()) ** 2 + 0.2)[:, None, None, None]
+    cells = 2 * c * ((error**2 + c**2).sqrt() - c) * batch.masks
+    losses = cells.mean(dim=(1, 2, 3)) / batch.masks.double().mean(dim=(1, 2, 3))
+    weights = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1) * batch.loss_weights
+    assert found.loss.item() == pytest.approx((weights * losses).mean().item(), rel=1e-5)
+    torch.testing.assert_close(found.per_sample.double(), error.square().mean(dim=(1, 2, 3)), rtol=1e-5, atol=0)
+
+
+def test_a_mask_leaves_out_what_it_hides_and_the_figure_shown_keeps_it():
+    batch = latent_batch(2)
+    plain = diffusion_loss(GaussianDenoiser(1.0), batch, DiffusionConfig(), seed=0)
+    batch.masks = torch.zeros(2, 1, *SHAPE[1:])
+    hidden = diffusion_loss(GaussianDenoiser(1.0), batch, DiffusionConfig(), seed=0)
+    assert hidden.loss.item() == 0
+    assert torch.equal(hidden.per_sample, plain.per_sample)
+    batch.masks[..., :4] = 1
+    half = diffusion_loss(GaussianDenoiser(1.0), batch, DiffusionConfig(), seed=0)
+    whole = diffusion_loss(GaussianDenoiser(1.0), batch, DiffusionConfig(normalize_masks=True), seed=0)
+    assert whole.loss.item() == pytest.approx(2 * half.loss.item(), rel=1e-6)
+    batch.masks[:] = 1
+    assert torch.equal(diffusion_loss(GaussianDenoiser(1.0), batch, DiffusionConfig(), seed=0).loss, plain.loss)
+
+
+def test_conditioning_is_dropped_by_its_shares_and_apart():
+    cfg = DiffusionConfig(conditioning_dropout=ConditioningDropout(pooled=0.2, time_ids=0.5))
+    batch, models = latent_batch(4000, mean=2.0), Silent(1.0)
+    diffusion_loss(models, batch, cfg, seed=3)
+    pooled = models.calls[0]["text"].flatten() == 0
+    time_ids = models.calls[0]["time_ids"]
+    ids = (time_ids == 0).all(dim=1)
+    assert torch.equal(time_ids[~ids], batch.time_ids[~ids])
+    for dropped, share in ((pooled, 0.2), (ids, 0.5), (pooled & ids, 0.1)):
+        assert dropped.double().mean().item() == pytest.approx(share, abs=4 * (share * (1 - share) / 4000) ** 0.5)
+    assert torch.equal(batch.time_ids, latent_batch(1).time_ids.expand(4000, 6)), "the batch itself is as it was"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_conditioning_dropout_of_none_and_of_all(share):
+    cfg = DiffusionConfig(conditioning_dropout=ConditioningDropout(pooled=share, time_ids=share))
+    models = Silent(1.0)
+    diffusion_loss(models, latent_batch(50, mean=2.0), cfg, seed=3)
+    assert (models.calls[0]["text"] == 2.0 * (1 - share)).all()
+    assert (models.calls[0]["time_ids"] == 0).all().item() is bool(share)
+
+
+@pytest.mark.parametrize("cfg", [DiffusionConfig(), V_ZERO, FLOW])
+def test_validation_is_the_error_at_given_times_and_fixed_noise(cfg):
+    models = Silent(1.0, cfg.prediction, cfg.zero_terminal_snr)
+    batch, timesteps = latent_batch(3), torch.tensor([100, 500, 900])
+    found = validation_loss(models, batch, cfg, timesteps, seed=4)
+    noise = sample_noise(keys_of(batch, 4, VALIDATION_EPOCH), SHAPE).double()
+    alpha_t, sigma_t = models._coefficients(models.calls[0]["timesteps"])
+    x_0 = 2 * batch.latents.double()
+    target = {"epsilon": noise, "v": alpha_t * noise - sigma_t * x_0, "flow": noise - x_0}[cfg.prediction]
+    torch.testing.assert_close(found.double(), target.square().mean(dim=(1, 2, 3)), rtol=1e-5, atol=0)
+    assert models.calls[0]["timesteps"].tolist() == [100, 500, 900]
+    torch.testing.assert_close(models.calls[0]["x_t"].double(), alpha_t * x_0 + sigma_t * noise, rtol=0, atol=1e-5)
+
+
+def test_validation_depends_on_nothing_but_model_pictures_and_times():
+    cfg = DiffusionConfig(
+        weighting=MinSnrWeighting(),
+        loss=HuberLoss(),
+        noise_offset=0.1,
+        multires=MultiresNoise(),
+        input_perturbation=0.1,
+        conditioning_dropout=ConditioningDropout(time_ids=1.0, pooled=1.0),
+    )
+    timesteps = torch.tensor([100, 500, 900])
+    plain = validation_loss(GaussianDenoiser(1.0), latent_batch(3), DiffusionConfig(), timesteps, seed=4)
+    later = dataclasses.replace(
+        latent_batch(3), epoch=9, step=77, loss_weights=torch.zeros(3), masks=torch.zeros(3, 1, *SHAPE[1:])
+    )
+    assert torch.equal(validation_loss(GaussianDenoiser(1.0), later, cfg, timesteps, seed=4), plain)
+    assert not torch.equal(validation_loss(GaussianDenoiser(1.0), later, cfg, timesteps, seed=5), plain)
+    assert not plain.requires_grad
