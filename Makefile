@@ -40,8 +40,10 @@ test-dist: $(INSTALLED) ## only the tests with several gloo processes
 	$(BIN)/python -m pytest -m dist
 
 bench-data: $(INSTALLED) ## loader, shard writer, labels and plans against others (12 minutes; QUICK=1: only whether they run)
-	for file in $(filter-out %/side_by_side.py %/synthetic.py,$(wildcard scripts/bench/*.py)); do \
-		$(BIN)/python $$file || exit 1; done
+	for name in loader writer labels plan; do $(BIN)/python scripts/bench/$$name.py || exit 1; done
+
+bench-train: $(INSTALLED) ## Adafactor against transformers'; the training step against diffusers' script (a GPU, 15 minutes)
+	for name in adafactor train_step; do $(BIN)/python scripts/bench/$$name.py || exit 1; done
 
 check: $(INSTALLED) ## lint, format, types, import layers, every shipped config
 	$(BIN)/ruff check .
@@ -57,4 +59,4 @@ lock: ## compile requirements.lock anew from pyproject.toml
 clean: ## remove .venv and the demo's output
 	rm -rf .venv runs/demo
 
-.PHONY: help install demo test test-slow test-crash test-dist bench-data check lock clean
+.PHONY: help install demo test test-slow test-crash test-dist bench-data bench-train check lock clean
