@@ -158,8 +158,9 @@ class Adafactor(torch.optim.Optimizer):
             state["exp_avg_sq_row"] = _zeros(parameter, shape[:1], by_rows=True)
             state["exp_avg_sq_col"] = _zeros(parameter, (whole.columns,), by_rows=False)
         else:
-            state["exp_avg_sq_row"] = _zeros(parameter, shape[:-1], by_rows=True)
-            state["exp_avg_sq_col"] = _zeros(parameter, shape[:-2] + shape[-1:], by_rows=len(shape) > 2)
+            zeros = _plane_zeros if len(shape) > 2 else _zeros
+            state["exp_avg_sq_row"] = zeros(parameter, shape[:-1], by_rows=True)
+            state["exp_avg_sq_col"] = zeros(parameter, shape[:-2] + shape[-1:], by_rows=len(shape) > 2)
         if group["beta1"] is not None:
             state["exp_avg"] = _zeros(parameter, shape, by_rows=True)
         return state
@@ -237,23 +238,24 @@ class Adafactor(torch.optim.Optimizer):
             yield scale
             lr *= (scale / batch.elements).sqrt_().clamp_(min=group["eps"][1])
         rms = squares.div_(batch.elements).sqrt_()
-        self._apply(batch, group, direction, lr, lr / (rms / group["clip_threshold"]).clamp_(min=1.0))
+        factor = lr / (rms / group["clip_threshold"]).clamp_(min=1.0)
+        self._apply(batch, group, direction, lr[:, None, None], factor[:, None, None])
 
     def _apply(self, batch: Batch, group: dict[str, Any], direction: _Direction, lr: Tensor, factor: Tensor) -> None:
-        """weights -= factor * direction, tile by tile; `lr` and `factor` are one number a tensor, on the device."""
+        """weights -= factor * U, tile by tile; `lr` and `factor` are one number a tensor, (tensors, 1, 1)."""
         stored = [state["exp_avg"] for state in batch.states] if group["beta1"] is not None else []
         weights = _stacked(batch.parameters, direction.form)
         momenta = _stacked(stored, direction.form) if stored else None
         bits = self._bits(batch, direction.form) if weights.dtype == torch.bfloat16 and self._seed is not None else None
         for tile in direction.tiles:
-            update = direction.of(tile).mul_(factor[:, None, None])
-            if momenta is not None:
-                update = momenta[:, tile].lerp_(update, 1 - group["beta1"])
             part = weights[:, tile]
             weight = part if part.dtype == torch.float32 else part.float()
             if group["weight_decay"]:
-                weight.addcmul_(weight, lr[:, None, None], value=-group["weight_decay"])
-            weight.sub_(update)
+                weight.addcmul_(weight, lr * group["weight_decay"], value=-1)
+            if momenta is None:
+                direction.subtract(tile, factor, weight)
+            else:
+                weight.sub_(momenta[:, tile].lerp_(direction.of(tile, factor), 1 - group["beta1"]))
             if bits is not None:
                 round_stochastically(weight, bits[:, tile])
             if weight is not part:
@@ -303,15 +305,20 @@ class _Rows:
             self._column = self._column.repeat_interleave(rows, dim=1)
 
     def sum_of_squares(self) -> Tensor:
-        """Of all elements of each tensor, (tensors,)."""
-        total = self._gradients.new_zeros(len(self._batch.parameters), dtype=torch.float32)
+        """Of all elements of U of each tensor, (tensors,)."""
+        total = self._gradients.new_zeros(len(self._gradients), dtype=torch.float32)
         for tile in self.tiles:
-            total += self.of(tile).square_().sum((1, 2))
+            norms = torch.linalg.vector_norm(self._gradients[:, tile] * self._column, dim=-1, keepdim=True)
+            total += norms.mul_(self._row[:, tile]).square_().sum((1, 2))
         return total
 
-    def of(self, tile: slice) -> Tensor:
-        """A new tensor (tensors, rows, columns)."""
-        return (self._gradients[:, tile] * self._column).mul_(self._row[:, tile])
+    def of(self, tile: slice, factor: Tensor) -> Tensor:
+        """factor (tensors, 1, 1) * U as a new tensor (tensors, rows, columns)."""
+        return (self._gradients[:, tile] * self._column).mul_(self._row[:, tile] * factor)
+
+    def subtract(self, tile: slice, factor: Tensor, weight: Tensor) -> None:
+        """weight -= factor * U."""
+        weight.addcmul_(self._gradients[:, tile] * self._column, self._row[:, tile] * factor, value=-1)
 
     def _averaged(self, key: str, mean: Tensor) -> Tensor:
         stored = [state[key] for state in self._batch.states]
@@ -324,7 +331,8 @@ class _Rows:
 class _Planes:
     """U of matrices with few elements, and of vectors: one plane an element, over all matrices of a tensor.
 
-    Sums over three neighbours in memory are ten times slower than sums of three planes.
+    Sums over three neighbours in memory are ten times slower than sums of three planes. Statistics are planes in
+    memory already, whatever their shape says (`_plane_zeros`).
     """
 
     def __init__(self, batch: Batch, *, beta2: float, eps: float):
@@ -334,10 +342,11 @@ class _Planes:
         self._beta2 = beta2
         self._eps = eps
         self._gradients = _stacked(batch.gradients, self.form)
-        self._stored_columns = [state["exp_avg_sq_col" if factored else "exp_avg_sq"] for state in batch.states]
-        self._stored_rows = [state["exp_avg_sq_row"] for state in batch.states] if factored else []
-        self._columns = _stacked(self._stored_columns, (matrices, columns))
-        self._rows = _stacked(self._stored_rows, (matrices, rows)) if factored else None
+        key = "exp_avg_sq_col" if factored else "exp_avg_sq"
+        self._stored_columns = [_as_planes(state[key], columns) for state in batch.states]
+        self._stored_rows = [_as_planes(state["exp_avg_sq_row"], rows) for state in batch.states] if factored else []
+        self._columns = _stacked(self._stored_columns, (columns, matrices))
+        self._rows = _stacked(self._stored_rows, (rows, matrices)) if factored else None
         alone = len(batch.parameters) == 1
         self.tiles = _tiles(matrices, rows * columns, self._gradients.device) if alone else [slice(0, matrices)]
 
@@ -347,9 +356,9 @@ class _Planes:
         for tile in self.tiles:
             planes = self._planes(tile)
             square = planes.square()
-            self._average(self._columns[:, tile], square.mean(1))
+            self._average(self._columns[:, :, tile], square.mean(1))
             if self._rows is not None:
-                self._average(self._rows[:, tile], square.mean(2))
+                self._average(self._rows[:, :, tile], square.mean(2))
             self._squares += self._scaled(planes, tile).square_().sum((1, 2, 3))
         _unstack(self._columns, self._stored_columns)
         if self._rows is not None:
@@ -357,12 +366,16 @@ class _Planes:
         yield from ()
 
     def sum_of_squares(self) -> Tensor:
-        """Of all elements of each tensor, (tensors,)."""
+        """Of all elements of U of each tensor, (tensors,)."""
         return self._squares
 
-    def of(self, tile: slice) -> Tensor:
-        """A new tensor (tensors, matrices, elements), planes in memory."""
-        return self._scaled(self._planes(tile), tile).flatten(1, 2).transpose(1, 2)
+    def of(self, tile: slice, factor: Tensor) -> Tensor:
+        """factor (tensors, 1, 1) * U as a new tensor (tensors, matrices, elements), planes in memory."""
+        return self._scaled(self._planes(tile), tile, factor).flatten(1, 2).transpose(1, 2)
+
+    def subtract(self, tile: slice, factor: Tensor, weight: Tensor) -> None:
+        """weight -= factor * U."""
+        weight.sub_(self.of(tile, factor))
 
     def _planes(self, tile: slice) -> Tensor:
         """The gradients as a new float32 tensor (tensors, rows, columns, matrices)."""
@@ -371,14 +384,13 @@ class _Planes:
         return planes.view(self._shape)
 
     def _average(self, average: Tensor, mean: Tensor) -> None:
-        """Fold (tensors, k, matrices) into (tensors, matrices, k)."""
-        average.mul_(self._beta2).add_((mean + self._eps).transpose(1, 2), alpha=1 - self._beta2)
+        average.mul_(self._beta2).add_(mean.add_(self._eps), alpha=1 - self._beta2)
 
-    def _scaled(self, planes: Tensor, tile: slice) -> Tensor:
-        columns = self._columns[:, tile].transpose(1, 2)
-        planes.mul_(columns.rsqrt()[:, None])
-        if self._rows is not None and self._rows.shape[2] > 1:
-            rows = self._rows[:, tile].transpose(1, 2)
+    def _scaled(self, planes: Tensor, tile: slice, factor: Tensor | None = None) -> Tensor:
+        columns = self._columns[:, :, tile].rsqrt()
+        planes.mul_((columns if factor is None else columns.mul_(factor))[:, None])
+        if self._rows is not None and self._rows.shape[1] > 1:
+            rows = self._rows[:, :, tile]
             planes.mul_((rows / rows.mean(1, keepdim=True)).rsqrt_()[:, :, None])
         return planes
 
@@ -421,6 +433,11 @@ def _unstack(stacked: Tensor, tensors: Sequence[Tensor]) -> None:
             tensor.copy_(part.view(tensor.shape))
 
 
+def _as_planes(statistic: Tensor, planes: int) -> Tensor:
+    """(planes, ...) of a statistic (..., planes), or of a vector's."""
+    return statistic.movedim(-1, 0) if planes > 1 else statistic.reshape(1, -1)
+
+
 def _squared(part: Tensor) -> Tensor:
     return part.square() if part.dtype == torch.float32 else part.float().square_()
 
@@ -429,7 +446,7 @@ def _most_stacked(tensor: Tensor) -> int:
     """How many tensors like this one make a stack."""
     device = tensor.device.type if tensor.device.type in TILE else "cuda"
     elements = max(1, tensor.numel())
-    return 1 if elements > STACKED[device] else TILE[device] // elements
+    return 1 if elements > STACKED[device] else max(1, TILE[device] // elements)
 
 
 def _tile(device: torch.device) -> int:
@@ -442,9 +459,16 @@ def _tiles(length: int, width: int, device: torch.device) -> list[slice]:
 
 
 def _zeros(parameter: Tensor, shape: tuple[int, ...], *, by_rows: bool) -> Tensor:
-    """float32, sharded by rows as the parameter is, or whole."""
+    """float32, sharded by rows as the parameter is, or whole on every rank."""
     if not is_sharded(parameter):
         return torch.zeros(shape, device=parameter.device)
     rows = local(parameter).shape[0] if by_rows else shape[0]
     part = torch.zeros((rows, *shape[1:]), device=parameter.device)
     return sharded_like(part, parameter, shape, by_rows=by_rows)
+
+
+def _plane_zeros(parameter: Tensor, shape: tuple[int, ...], *, by_rows: bool) -> Tensor:
+    """The same with the last dimension outermost in memory, but for shards."""
+    if is_sharded(parameter):
+        return _zeros(parameter, shape, by_rows=by_rows)
+    return torch.zeros((shape[-1], *shape[:-1]), device=parameter.device).movedim(0, -1)

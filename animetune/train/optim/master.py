@@ -8,6 +8,7 @@ Either way its arithmetic, weight decay included, is fp32. Copies and gradients 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -67,8 +68,8 @@ class Fp32Step(torch.optim.Optimizer):
         self._inner_places = None if whole_steps else Places(self.inner)
         self._takes_any_gradient = getattr(self.inner, "takes_any_gradient", False)
         if self._takes_any_gradient:
-            for copy in self._copies.values():
-                copy.grad_dtype = None
+            for each in self._copies.values():
+                each.grad_dtype = None
 
     def copy_of(self, parameter: Tensor) -> Tensor:
         """What the wrapped optimizer has in place of a parameter of the model."""
@@ -85,16 +86,14 @@ class Fp32Step(torch.optim.Optimizer):
             inner["lr"] = group["lr"]
         for parameters in self._portions():
             for parameter in parameters:
-                copy = self.copy_of(parameter)
-                self._lend(parameter, copy)
-                copy.grad = self._gradient(parameter)
+                self._lend(parameter, self.copy_of(parameter))
+                self.copy_of(parameter).grad = self._gradient(parameter)
             copies = [self.copy_of(parameter) for parameter in parameters]
             with self._inner_places.only(copies) if self._inner_places else contextlib.nullcontext():
                 self.inner.step()
             for parameter in parameters:
-                copy = self.copy_of(parameter)
-                copy.grad = None
-                self._take_back(parameter, copy)
+                self.copy_of(parameter).grad = None
+                self._take_back(parameter, self.copy_of(parameter))
         return loss
 
     def state_of(self, parameter: Tensor) -> dict[str, Any]:
@@ -118,7 +117,7 @@ class Fp32Step(torch.optim.Optimizer):
         super().load_state_dict({**state_dict, "state": {}})
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for index, state in state_dict["state"].items():
-            self.load_state_of(parameters[index], dict(state))
+            self.load_state_of(parameters[index], copy.deepcopy(dict(state)))
 
     def _inner_group(self, group: dict[str, Any]) -> dict[str, Any]:
         return {**group, "params": [self.copy_of(parameter) for parameter in group["params"]]}
