@@ -16,7 +16,7 @@ import torch
 
 from animetune import checkpoint, config, fsio
 from animetune.checkpoint import Checkpoint
-from animetune.data.loader import build_loader
+from animetune.data.loader import build_loader, build_val_loader
 from animetune.data.ranks import export_ranks
 from animetune.errors import Preempted, ResumeError, SetupError
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
@@ -82,6 +82,7 @@ def _run(cfg: TrainConfig, resume: str, stop: Stop) -> Manifest:
         callbacks.AccumulationCallback(),
         metrics,
         callbacks.PreviewCallback(folder),
+        *_validating(cfg, journal),
         saver,
         callbacks.StopOnSignal(stop, saver.save_now),
     ]
@@ -166,6 +167,13 @@ def _check_data_agree(trainer: pl.Trainer, fingerprint: dict[str, str]) -> None:
         raise ResumeError(
             f"rank {odd}: sees other data than rank 0; shards and labels must be on a file system that all nodes share"
         )
+
+
+def _validating(cfg: TrainConfig, journal: Journal) -> list[pl.Callback]:
+    if cfg.validation is None:
+        return []
+    load = functools.partial(build_val_loader, cfg.data, cfg.prompts, seed=cfg.seed, pictures=cfg.validation.pictures)
+    return [callbacks.ValidationCallback(journal, load)]
 
 
 def _write_run_files(cfg: TrainConfig, resumed: Checkpoint | None) -> None:

@@ -10,6 +10,7 @@ from animetune.train.callbacks.heartbeat import HeartbeatCallback
 from animetune.train.callbacks.metrics import MetricsCallback
 from animetune.train.callbacks.previews import PreviewCallback
 from animetune.train.callbacks.signals import StopOnSignal
+from animetune.train.callbacks.validation import ValidationCallback
 
 __all__ = [
     "AccumulationCallback",
@@ -18,4 +19,5 @@ __all__ = [
     "MetricsCallback",
     "PreviewCallback",
     "StopOnSignal",
+    "ValidationCallback",
 ]
