@@ -61,8 +61,9 @@ class ExportConfig(StrictModel):
     """Type of UNet and text encoders."""
     vae_dtype: Dtype = "float32"
     """Type of the VAE. SDXL's own VAE overflows in float16 on some pictures."""
-    prediction: Literal["epsilon", "v"] | None = None
-    """What the UNet predicts; null: as the base says (for files of other trainers, which may not say it)."""
+    prediction: Literal["epsilon", "v", "flow"] | None = None
+    """What the UNet predicts; null: as the base says (for files of other trainers, which may not say it). User
+    interfaces recognize no `flow`; they have to be told."""
     zero_terminal_snr: bool | None = None
     """Whether it was trained with zero terminal SNR; null: as the base says."""
     about: AboutConfig

@@ -38,8 +38,9 @@ def write_folder(
     Raises DataError naming a tensor that does not fit the dtype.
     """
     assert models.vae is not None, "a diffusers folder needs a VAE"
-    fsio.write_json(folder / "model_index.json", _model_index())
-    fsio.write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(models.parameterization))
+    scheduler = scheduler_config(models.parameterization)
+    fsio.write_json(folder / "model_index.json", _model_index(scheduler["_class_name"]))
+    fsio.write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     for component in COMPONENTS:
         part = folder / component
         part.mkdir()
@@ -66,7 +67,19 @@ def scheduler_config(parameterization: Parameterization) -> dict[str, Any]:
 
     With zero terminal SNR the last step is pure noise and must be visited: `trailing` spacing (Lin et al. 2023,
     arXiv:2305.08891).
+
+    A flow gets DPMSolverMultistepScheduler of first order, which is Euler on the flow: diffusers' own scheduler of
+    flows lacks what its SDXL pipeline calls. It knows one shift for all sizes, that of 1024x1024.
     """
+    if parameterization.prediction == "flow":
+        return {
+            "_class_name": "DPMSolverMultistepScheduler",
+            "flow_shift": parameterization.shift,
+            "num_train_timesteps": 1000,
+            "prediction_type": "flow_prediction",
+            "solver_order": 1,
+            "use_flow_sigmas": True,
+        }
     zero_terminal = parameterization.zero_terminal_snr
     return {
         "_class_name": "EulerDiscreteScheduler",
@@ -83,7 +96,7 @@ def scheduler_config(parameterization: Parameterization) -> dict[str, Any]:
     }
 
 
-def _model_index() -> dict[str, Any]:
+def _model_index(scheduler: str) -> dict[str, Any]:
     networks: dict[str, Any] = {
         component: ["diffusers" if component in _DIFFUSERS else "transformers", _CLASSES[component]]
         for component in COMPONENTS
@@ -92,7 +105,7 @@ def _model_index() -> dict[str, Any]:
         "_class_name": "StableDiffusionXLPipeline",
         # An empty negative prompt is encoded, as in training and in ComfyUI, not replaced by zeros.
         "force_zeros_for_empty_prompt": False,
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "scheduler": ["diffusers", scheduler],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
         **networks,

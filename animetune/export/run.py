@@ -9,6 +9,7 @@ out/
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from animetune.config import digest
 from animetune.errors import ConfigError, SetupError
 from animetune.export.config import ExportConfig
 from animetune.export.folder import count_tensors, write_folder
-from animetune.export.single_file import model_spec, single_file_entries, write_single_file
+from animetune.export.single_file import flow_hint, model_spec, single_file_entries, write_single_file
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
 from animetune.models.config import ModelConfig
 from animetune.models.load import read_models
@@ -29,12 +30,16 @@ from animetune.progress import track
 EXPORT_FORMAT = 1
 EXPORT_KIND = "export"
 
+_log = logging.getLogger(__name__)
+
 
 def run(cfg: ExportConfig) -> Manifest:
     """Export `cfg.base` to `cfg.out`; a folder that holds the very same export is left as it is.
 
+    A rectified flow is exported with a warning: nothing in a single file makes a user interface recognize it.
+
     Raises SetupError when `cfg.out` holds something else, ConfigError when that is the output of another stage or for
-    zero terminal SNR with epsilon prediction, DataError naming a tensor that does not fit the dtype.
+    zero terminal SNR without v prediction, DataError naming a tensor that does not fit the dtype.
     """
     out = Path(cfg.out)
     check_place(out, EXPORT_KIND)
@@ -58,6 +63,8 @@ def _write(out: Path, cfg: ExportConfig, source: Source, manifest: Manifest) -> 
     dtype: torch.dtype = getattr(torch, cfg.dtype)
     vae_dtype: torch.dtype = getattr(torch, cfg.vae_dtype)
     parameterization = _parameterization(cfg, source)
+    if parameterization.prediction == "flow" and "single_file" in cfg.formats:
+        _log.warning("%s: %s", cfg.out, flow_hint(parameterization))
     models = read_models(source, dtype=torch.float32)
     models.parameterization = parameterization
     metadata = model_spec(cfg.about, models, dtype=dtype, vae_dtype=vae_dtype)
@@ -81,7 +88,11 @@ def _parameterization(cfg: ExportConfig, source: Source) -> Parameterization:
             "zero_terminal_snr: a UNet that predicts epsilon cannot have it: at the last step its input is the noise "
             "itself. Set prediction: v, or zero_terminal_snr: false"
         )
-    return Parameterization(prediction, zero_terminal_snr)
+    if prediction != "flow":
+        return Parameterization(prediction, zero_terminal_snr)
+    if zero_terminal_snr:
+        raise ConfigError("zero_terminal_snr: a flow has no such thing, it ends in pure noise anyway; set it to false")
+    return known._replace(prediction=prediction)
 
 
 def _inputs(source: Source) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 Beside the networks it holds CLIP-G's logit scale and, for a UNet that predicts v, the empty tensors `v_pred` and (with
 zero terminal SNR) `ztsnr`, by which ComfyUI and A1111 choose the sampling. Epsilon models hold neither.
+
+For a rectified flow there is no such tensor: ComfyUI looks for none, and published flows of SDXL (bigASP 2.5,
+nyaflow-xl) are drawn with a node that says so. None is invented here: the metadata says `flow`, and the usage hint what
+has to be set by hand.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from animetune.export.config import AboutConfig
 from animetune.export.tensors import cast_entry, tensor_entry
 from animetune.models import keys
 from animetune.models.networks import canonical_state, network_links
-from animetune.models.sdxl import COMPONENTS, Sdxl, is_sdxl
-from animetune.models.sources import ARCHITECTURE_KEY
+from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl, is_sdxl
+from animetune.models.sources import ARCHITECTURE_KEY, FLOW_KEY
 from animetune.tensorfile import Entry, write_safetensors
 
 LATENT_CELL = 8
@@ -56,7 +60,9 @@ def single_file_entries(models: Sdxl, *, dtype: torch.dtype, vae_dtype: torch.dt
 def model_spec(about: AboutConfig, models: Sdxl, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> dict[str, str]:
     """ModelSpec 1.0.1 (github.com/Stability-AI/ModelSpec) without the hash, which is known once all is written."""
     side = LATENT_CELL * models.architecture.unet["sample_size"]
-    prediction = models.parameterization.prediction
+    parameterization = models.parameterization
+    is_flow = parameterization.prediction == "flow"
+    usage_hint = f"{about.usage_hint} {flow_hint(parameterization)}".strip() if is_flow else about.usage_hint
     spec = {
         "sai_model_spec": "1.0.1",
         "architecture": "stable-diffusion-xl-v1-base",
@@ -67,17 +73,28 @@ def model_spec(about: AboutConfig, models: Sdxl, *, dtype: torch.dtype, vae_dtyp
         "author": about.author,
         "description": about.description,
         "date": about.date,
-        "usage_hint": about.usage_hint,
+        "usage_hint": usage_hint,
         "tags": ", ".join(about.tags),
-        "prediction_type": prediction,
-        "predict_key": prediction,  # the name in ComfyUI's own files
+        "prediction_type": parameterization.prediction,
+        "predict_key": "" if is_flow else parameterization.prediction,  # the name in ComfyUI's own files
         "unet_dtype": _short(dtype),
         "vae_dtype": _short(vae_dtype),
     }
     metadata = {f"modelspec.{key}": value for key, value in spec.items() if value}
     if not is_sdxl(models.architecture):
         metadata[ARCHITECTURE_KEY] = fsio.canonical_json(asdict(models.architecture))
+    if is_flow:
+        flow = {"shift": parameterization.shift, "shift_by_area": parameterization.shift_by_area}
+        metadata[FLOW_KEY] = fsio.canonical_json(flow)
     return metadata | {"format": "pt"}
+
+
+def flow_hint(parameterization: Parameterization) -> str:
+    """What a user of a flow's single file has to know."""
+    return (
+        "A rectified flow, which user interfaces take for epsilon prediction and draw as noise unless they are told: "
+        f"in ComfyUI put the node ModelSamplingSD3 with shift {parameterization.shift:g} before the sampler."
+    )
 
 
 def _linked(link: keys.Link, state: Mapping[str, Tensor], dtype: torch.dtype) -> Entry:

@@ -50,6 +50,8 @@ _MADE_SEED = 0
 FACTS_PREFIX = "animetune."
 ARCHITECTURE_KEY = "animetune.architecture"
 """Metadata of a single file whose networks are not SDXL's: their configurations, as JSON."""
+FLOW_KEY = "animetune.flow"
+"""Metadata of a single file that predicts a flow, as `modelspec.prediction_type` says: its shift, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -216,13 +218,22 @@ def _scheduler_parameterization(path: Path) -> Parameterization:
     if not path.is_file():
         return EPSILON
     config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("_class_name") == "FlowMatchEulerDiscreteScheduler":  # which has no prediction type
+        return Parameterization("flow", shift=float(config.get("shift", 1)))
     given = config.get("prediction_type", "epsilon")
     if given not in _PREDICTION_TYPES:
         raise DataError(f"{path}: prediction_type {given!r} is none of {', '.join(_PREDICTION_TYPES)}")
-    return Parameterization(_PREDICTION_TYPES[given], bool(config.get("rescale_betas_zero_snr", False)))
+    prediction = _PREDICTION_TYPES[given]
+    if prediction == "flow":
+        return Parameterization(prediction, shift=float(config.get("flow_shift", 1)))
+    return Parameterization(prediction, bool(config.get("rescale_betas_zero_snr", False)))
 
 
-_PREDICTION_TYPES: dict[str, Literal["epsilon", "v"]] = {"epsilon": "epsilon", "v_prediction": "v"}
+_PREDICTION_TYPES: dict[str, Literal["epsilon", "v", "flow"]] = {
+    "epsilon": "epsilon",
+    "v_prediction": "v",
+    "flow_prediction": "flow",
+}
 
 
 # ---- single file
@@ -246,18 +257,17 @@ def _open_single_file(path: Path, name: str) -> Source:
             + ", ".join(f"{keys.PREFIXES[component]}*" for component in absent)
         )
     architecture = _embedded_architecture(metadata, name)
-    is_v = keys.V_PREDICTION_KEY in present or metadata.get("modelspec.prediction_type") == "v"
     return Source(
         name=name,
         architecture=architecture,
         read=lambda component: _read_ldm(path, network_links(architecture, component), keys.PREFIXES[component]),
         files=dict.fromkeys(COMPONENTS, (path,)),
-        parameterization=Parameterization("v", keys.ZERO_TERMINAL_SNR_KEY in present) if is_v else EPSILON,
+        parameterization=_marked_parameterization(present, metadata, name),
         logit_scale=logit_scale,
         facts={
             key.removeprefix(FACTS_PREFIX): value
             for key, value in metadata.items()
-            if key.startswith(FACTS_PREFIX) and key != ARCHITECTURE_KEY
+            if key.startswith(FACTS_PREFIX) and key not in (ARCHITECTURE_KEY, FLOW_KEY)
         },
     )
 
@@ -306,6 +316,18 @@ def _is_ignored(name: str) -> bool:
     )
 
 
+def _marked_parameterization(present: set[str], metadata: dict[str, str], name: str) -> Parameterization:
+    said = metadata.get("modelspec.prediction_type")
+    if keys.V_PREDICTION_KEY in present or said == "v":
+        return Parameterization("v", keys.ZERO_TERMINAL_SNR_KEY in present)
+    if said != "flow":
+        return EPSILON
+    try:
+        return Parameterization("flow", **json.loads(metadata.get(FLOW_KEY, "{}")))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise DataError(f"{name}: its metadata {FLOW_KEY} cannot be read: {error}") from error
+
+
 def _embedded_architecture(metadata: dict[str, str], name: str) -> Architecture:
     if ARCHITECTURE_KEY not in metadata:
         return sdxl_configs()
@@ -319,8 +341,10 @@ def _embedded_architecture(metadata: dict[str, str], name: str) -> Architecture:
 
 
 class _RunDiffusion(pydantic.BaseModel):
-    prediction: Literal["epsilon", "v"] = "epsilon"
+    prediction: Literal["epsilon", "v", "flow"] = "epsilon"
     zero_terminal_snr: bool = False
+    shift: float = 1.0
+    shift_by_area: bool = False
 
 
 class _RunConfig(pydantic.BaseModel):
@@ -349,7 +373,7 @@ def _open_run(run: Path, folder: Path, cfg: ModelConfig) -> Source:
     return dataclasses.replace(
         origin.with_weights(weights, folder / MANIFEST_NAME),
         name=cfg.base,
-        parameterization=Parameterization(trained.diffusion.prediction, trained.diffusion.zero_terminal_snr),
+        parameterization=Parameterization(**trained.diffusion.model_dump()),
         facts={
             "step": str(facts["step"]),
             "config_sha256": facts.get("config_digest", ""),

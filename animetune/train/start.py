@@ -24,7 +24,7 @@ def check_base(models: Sdxl, cfg: TrainConfig, *, warns: bool = True) -> None:
         if not torch.isfinite(tensor.sum(dtype=torch.float32)):  # a sum needs no copy, and keeps every NaN
             raise DataError(f"model.base: {cfg.model.base}: {name} holds NaN or infinity; take another copy")
     base, wanted = models.parameterization, cfg.diffusion
-    if base.prediction != "epsilon" and base.prediction != wanted.prediction:
+    if base.prediction != "epsilon" and wanted.prediction not in (base.prediction, "flow"):
         raise ConfigError(
             f"diffusion.prediction: {wanted.prediction}, but {cfg.model.base} is marked as predicting "
             f"{base.prediction}; set it to {base.prediction}"

@@ -80,6 +80,27 @@ def test_time_ids_keep_their_order(models: Sdxl) -> None:
         torch.testing.assert_close(row.double(), torch.tensor(sinusoid(number, WIDTH)).double(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["models", "bf16_models"])
+def test_times_of_a_flow_are_embedded_exactly(name: str, request: pytest.FixtureRequest) -> None:
+    """A fraction of a timestep is a radian of the highest frequency; bfloat16 would make 999.5 of it 1000."""
+    models = request.getfixturevalue(name)
+    seen: list[Tensor] = []
+    hook = models.unet.time_embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    text, x_t = models.encode_text(token_ids("1girl, blue hair")), torch.zeros(1, 4, 8, 12)
+    models.predict(x_t, torch.tensor([999.5]), text, torch.tensor([[64.0, 96, 0, 0, 64, 96]]))
+    hook.remove()
+    expected = torch.tensor([sinusoid(999.5, seen[0].shape[1])], dtype=torch.float64)
+    torch.testing.assert_close(seen[0].double(), expected, rtol=0, atol=2e-3 if name == "models" else 4e-3)
+
+
+def test_pooled_text_is_dropped_where_it_is_marked(models: Sdxl) -> None:
+    text = models.encode_text(token_ids("1girl, blue hair", "a cat"))
+    dropped = models.drop_pooled(text, torch.tensor([True, False]))
+    assert (dropped.pooled[0] == 0).all()
+    assert torch.equal(dropped.pooled[1], text.pooled[1])
+    assert torch.equal(dropped.hidden, text.hidden)
+
+
 def test_prediction_equals_the_unet_called_by_hand(models: Sdxl) -> None:
     text = models.encode_text(token_ids("1girl, blue hair"))
     x_t = torch.linspace(-2, 2, 4 * 8 * 12).reshape(1, 4, 8, 12)
