@@ -82,14 +82,18 @@ def predict_memory(
     trained = [parameter for parameter in models.parameters() if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
     step = _step_bytes(models, optimizer, size, batch, chunks, accumulates, pixels)
-    encoders = [models.text_encoder, models.text_encoder_2, *([models.vae] if models.vae is not None else [])]
-    visitors = [each for each in encoders if offload_frozen and not any(p.requires_grad for p in each.parameters())]
-    residents = [models.unet, *(each for each in encoders if each not in visitors)]
+    text_encoders, vaes = [models.text_encoder, models.text_encoder_2], [models.vae] if models.vae is not None else []
+    visitors = [each for each in [*text_encoders, *vaes] if offload_frozen and not _is_trained(each)]
+    residents = [each for each in [models.unet, *text_encoders, *vaes] if each not in visitors]
+    visits = (
+        [each for each in text_encoders if each in visitors],
+        [each for each in vaes if each in visitors and pixels],
+    )
     return Memory(
         weights=sum(_bytes_of(network.parameters()) for network in residents),
         optimizer=sum(state_bytes(parameter, optimizer) for parameter in trained),
         ema=averages * FP32 * count,
-        step=max(step, sum(_bytes_of(network.parameters()) for network in visitors)),
+        step=max(step, *(sum(_bytes_of(network.parameters()) for network in visit) for visit in visits)),
         update=0 if optimizer.in_backward else _bytes_of(trained) + update_bytes(trained, optimizer),
     )
 
@@ -196,6 +200,10 @@ def _step_bytes(
             rehearse(models, size, batch=batch, chunks=chunks, pixels=pixels)
     models.zero_grad(set_to_none=True)
     return live.peak
+
+
+def _is_trained(network: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in network.parameters())
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

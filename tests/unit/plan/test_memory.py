@@ -21,6 +21,8 @@ from animetune.train.optim.config import AdafactorConfig, AdamW8bitConfig, AdamW
 from tests.builders import token_ids
 
 GB = 1e9
+BUCKET_GB = 0.07
+"""The traces freed each gradient at once; we step 67 MB of them together."""
 ADAFACTOR = AdafactorConfig(name="adafactor", unet_lr=1e-5)
 IN_BACKWARD = AdafactorConfig(name="adafactor", unet_lr=1e-5, rounding="stochastic", in_backward=True, clip=None)
 ADAMW = AdamWConfig(name="adamw", unet_lr=1e-5)
@@ -42,7 +44,8 @@ def predicted(
     ("optimizer", "mode", "expected"), [(ADAFACTOR, "none", 6.92), (IN_BACKWARD, "full", 0.72)], ids=["kept", "least"]
 )
 def test_a_step_of_the_real_unet(optimizer: AnyOptimizerConfig, mode: str, expected: float) -> None:
-    assert predicted(optimizer, activation_checkpointing=mode).step / GB == pytest.approx(expected, rel=0.02)
+    found = predicted(optimizer, activation_checkpointing=mode).step / GB
+    assert found == pytest.approx(expected, rel=0.02, abs=BUCKET_GB)
 
 
 @pytest.mark.slow
@@ -62,7 +65,7 @@ def test_steps_of_the_real_unet(
     optimizer: AnyOptimizerConfig, mode: str, batch: int, size: int, expected: float
 ) -> None:
     found = predicted(optimizer, batch=batch, size=size, activation_checkpointing=mode)
-    assert found.step / GB == pytest.approx(expected, rel=0.02)
+    assert found.step / GB == pytest.approx(expected, rel=0.02, abs=BUCKET_GB)
 
 
 @pytest.mark.slow
@@ -207,7 +210,7 @@ def test_averages_and_what_is_offloaded() -> None:
     assert more.ema == 2 * bytes_of(models.unet)
     assert plain.ema == 0
     assert plain.weights == more.weights + sum(encoders) == bytes_of(models.unet) + sum(encoders)
-    assert more.step >= sum(encoders)
+    assert more.step >= sum(encoders[:2])  # both text encoders are there at a time
 
 
 def bytes_of(network: nn.Module) -> int:
