@@ -30,7 +30,7 @@ from animetune.train.callbacks.base import aside
 from animetune.train.callbacks.heartbeat import Watchdog
 from animetune.train.callbacks.metrics import group_norms, stragglers
 from animetune.train.callbacks.validation import fixed_timesteps
-from animetune.train.config import TrainConfig
+from animetune.train.config import EmaConfig, TrainConfig
 from animetune.train.stopwatch import Stopwatch
 from tests.unit.train.test_journal import curves
 from tests.unit.train.test_train_run import BATCH, MemoryLoader, StopAfter
@@ -131,12 +131,9 @@ def test_every_figure_of_a_line(cfg: TrainConfig, seen: list[tuple[Batch, Any]])
     assert [step for step, _ in shown["validation/raw/loss"]] == [0, 4, 5]
 
 
-def test_validation_is_that_of_the_weights(cfg: TrainConfig) -> None:
-    """Before the first step: the loss of the base, computed without the trainer, picture by picture."""
-    train_run.run(cfg)
-    lines = fsio.read_lines(Path(cfg.run) / "validation.jsonl")
-    assert [(line["step"], line["weights"]) for line in lines] == [(0, "raw"), (4, "raw"), (5, "raw")]
-    models = load_models(cfg.model).eval()
+def validated(cfg: TrainConfig, **model: str) -> dict[str, Any]:
+    """What validation should find of weights, computed without the trainer, picture by picture."""
+    models = load_models(cfg.model.model_copy(update=model)).eval()
     losses: dict[str, list[float]] = {}
     for batch in list(ValidationBatches())[:2]:
         for timesteps in fixed_timesteps(batch.slots, 3):
@@ -145,11 +142,24 @@ def test_validation_is_that_of_the_weights(cfg: TrainConfig) -> None:
                 decile = f"loss_by_timestep/{timestep // 100}00-{timestep // 100}99"
                 for name in ("loss", decile, f"loss_by_content/{classes.content_bucket[0]}", "loss_by_size/64x64"):
                     losses.setdefault(name, []).append(loss)
-    assert {key: value for key, value in lines[0].items() if key.startswith("loss")} == {
-        name: pytest.approx(np.mean(each), rel=1e-6) for name, each in losses.items()
-    }
-    assert lines[0]["samples"] == 12
-    assert lines[-1]["loss"] != lines[0]["loss"]
+    return {name: pytest.approx(np.mean(each), rel=1e-6) for name, each in losses.items()}
+
+
+def test_validation_is_that_of_the_weights(cfg: TrainConfig) -> None:
+    """Of the base before the first step; of the weights and of each average as the last checkpoint has them."""
+    cfg = cfg.model_copy(update={"ema": EmaConfig(decays=(0.1, 0.9))})
+    train_run.run(cfg)
+    lines = fsio.read_lines(Path(cfg.run) / "validation.jsonl")
+    kinds = ("raw", "ema-0.1", "ema-0.9")
+    assert [(line["step"], line["weights"]) for line in lines] == [
+        (0, "raw"), *((4, kind) for kind in kinds), *((5, kind) for kind in kinds)
+    ]  # fmt: skip
+    assert {line["samples"] for line in lines} == {12}
+    figures = [{name: value for name, value in line.items() if name.startswith("loss")} for line in lines]
+    assert figures[0] == validated(cfg)
+    for kind, found in zip(kinds, figures[4:], strict=True):
+        assert found == validated(cfg, base=cfg.run, weights=kind)
+    assert len({found["loss"] for found in figures}) == len(figures)
 
 
 def test_losses_by_class_go_on_after_a_stop(cfg: TrainConfig, tmp_path: Path, seen: list[tuple[Batch, Any]]) -> None:
@@ -243,9 +253,9 @@ def test_heartbeats_and_the_end_of_a_hanging_step(cfg: TrainConfig, monkeypatch:
         return original(module, batch, index)
 
     monkeypatch.setattr(train_run.TrainModule, "training_step", hang)
-    watch = cfg.watch.model_copy(update={"step_timeout": 3.0})
+    watch = cfg.watch.model_copy(update={"step_timeout": 5.0})
     train_run.run(cfg.model_copy(update={"watch": watch, "validation": None}))
-    assert ended == [(Path(cfg.run), 0, 3, 3.0)]
+    assert ended == [(Path(cfg.run), 0, 3, 5.0)]
     beat = json.loads((Path(cfg.run) / "heartbeat" / "rank-00000.json").read_text())
     assert (beat["rank"], beat["step"]) == (0, 5)
 
