@@ -81,7 +81,7 @@ def validation_loss(
     keys = SampleKeys(seed, VALIDATION_EPOCH, batch.rows.tolist(), batch.copies.tolist())
     x_0 = clean_latents(models, batch)
     text = models.encode_text(batch.token_ids)
-    levels = noise_levels(timesteps, cfg).to(x_0.device)
+    levels = noise_levels(timesteps.cpu(), cfg).to(x_0.device)
     noise = sample_noise(keys, tuple(x_0.shape[1:])).to(x_0.device)
 
     x_t = add_noise(x_0, noise, alpha_t=levels.alpha, sigma_t=levels.sigma)

@@ -20,6 +20,7 @@ from animetune.diffusion.loss import VALIDATION_EPOCH, diffusion_loss, validatio
 from animetune.diffusion.noise import perturbed, sample_noise, training_noise
 from animetune.diffusion.schedule import noise_schedule, rescale_zero_terminal_snr, scaled_linear_alpha_bar
 from animetune.diffusion.weighting import loss_weight
+from animetune.models.tiny import build_tiny
 from animetune.seeding import SampleKeys
 from tests.unit.diffusion.gaussian_denoiser import GaussianDenoiser, latent_batch
 
@@ -335,3 +336,30 @@ def test_validation_depends_on_nothing_but_model_pictures_and_times():
     assert torch.equal(validation_loss(GaussianDenoiser(1.0), later, cfg, timesteps, seed=4), plain)
     assert not torch.equal(validation_loss(GaussianDenoiser(1.0), later, cfg, timesteps, seed=5), plain)
     assert not plain.requires_grad
+
+
+def test_a_real_unet_learns_with_every_switch_on():
+    cfg = DiffusionConfig(
+        prediction="flow",
+        shift=3,
+        shift_by_area=True,
+        weighting={"name": "soft_min_snr"},
+        loss={"name": "smooth_l1"},
+        noise_offset=0.05,
+        multires=MultiresNoise(),
+        input_perturbation=0.1,
+        timesteps=LogitNormalTimesteps(range=(100, 900)),
+        conditioning_dropout=ConditioningDropout(pooled=0.5, time_ids=0.5),
+    )
+    models, batch = build_tiny(0), latent_batch(4)
+    batch.latents = torch.nn.functional.pad(batch.latents, (0, 0, 0, 2))  # the UNet halves sides twice
+    batch.masks = torch.ones(4, 1, 8, 8)
+    optimizer = torch.optim.AdamW(models.unet.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(6):
+        output = diffusion_loss(models, batch, cfg, seed=0)
+        output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(output.loss.item())
+    assert losses[-1] < 0.9 * losses[0]

@@ -14,7 +14,7 @@ from animetune.train.config import TrainConfig
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```\n\n    ([▁▂▃▄▅▆▇█]+)\n", TEXT, re.DOTALL)
-SETTINGS = re.findall(r"```yaml\n((?:schedule|data|validation): .*?)```", TEXT, re.DOTALL)
+SETTINGS = re.findall(r"```yaml\n((?:schedule|data|validation|diffusion):\s.*?)```", TEXT, re.DOTALL)
 
 
 def config(settings: str) -> TrainConfig:
