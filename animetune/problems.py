@@ -182,8 +182,10 @@ def _is_called(member: Any, label: int | str) -> bool:
 
 
 def _tags(model: type[pydantic.BaseModel]) -> list[Any]:
+    """What tells a model from the others of its union: fields that have one value only."""
     annotations = [field.annotation for field in model.model_fields.values()]
-    return [tag for annotation in annotations if get_origin(annotation) is Literal for tag in get_args(annotation)]
+    choices = [get_args(annotation) for annotation in annotations if get_origin(annotation) is Literal]
+    return [choice for choice, *others in choices if not others]
 
 
 def _wrong_stage(spot: _Spot, details: Any) -> Problem:

@@ -24,7 +24,7 @@ class PreviewCallback(StepCallback):
     def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Sample the base, before the first step."""
         super().on_train_start(trainer, module)
-        if module.step == 0:
+        if module.cfg.preview.every and module.step == 0:
             with aside(module):
                 self._draw(trainer, module)
 
