@@ -35,6 +35,8 @@ stack, so that which tensors step together changes no bit."""
 SMALL = 64
 """Elements up to which a matrix (3 x 3 of a convolution) is worked on across matrices rather than along its rows."""
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
 Sums = Iterator[Tensor]
 """Yields sums over this rank's rows, into which those over all rows are to be written before it goes on."""
 
@@ -72,6 +74,8 @@ class Batch(NamedTuple):
     """Where in the whole tensor, in elements, this rank's part begins."""
     elements: int
     """Elements of the whole tensor."""
+    in_kernels: bool
+    """Whether Triton's kernels step it."""
 
     @property
     def is_small(self) -> bool:
@@ -125,8 +129,7 @@ class Adafactor(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         self._seed = seed
-        self._triton = importlib.util.find_spec("triton") is not None if triton is None else triton
-        self._force_triton = bool(triton)
+        self._triton = triton
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -188,15 +191,16 @@ class Adafactor(torch.optim.Optimizer):
             if not self.state[parameter]:
                 self.state[parameter] = self.fresh_state(group, parameter)
             assert parameter.grad is not None
-            kind = (parameter.shape, parameter.dtype, parameter.grad.dtype, parameter.device)
-            alike.setdefault((*kind, self.state[parameter]["step"]), []).append((name, parameter))
+            gradient = parameter.grad
+            kind = (parameter.shape, parameter.dtype, gradient.dtype, parameter.device, self.state[parameter]["step"])
+            alike.setdefault((*kind, parameter.stride(), gradient.stride()), []).append((name, parameter))
         for members in alike.values():
-            first = members[0][1]
-            limit = len(members) if self._uses_triton(first) else _most_stacked(first)
+            in_kernels = self._uses_triton(members[0][1], group)
+            limit = len(members) if in_kernels else _most_stacked(members[0][1])
             for index in range(0, len(members), limit):
-                yield self._batch(members[index : index + limit], group)
+                yield self._batch(members[index : index + limit], group, in_kernels=in_kernels)
 
-    def _batch(self, members: Sequence[tuple[str, Tensor]], group: dict[str, Any]) -> Batch:
+    def _batch(self, members: Sequence[tuple[str, Tensor]], group: dict[str, Any], *, in_kernels: bool) -> Batch:
         first = members[0][1]
         flatten = group["flatten_convolutions"]
         states = []
@@ -214,17 +218,23 @@ class Adafactor(torch.optim.Optimizer):
             whole=Geometry.of(first.shape, flatten=flatten),
             start=first_row(first) * row_size if is_sharded(first) else 0,
             elements=first.numel(),
+            in_kernels=in_kernels,
         )
 
-    def _uses_triton(self, parameter: Tensor) -> bool:
-        return self._triton and not is_sharded(parameter) and (parameter.is_cuda or self._force_triton)
+    def _uses_triton(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        if is_sharded(parameter) or not (self._triton or (self._triton is None and parameter.is_cuda and HAS_TRITON)):
+            return False
+        from animetune.train.optim import adafactor_triton
+
+        assert parameter.grad is not None
+        return adafactor_triton.suits(parameter, parameter.grad, group)
 
     def _update(self, batch: Batch, group: dict[str, Any]) -> Sums:
         """One step of a batch."""
-        if self._uses_triton(batch.parameters[0]):
-            from animetune.train.optim.adafactor_triton import step_batch
+        if batch.in_kernels:
+            from animetune.train.optim import adafactor_triton
 
-            step_batch(batch, group, seed=self._seed)
+            adafactor_triton.step_batch(batch, group, seed=self._seed)
             return
         beta2 = 1.0 - math.pow(batch.states[0]["step"], group["decay_rate"])
         kind = _Planes if batch.is_small else _Rows

@@ -1,0 +1,66 @@
+"""Steps of the Triton kernels on CPU tensors, by Triton's interpreter, which must be chosen before Triton is imported.
+
+Usage: TRITON_INTERPRET=1 python -m tests.unit.train.optim.interpreted OUT
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from animetune.train.optim.adafactor import Adafactor
+
+STEPS = 3
+SHAPES = [(40, 24), (24,), (), (6, 4, 3, 3), (5, 7, 1, 1), (7, 5, 4), (70, 300), (40, 24), (6, 4, 3, 3), (5, 1), (600,)]
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "decay and clipping": {"weight_decay": 0.1, "clip_threshold": 0.3},
+    "flattened": {"flatten_convolutions": True},
+    "channels last": {},
+    "bf16": {"seed": 3},
+    "bf16 by another seed": {"seed": 4},
+}
+
+
+def train(case: str, *, triton: bool) -> tuple[list[nn.Parameter], Adafactor]:
+    """Parameters and optimizer after `STEPS`."""
+    dtype = torch.bfloat16 if "bf16" in case else torch.float32
+    layout = torch.channels_last if case == "channels last" else torch.contiguous_format
+    generator = torch.Generator().manual_seed(0)
+    parameters = []
+    for shape in SHAPES:
+        value = torch.randn(shape, generator=generator).to(dtype)
+        parameters.append(nn.Parameter(value.contiguous(memory_format=layout) if value.dim() == 4 else value))
+    optimizer = Adafactor(parameters, 1e-2, triton=triton, **CASES[case])
+    for step in range(STEPS):
+        for parameter in parameters:
+            parameter.grad = (torch.randn(parameter.shape, generator=generator) * (0.1 + step)).to(dtype)
+        optimizer.step()
+    return parameters, optimizer
+
+
+def flat(parameters: list[nn.Parameter], optimizer: Adafactor) -> dict[str, torch.Tensor]:
+    """Weights and state by the parameter's number."""
+    found = {f"{index}/weight": parameter.detach() for index, parameter in enumerate(parameters)}
+    for index, parameter in enumerate(parameters):
+        state = optimizer.state[parameter].items()
+        found |= {f"{index}/{key}": value for key, value in state if isinstance(value, torch.Tensor)}
+    return found
+
+
+def average(*, triton: bool) -> torch.Tensor:
+    """The mean of 4000 equal bf16 weights after one step with equal gradients."""
+    weight = nn.Parameter(torch.full((40, 100), 1.0, dtype=torch.bfloat16))
+    weight.grad = torch.ones_like(weight)
+    Adafactor([weight], 1e-3, triton=triton, seed=1).step()
+    return weight.detach().double().mean()
+
+
+if __name__ == "__main__":
+    results = {f"{case}/{key}": each for case in CASES for key, each in flat(*train(case, triton=True)).items()}
+    results["average"] = average(triton=True)
+    save_file({key: value.contiguous() for key, value in results.items()}, sys.argv[1])
