@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,13 @@ from animetune.train.config import TrainConfig
 
 CURVE = 60
 """Steps that a curve of the learning rate shows."""
+
+FEW_PICTURES = 10_000
+"""Animagine XL froze the text encoders on 8,000 pictures, AIDXL trained them on 22,000."""
+LOW_LR = 5e-7
+"""Animagine XL aligned features at 1e-6; AIDXL stops where its rate falls below this."""
+LARGE_BATCH = 128
+"""The smallest of Illustrious."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,9 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
         *section("model", _model_lines(cfg)),
         *section("learning rates", _rate_lines(cfg, epoch.calendar)),
         *section("memory of one device, estimated", _memory_lines(cfg, epoch)),
-        *section("warnings", [*_data_warnings(cfg.data, epoch), *_warnings(cfg, epoch.classes)]),
+        *section(
+            "warnings", [*_data_warnings(cfg.data, epoch), *guards(cfg, sum(line.rows for line in epoch.classes))]
+        ),
     ]
     return "\n".join(lines)
 
@@ -255,12 +265,17 @@ def _data_warnings(cfg: DataConfig, epoch: EpochFacts) -> Iterator[str]:
         )
 
 
-def _warnings(cfg: TrainConfig, classes: Sequence[ClassLine]) -> Iterator[str]:
-    """The guards that the recipes' documents ask for."""
-    images = sum(line.rows for line in classes)
-    if (cfg.model.train_text_encoder or cfg.model.train_text_encoder_2) and images < 5_000:
+def guards(cfg: TrainConfig, images: int) -> Iterator[str]:
+    """What the recipes' documents warn of, for a run on so many pictures; the limits are ours, by what they did."""
+    trains_text = cfg.model.train_text_encoder or cfg.model.train_text_encoder_2
+    if trains_text and images < FEW_PICTURES:
         yield f"text encoders are trained on {images:,} pictures: on a small set they forget words; think of freezing"
-    if cfg.model.train_unet and cfg.optimizer.unet_lr < 5e-7:
+    if cfg.model.train_unet and cfg.optimizer.unet_lr < LOW_LR:
         yield f"optimizer.unet_lr {cfg.optimizer.unet_lr:g} is too low to form new concepts"
-    if cfg.diffusion.noise_offset and cfg.data.global_batch < 128:
+    if cfg.diffusion.noise_offset and cfg.data.global_batch < LARGE_BATCH:
         yield f"noise_offset with a batch of {cfg.data.global_batch}: Illustrious advises it only with large batches"
+    if not trains_text and Path(cfg.model.base, "checkpoints").is_dir():
+        yield (
+            f"the UNet alone is tuned from {cfg.model.base}: on a selection of pictures it loses part of what it could "
+            f"draw; keep and export {cfg.model.base}, too"
+        )

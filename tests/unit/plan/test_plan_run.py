@@ -10,7 +10,7 @@ import pytest
 from animetune.data.epoch_plan import plan_epoch
 from animetune.data.source import open_data, plan_spec, size_classes
 from animetune.errors import ConfigError, DataError
-from animetune.plan.run import architecture_of, describe
+from animetune.plan.run import architecture_of, describe, guards
 from animetune.records import NO_ROW
 from animetune.train.config import TrainConfig
 from tests.builders import TINY_SOURCES, tiny_shards
@@ -164,3 +164,26 @@ def test_without_shards_a_number_of_pictures_is_assumed(roots, tmp_path):
     text = describe(gone, assume_images=9000)
     assert "9,000 pictures assumed" in text
     assert "2,250 steps an epoch" in text
+
+
+def test_what_the_recipes_warn_of(roots, tmp_path):
+    base = tmp_path / "base"
+    (base / "checkpoints").mkdir(parents=True)
+
+    def warnings(images, **changes):
+        cfg = train_config(roots[0]).model_dump()
+        cfg["data"] = {"shards": "none", "labels": "none", "global_batch": 256, "micro_batch": 8}
+        for key, value in changes.items():
+            section, _, name = key.partition("__")
+            cfg[section][name] = value
+        return "".join(guards(TrainConfig.model_validate(cfg), images))
+
+    frozen = {"model__train_text_encoder": False, "model__train_text_encoder_2": False}
+    assert warnings(1_000_000) == ""
+    assert "on 8,000 pictures" in warnings(8000)
+    assert "train" not in warnings(8000, **frozen)
+    assert "4e-07 is too low" in warnings(1_000_000, optimizer__unet_lr=4e-7)
+    assert "a batch of 48" in warnings(1_000_000, diffusion__noise_offset=0.0357, data__global_batch=48)
+    assert warnings(1_000_000, diffusion__noise_offset=0.0357) == ""
+    assert f"keep and export {base}" in warnings(1_000_000, model__base=str(base), **frozen)
+    assert warnings(1_000_000, model__base=str(base)) == ""
