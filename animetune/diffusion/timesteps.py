@@ -12,7 +12,7 @@ strata, so each sample's u is uniform on [0, 1) for any G. `stride` is near G / 
 neighbours (a micro-batch, which is all of one size) are spread evenly over the timesteps too.
 
 A density and a range act on u through the quantile function (the inverse of the cumulative distribution F), so they
-keep the strata: a range is u between F(first) and F(last), and a flow's shift changes times after the density.
+keep the strata: a range is the part between F(first) and F(last), and a flow's shift changes times after the density.
 """
 
 from __future__ import annotations
@@ -68,33 +68,27 @@ def times_at(u: torch.Tensor, cfg: Timesteps, *, shift: float = 1.0) -> torch.Te
     """
     first, last = cfg.range
     bounds = torch.tensor([first, last], dtype=torch.float64) / NUM_TIMESTEPS
-    below, until = _cumulative(shift_time(bounds, 1 / shift), cfg)
-    t = shift_time(_quantile(below + (until - below) * u, cfg), shift)
+    t = shift_time(_quantile(u, shift_time(bounds, 1 / shift), cfg), shift)
     # rounding may reach over the ends of the range
     return (NUM_TIMESTEPS * t).clamp(first, math.nextafter(last, 0))
 
 
-def _cumulative(t: torch.Tensor, cfg: Timesteps) -> torch.Tensor:
-    """F(t), the share of draws below t before any cut: float64 of any shape in [0, 1], in and out."""
-    if isinstance(cfg, LogitNormalTimesteps):  # Esser et al. 2024, equation 19
-        return torch.special.ndtr((t.logit() - cfg.mean) / cfg.std)
+def _quantile(u: torch.Tensor, bounds: torch.Tensor, cfg: Timesteps) -> torch.Tensor:
+    """The t below which a share `u` of those draws lies that fall between the two `bounds`; all float64 in [0, 1]."""
+    if isinstance(cfg, LogitNormalTimesteps):  # Esser et al. 2024, equation 19: z is standard normal
+        z = (bounds.logit() - cfg.mean) / cfg.std
+        side = -1 if z[0] > 0 else 1  # a range in the upper tail is read from above, where F is not rounded to 1
+        below, until = torch.erfc(-side * z / math.sqrt(2)) / 2
+        return (cfg.mean + cfg.std * side * torch.special.ndtri(below + (until - below) * u)).sigmoid()
     if isinstance(cfg, BinTimesteps):
         edges, cumulated = _bins(cfg)
-        return torch.from_numpy(np.interp(t.numpy(), edges, cumulated))
-    return t
-
-
-def _quantile(u: torch.Tensor, cfg: Timesteps) -> torch.Tensor:
-    """The t with F(t) = u."""
-    if isinstance(cfg, LogitNormalTimesteps):
-        return (cfg.mean + cfg.std * torch.special.ndtri(u)).sigmoid()
-    if isinstance(cfg, BinTimesteps):
-        edges, cumulated = _bins(cfg)
-        share = u.numpy().clip(0, math.nextafter(1, 0))  # 1 would lie in the last bin, whose weight may be 0
+        below, until = np.interp(bounds.numpy(), edges, cumulated)
+        # 1 would lie in the last bin, whose weight may be 0
+        share = (below + (until - below) * u.numpy()).clip(0, math.nextafter(1, 0))
         bins = np.searchsorted(cumulated, share, side="right") - 1
         within = (share - cumulated[bins]) / np.diff(cumulated)[bins]
         return torch.from_numpy(edges[bins] + within / len(cfg.weights))
-    return u
+    return bounds[0] + (bounds[1] - bounds[0]) * u
 
 
 def _bins(cfg: BinTimesteps) -> tuple[np.ndarray, np.ndarray]:

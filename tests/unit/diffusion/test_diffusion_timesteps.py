@@ -19,7 +19,7 @@ KEY = {"seed": 7, "epoch": 2}
 ranges = st.tuples(st.integers(0, 999), st.integers(1, 1000)).filter(lambda pair: pair[0] < pair[1])
 densities = st.one_of(
     st.builds(UniformTimesteps, range=ranges),
-    st.builds(LogitNormalTimesteps, mean=st.floats(-2, 2), std=st.floats(0.3, 3), range=ranges),
+    st.builds(LogitNormalTimesteps, mean=st.floats(-2, 2), std=st.floats(0.4, 3), range=ranges),
     st.builds(BinTimesteps, weights=st.lists(st.floats(0.01, 5), min_size=1, max_size=12), range=ranges),
 )
 
@@ -133,6 +133,14 @@ def test_a_cut_density_is_the_density_inside():
     whole = np.sort(times_at(grid(200_000), LogitNormalTimesteps()).numpy())
     inside = whole[(whole >= 600) & (whole < 900)]
     assert kolmogorov(cut, lambda x: np.searchsorted(inside, x) / len(inside)) < 2.2
+
+
+def test_a_range_far_in_either_tail_is_resolved():
+    # 13 and more standard deviations above the mean, where F is 1 in float64; and as many below
+    high = times_at(grid(1000), LogitNormalTimesteps(std=0.5, range=(999, 1000)))
+    low = times_at(grid(1000), LogitNormalTimesteps(std=0.5, range=(0, 1)))
+    assert len(high.unique()) > 990
+    torch.testing.assert_close((1000 - high).flip(0), low, rtol=1e-9, atol=1e-12)
 
 
 def test_bins_by_hand():
