@@ -179,6 +179,9 @@ class Classes(NamedTuple):
     character: tuple[str, ...] = ()
 
 
+NO_CLASSES = Classes()
+
+
 @dataclass(slots=True)
 class Sample:
     """One training sample as a data worker makes it; arrays are NumPy."""
@@ -194,7 +197,7 @@ class Sample:
     time_ids: np.ndarray
     """float32 (6,): original height, width, crop top, left, target height, width, in pixels."""
     loss_weight: float
-    classes: Classes = Classes()
+    classes: Classes = NO_CLASSES
     latent: np.ndarray | None = None
     """float16 or float32 (4, h / 8, w / 8): the VAE's posterior mean or a sample of it, NOT multiplied by the scaling
     factor."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from animetune.diffusion.schedule import NUM_TIMESTEPS
-from animetune.records import Batch, Classes
+from animetune.records import Batch, NO_CLASSES, Classes
 
 BINS = 10
 """Equal intervals of timesteps that losses are told apart by: a loss depends on the noise more than on all else."""
@@ -76,7 +76,7 @@ class Tally:
     def add(self, batch: Batch, losses: torch.Tensor, timesteps: torch.Tensor) -> None:
         """Take in a micro-batch: losses (b,) and timesteps (b,) stay on their device."""
         self._found.append(torch.stack([losses.detach().double(), timesteps.double()]))
-        classes = batch.classes or [Classes()] * len(losses)
+        classes = batch.classes or [NO_CLASSES] * len(losses)
         self._samples += [(batch.epoch, batch.size.name, each) for each in classes]
         if len(self._found) > COMPACT:
             self._found = [torch.cat(self._found, dim=1)]
