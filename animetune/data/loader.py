@@ -306,7 +306,10 @@ class ValLoader:
         ]
         if not batches:
             folders = ", ".join(str(maker.root.folder) for maker in makers)
-            raise DataError(f"{folders}: no validation sample that the labels keep")
+            raise DataError(
+                f"{folders}: no validation sample that the labels keep; leave out `validation:`, or hold out more "
+                "with `split.val_share` of the curate stage"
+            )
         self._samples = sum(map(len, batches))
         self._slots = np.cumsum([0, *map(len, batches)])
         self._batches = batches

@@ -545,6 +545,29 @@ def test_latents_are_read_as_they_were_stored(tmp_path, build, dtype):
 # Validation.
 
 
+@pytest.mark.parametrize(
+    ("pictures", "places"), [(1, [0]), (2, [0, 2]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])]
+)
+def test_some_validation_pictures_evenly_spread(tiny, pictures, places):
+    from animetune.data.loader import build_val_loader
+
+    cfg = DataConfig(shards=str(tiny[0]), labels=str(tiny[1]), global_batch=8, micro_batch=2, chunks=1)
+    labels = shardset.open_labels(tiny[1])
+    kept = [row for row in range(35, 40) if labels.repeats[row] > 0]
+    found = list(build_val_loader(cfg, PROMPTS, seed=SEED, pictures=pictures))
+    assert [row for batch in found for row in batch.rows.tolist()] == [kept[place] for place in places]
+    assert [slot for batch in found for slot in batch.slots.tolist()] == list(range(len(places)))
+
+
+def test_no_validation_pictures(tmp_path):
+    from animetune.data.loader import build_val_loader
+
+    shards, labels = tiny_shards(tmp_path, TINY_SOURCES, split="train")
+    cfg = DataConfig(shards=str(shards), labels=str(labels), global_batch=2, micro_batch=2, chunks=1)
+    with pytest.raises(DataError, match=r"no validation sample that the labels keep; leave out `validation:`"):
+        build_val_loader(cfg, PROMPTS, seed=SEED)
+
+
 def test_validation_sees_every_kept_row_once_and_always_the_same(tiny, monkeypatch):
     from animetune.data.loader import build_val_loader
 
