@@ -26,9 +26,9 @@ from animetune.records import Batch, Classes
 from animetune.train import module as train_module
 from animetune.train import run as train_run
 from animetune.train.callbacks import heartbeat, metrics
-from animetune.train.callbacks.base import aside
 from animetune.train.callbacks.heartbeat import Watchdog
 from animetune.train.callbacks.metrics import group_norms, stragglers
+from animetune.train.callbacks.step import aside
 from animetune.train.callbacks.validation import fixed_timesteps
 from animetune.train.config import EmaConfig, TrainConfig
 from animetune.train.stopwatch import Stopwatch
