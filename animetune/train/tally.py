@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from animetune.diffusion.schedule import NUM_TIMESTEPS
-from animetune.records import Batch, NO_CLASSES, Classes
+from animetune.records import NO_CLASSES, Batch, Classes
 
 BINS = 10
 """Equal intervals of timesteps that losses are told apart by: a loss depends on the noise more than on all else."""

@@ -135,6 +135,8 @@ def draws_globally(tree: ast.Module) -> Iterator[Finding]:
             yield node.lineno, "import random"
     for call, name in calls(tree):
         head, _, last = name.rpartition(".")
+        if ast.unparse(call.func).startswith("torch.Generator("):
+            continue  # one of its own, whose seed is a key
         if head in ("np.random", "numpy.random"):
             yield call.lineno, f"{name}(...): use animetune.seeding.rng_for"
         elif call not in forked and not any(keyword.arg == "generator" for keyword in call.keywords):

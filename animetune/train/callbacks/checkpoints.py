@@ -12,7 +12,7 @@ import torch
 
 from animetune.data.calendar import Calendar
 from animetune.train import resume
-from animetune.train.callbacks.base import StepCallback, aside
+from animetune.train.callbacks.step import StepCallback, aside
 from animetune.train.lengths import Length
 from animetune.train.module import TrainModule
 

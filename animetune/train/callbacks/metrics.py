@@ -20,7 +20,7 @@ import torch
 from animetune import fsio
 from animetune.progress import track
 from animetune.records import Batch, Size
-from animetune.train.callbacks.base import StepCallback, aside
+from animetune.train.callbacks.step import StepCallback, aside
 from animetune.train.class_losses import ClassLosses
 from animetune.train.journal import Journal
 from animetune.train.module import TrainModule

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from animetune import checkpoint
-from animetune.train.callbacks.base import StepCallback, aside
+from animetune.train.callbacks.step import StepCallback, aside
 from animetune.train.module import TrainModule
 from animetune.train.parallel import from_first_rank, together
 from animetune.train.preview import draw_preview

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from animetune.records import Batch
-from animetune.train.callbacks.base import StepCallback
+from animetune.train.callbacks.step import StepCallback
 from animetune.train.module import TrainModule
 from animetune.train.signals import Stop
 

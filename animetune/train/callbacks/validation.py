@@ -11,7 +11,7 @@ import torch
 from animetune.diffusion.loss import validation_loss
 from animetune.diffusion.schedule import NUM_TIMESTEPS
 from animetune.records import Batch
-from animetune.train.callbacks.base import StepCallback, aside
+from animetune.train.callbacks.step import StepCallback, aside
 from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
 from animetune.train.parallel import gathered

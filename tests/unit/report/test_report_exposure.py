@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from animetune import config, fsio
+from animetune import checkpoint, config, fsio
 from animetune.cli import app
 from animetune.data.epoch_plan import plan_epoch
 from animetune.data.source import open_data, plan_spec, size_classes, source_of
@@ -131,7 +131,7 @@ def checkpoint_at(cfg, step, **changed):
     facts = {"step": step, "identity": config.identity(cfg), "data": {"repeats": repeats_digest(spec)}} | changed
     folder = Path(cfg.run) / "checkpoints" / f"step-{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, Manifest(kind="checkpoint", format_version=1, facts=facts))
+    write_manifest(folder, Manifest(kind="checkpoint", format_version=checkpoint.CHECKPOINT_FORMAT, facts=facts))
 
 
 def test_so_far_counts_to_the_newest_checkpoint_of_the_same_data(cfg, tmp_path):
