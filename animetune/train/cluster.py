@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animetune import fsio
+from animetune.errors import SetupError
 from animetune.train.config import LoopConfig
 
 JOB_VARIABLE = "ANIMETUNE_JOB"
+LONGEST = 107 - len("/pymp-01234567/listener-01234567")
+"""Characters of a TMPDIR in which Python's data workers can open their sockets; with a longer one they hang."""
 
 
 def devices_and_nodes(loop: LoopConfig) -> tuple[int | Literal["auto"], int]:
@@ -46,13 +49,26 @@ def private_tmpdir(run: Path) -> Iterator[None]:
     """Give this job a TMPDIR of its own on the node's local disk, shared by the node's ranks, and remove it afterwards.
 
     mosaicml-streaming keeps file locks in TMPDIR and never deletes them; jobs that share one can wait on each other's.
-    `ANIMETUNE_TMPDIR` chooses the disk.
+    `ANIMETUNE_TMPDIR` chooses the disk. What killed sessions of the run left there is removed: a run has one job.
+    Raises SetupError when its name is too long.
     """
     cluster_job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
     is_launcher = JOB_VARIABLE not in os.environ and cluster_job is None
-    job = os.environ.setdefault(JOB_VARIABLE, cluster_job or str(os.getpid()))  # inherited by ranks we launch
+    job = os.environ.get(JOB_VARIABLE) or cluster_job or str(os.getpid())
     root = Path(os.environ.get("ANIMETUNE_TMPDIR", tempfile.gettempdir()))
-    folder = root / f"animetune-{fsio.short_digest(str(run.resolve()))}-{job}"
+    of_run = f"animetune-{fsio.short_digest(str(run.resolve()))}-"
+    folder = root / f"{of_run}{job}"
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for left in root.glob(f"{of_run}*"):
+            if left != folder:
+                shutil.rmtree(left, ignore_errors=True)
+    if len(str(folder)) > LONGEST:
+        raise SetupError(
+            f"{folder}: its name has {len(str(folder))} characters; data workers open sockets in it, for which it may "
+            f"have {LONGEST}. Set ANIMETUNE_TMPDIR to a folder with a shorter name"
+        )
+    if is_launcher:
+        os.environ[JOB_VARIABLE] = job  # inherited by the ranks that we launch
     before = os.environ.get("TMPDIR"), tempfile.tempdir
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)

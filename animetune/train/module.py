@@ -17,6 +17,7 @@ from animetune.models.sdxl import Sdxl
 from animetune.records import Batch
 from animetune.train import dry_run, start
 from animetune.train.config import TrainConfig
+from animetune.train.dry_run import memory_named
 from animetune.train.ema import Ema
 from animetune.train.finite import SkippedSteps
 from animetune.train.optim import build_optimizer
@@ -114,21 +115,22 @@ class TrainModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """The micro-batch's loss, scaled so that the mean over a step's micro-batches is the mean over its samples."""
-        self.output = diffusion_loss(self.models, batch, self.cfg.diffusion, seed=self.cfg.seed)
+        self._shape = batch.size, len(batch.rows)
+        with memory_named(self.cfg, *self._shape):
+            self.output = diffusion_loss(self.models, batch, self.cfg.diffusion, seed=self.cfg.seed)
         self.skipped.saw(batch.rows, self.output.per_sample)
         self._step_samples = batch.global_batch
         return self.output.loss * batch.share
 
     def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
         """Gradients; with the optimizer in the backward pass its steps too, unless any rank's loss is not finite."""
+        if self._in_backward and not self._is_finite_everywhere(loss):
+            self.grad_norm = math.nan
+            return
+        with memory_named(self.cfg, *self._shape):
+            loss.backward()
         if self._in_backward:
-            if not self._is_finite_everywhere(loss):
-                self.grad_norm = math.nan
-                return
-            loss.backward()
             self.grad_norm = self._in_backward.grad_norm
-        else:
-            loss.backward()
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

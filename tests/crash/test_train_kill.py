@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from animetune import checkpoint
+from animetune.fsio import TEMP_PREFIX
 from animetune.seeding import Purpose, rng_for
 from tests.builders import tiny_shards
 
@@ -32,7 +33,13 @@ checkpoints: {{every: 2 steps}}
 """
 
 
-def start(run: Path, data: tuple[Path, Path]) -> subprocess.Popen[bytes]:
+@pytest.fixture
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run's processes keep their locks: of a short name, since there are sockets in it."""
+    return tmp_path_factory.mktemp("s")
+
+
+def start(run: Path, data: tuple[Path, Path], scratch: Path) -> subprocess.Popen[bytes]:
     config = run.parent / f"{run.name}.yaml"
     config.write_text(TRAIN.format(run=run, shards=data[0], labels=data[1]))
     return subprocess.Popen(
@@ -41,6 +48,7 @@ def start(run: Path, data: tuple[Path, Path]) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, "ANIMETUNE_TMPDIR": str(scratch)},
     )
 
 
@@ -56,10 +64,10 @@ def wait_for_session(process: subprocess.Popen[bytes], run: Path, number: int) -
         time.sleep(0.02)
 
 
-def test_killed_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_training_ends_as_if_it_had_not_been(tmp_path: Path, scratch: Path) -> None:
     data = tiny_shards(tmp_path / "data")
     whole = tmp_path / "whole"
-    process = start(whole, data)
+    process = start(whole, data, scratch)
     wait_for_session(process, whole, 1)
     began = time.monotonic()
     _, errors = process.communicate(timeout=280)
@@ -69,7 +77,7 @@ def test_killed_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     killed, rng, kills = tmp_path / "killed", rng_for(11, Purpose.DRAW), 0
     while not (killed / "manifest.json").exists():
         before = sessions(killed)
-        process = start(killed, data)
+        process = start(killed, data, scratch)
         wait_for_session(process, killed, before + 1)
         if kills < KILLS:
             time.sleep(seconds * rng.uniform(0.3, 0.9))
@@ -80,6 +88,8 @@ def test_killed_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
             _, errors = process.communicate(timeout=280)
             assert process.returncode == 0, errors.decode()[-2000:]
     assert kills >= 2, "training ended before it could be killed"
+    assert not list(killed.rglob(f"{TEMP_PREFIX}*"))
+    assert not list(scratch.iterdir())
 
     final = checkpoint.folder_name(24)
     files = sorted((whole / "checkpoints" / final).glob("*"))
@@ -89,11 +99,11 @@ def test_killed_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)], ids=["ctrl-c", "sigterm"])
-def test_a_signal_to_the_whole_group_saves_first(number: int, code: int, tmp_path: Path) -> None:
+def test_a_signal_to_the_whole_group_saves_first(number: int, code: int, tmp_path: Path, scratch: Path) -> None:
     """As a terminal and a scheduler send it: the data workers get it too."""
     data = tiny_shards(tmp_path / "data")
     run = tmp_path / "run"
-    process = start(run, data)
+    process = start(run, data, scratch)
     while not (run / "metrics.jsonl").exists():
         assert process.poll() is None, process.communicate()[1].decode()[-2000:]
         time.sleep(0.02)
