@@ -14,15 +14,14 @@ from torch import nn
 
 from animetune.train.optim.adafactor import Adafactor
 
-STEPS = 3
-SHAPES = [(40, 24), (24,), (), (6, 4, 3, 3), (5, 7, 1, 1), (7, 5, 4), (70, 300), (40, 24), (6, 4, 3, 3), (5, 1), (600,)]
+STEPS = 2
+SHAPES = [(40, 24), (), (6, 4, 3, 3), (5, 7, 1, 1), (7, 5, 4), (70, 200), (40, 24), (6, 4, 3, 3), (600,)]
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "decay and clipping": {"weight_decay": 0.1, "clip_threshold": 0.3},
     "flattened": {"flatten_convolutions": True},
     "channels last": {},
     "bf16": {"seed": 3},
-    "bf16 by another seed": {"seed": 4},
 }
 
 
@@ -52,15 +51,15 @@ def flat(parameters: list[nn.Parameter], optimizer: Adafactor) -> dict[str, torc
     return found
 
 
-def average(*, triton: bool) -> torch.Tensor:
-    """The mean of 4000 equal bf16 weights after one step with equal gradients."""
+def rounded(*, triton: bool, seed: int) -> torch.Tensor:
+    """4000 bf16 weights of 1 after one step of 1e-3 with equal gradients."""
     weight = nn.Parameter(torch.full((40, 100), 1.0, dtype=torch.bfloat16))
     weight.grad = torch.ones_like(weight)
-    Adafactor([weight], 1e-3, triton=triton, seed=1).step()
-    return weight.detach().double().mean()
+    Adafactor([weight], 1e-3, triton=triton, seed=seed).step()
+    return weight.detach()
 
 
 if __name__ == "__main__":
     results = {f"{case}/{key}": each for case in CASES for key, each in flat(*train(case, triton=True)).items()}
-    results["average"] = average(triton=True)
+    results |= {f"rounded {seed}": rounded(triton=True, seed=seed) for seed in (1, 2)}
     save_file({key: value.contiguous() for key, value in results.items()}, sys.argv[1])
