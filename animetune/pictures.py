@@ -1,9 +1,9 @@
 """Reading pictures: one decoder for all that looks at pixels, so that what curation judged is what is trained on.
 
 `read_image` turns the `image` of a row into bytes, `decode` turns bytes into an upright sRGB picture without
-transparency, or raises PictureError with one of `PICTURE_CODES`. Bytes are never trusted: the format is known by
-content and must be on a short list, the pixel count is checked before a pixel is decoded, and a picture must be whole
-(Pillow alone loads a PNG without its end, and clips 16-bit grey to white).
+transparency, `decode_mask` into levels; or they raise PictureError with one of `PICTURE_CODES`. Bytes are never
+trusted: the format is known by content and must be on a short list, the pixel count is checked before a pixel is
+decoded, and a picture must be whole (Pillow alone loads a PNG without its end, and clips 16-bit grey to white).
 
 Decode untrusted pictures in worker processes: a crash of a codec then costs one chunk. One thread a process: the
 warning filters that `decode` sets for its own duration are global to the interpreter before Python 3.14.
@@ -12,13 +12,15 @@ warning filters that `decode` sets for its own duration are global to the interp
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -52,11 +54,13 @@ MAX_PIXELS = 89_478_485
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"]
 
+_T = TypeVar("_T")
 _MEMBER = re.compile(r"(?P<archive>.+)!(?P<member>[^!]+)@(?P<offset>\d+)\+(?P<length>\d+)")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The next JPEG marker in entropy-coded data: 0xFF followed by neither a stuffed zero, a restart marker nor fill.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _HDR_TRANSFERS = (16, 18)  # ITU-T H.273: SMPTE ST 2084 (PQ), ARIB STD-B67 (HLG)
+_TRANSPARENT, _OPAQUE = 0, 255
 _COLOUR_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC signature -> Pillow mode
 
 
@@ -71,6 +75,17 @@ class Picture:
     """At least one pixel was not fully opaque."""
     profile: Literal["none", "srgb", "converted", "unusable"]
     """What became of the embedded colour profile; `unusable` means that sRGB was assumed."""
+
+
+class _Loaded(NamedTuple):
+    """An upright picture in the pixels of its file."""
+
+    colour: Image.Image
+    """Mode L, RGB or CMYK."""
+    alpha: Image.Image | None
+    """Mode L; None when every pixel is opaque."""
+    icc: bytes | None
+    format: Format
 
 
 def read_image(url: str) -> bytes:
@@ -104,6 +119,20 @@ def decode(data: bytes, *, background: tuple[int, int, int] = (255, 255, 255), m
 
     Raises PictureError, whose `code` is a key of PICTURE_CODES, and nothing else, whatever the bytes.
     """
+    return _decode(data, functools.partial(_to_picture, background=background), max_pixels=max_pixels)
+
+
+def decode_mask(data: bytes, *, max_pixels: int = 64_000_000) -> Image.Image:
+    """The levels of an encoded mask, mode L: its alpha if any pixel is transparent, else its luminance.
+
+    EXIF rotation is applied. Luminance is that of ITU-R BT.601, of the numbers as they are: levels are no colours, so
+    profiles mean nothing. Raises PictureError as `decode` does, but for `transparent`, which is a mask of zeros.
+    """
+    return _decode(data, _to_levels, max_pixels=max_pixels)
+
+
+def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int) -> _T:
+    """What `finish` makes of the picture; all that Pillow raises, there too, comes as PictureError."""
     picture_format = sniff(data)
     _check_whole(data, picture_format)
     try:
@@ -112,7 +141,7 @@ def decode(data: bytes, *, background: tuple[int, int, int] = (255, 255, 255), m
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _opened(data, picture_format) as source:
-                return _decode(source, data, picture_format, background=background, max_pixels=max_pixels)
+                return finish(_load(source, data, picture_format, max_pixels=max_pixels))
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -237,9 +266,7 @@ def _opened(data: bytes, picture_format: Format) -> Image.Image:
         return Image.open(io.BytesIO(_PNG_SIGNATURE + b"".join(kept)), formats=(picture_format,))
 
 
-def _decode(
-    source: Image.Image, data: bytes, picture_format: Format, *, background: tuple[int, int, int], max_pixels: int
-) -> Picture:
+def _load(source: Image.Image, data: bytes, picture_format: Format, *, max_pixels: int) -> _Loaded:
     if source.width * source.height > max_pixels:
         raise PictureError("too_many_pixels", f"{source.width}x{source.height}, at most {max_pixels} pixels")
     # A JPEG's further pictures (MPO) are previews and gain maps of the first.
@@ -252,17 +279,31 @@ def _decode(
     if picture_format == "PNG":
         _mend_transparent_colour(source, bit_depth=data[24])
     colour, alpha = _split_alpha(_upright(source))
-    colour, profile = _to_srgb(colour, source.info.get("icc_profile"))
-    opaque, transparent = 255, 0
-    lowest, highest = cast(tuple[int, int], alpha.getextrema()) if alpha is not None else (opaque, opaque)
-    if highest == transparent:
-        raise PictureError("transparent")
-    if alpha is not None and lowest < opaque:
+    if alpha is not None and _extrema(alpha)[0] == _OPAQUE:
+        alpha = None
+    return _Loaded(colour, alpha, source.info.get("icc_profile"), picture_format)
+
+
+def _to_picture(loaded: _Loaded, *, background: tuple[int, int, int]) -> Picture:
+    colour, profile = _to_srgb(loaded.colour, loaded.icc)
+    if loaded.alpha is not None:
+        if _extrema(loaded.alpha)[1] == _TRANSPARENT:
+            raise PictureError("transparent")
         canvas = Image.new("RGB", colour.size, background)
-        canvas.paste(colour, mask=alpha)
+        canvas.paste(colour, mask=loaded.alpha)
         colour = canvas
     colour.info = {}  # comments and profiles, which Pillow would write into whatever the picture is saved as
-    return Picture(image=colour, format=picture_format, had_alpha=lowest < opaque, profile=profile)
+    return Picture(image=colour, format=loaded.format, had_alpha=loaded.alpha is not None, profile=profile)
+
+
+def _to_levels(loaded: _Loaded) -> Image.Image:
+    levels = loaded.colour.convert("L") if loaded.alpha is None else loaded.alpha
+    levels.info = {}
+    return levels
+
+
+def _extrema(alpha: Image.Image) -> tuple[int, int]:
+    return cast(tuple[int, int], alpha.getextrema())
 
 
 def _mend_transparent_colour(image: Image.Image, *, bit_depth: int) -> None:

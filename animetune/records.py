@@ -51,6 +51,7 @@ POST_COLUMNS = (
     Column("source", "str", "", "name of the source in the config"),
     Column("id", "i64", "", "id of the post at its source"),
     Column("image", "str", "", "where the picture is: URL, or URL!member@offset+length inside a tar"),
+    Column("mask", "str", "", "where the mask of its loss is, as for `image`; null for none, the whole picture counts"),
     Column("md5", "str", "", "hex MD5 of the original file as the site states it; null when unknown"),
     Column("post_width", "i32", "pixels", "width that the post states; null when unknown"),
     Column("post_height", "i32", "pixels", "height that the post states; null when unknown"),
@@ -203,6 +204,8 @@ class Sample:
     factor."""
     pixels: np.ndarray | None = None
     """uint8 (h, w, 3), RGB."""
+    mask: np.ndarray | None = None
+    """float32 (1, h / 8, w / 8), 0 to 1: how much each latent cell counts in the loss; None: all alike."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ImagesConfig(StrictModel):
-    """Where a source's pictures are. Several places are tried in order."""
+    """Where a source's pictures or masks are. Several places are tried in order."""
 
     root: str
     """Folder or fsspec URL."""
@@ -71,6 +71,8 @@ class SourceConfig(StrictModel):
     id the first is taken, in the order of this list."""
     images: tuple[ImagesConfig, ...] = ()
     """Where the pictures are. Never fetched from a URL that a post names."""
+    masks: tuple[ImagesConfig, ...] = ()
+    """Where the masks of their loss are; a picture without one counts as a whole. See docs/data.md."""
     captions: tuple[str, ...] = ()
     """Files of captions, `*` allowed: JSON lines of `{"id": 1, "long": [...], "short": [...]}` (or `key` for `id`)."""
     rating_scheme: Literal["auto", "current", "legacy"] = "auto"

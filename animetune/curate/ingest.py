@@ -36,9 +36,11 @@ BOM = b"\xef\xbb\xbf"
 
 _CAPTION_COLUMNS = ("captions_long", "captions_short")
 _POSITION = {"file": pl.Int64(), "offset": pl.Int64()}  # where a record was read: number of the file, byte or item
+_LATER_COLUMNS = ("image", "mask", *_CAPTION_COLUMNS)
 _ROW_SCHEMA: dict[str, pl.DataType] = {
-    **{name: dtype for name, dtype in tables.schema(POST_COLUMNS).items() if name not in ("image", *_CAPTION_COLUMNS)},
+    **{name: dtype for name, dtype in tables.schema(POST_COLUMNS).items() if name not in _LATER_COLUMNS},
     "image_candidates": pl.List(pl.String()),
+    "mask_candidates": pl.List(pl.String()),
     **_POSITION,
 }
 _CAPTION_SCHEMA: dict[str, pl.DataType] = {

@@ -1,18 +1,19 @@
 """The step `pictures`: every picture is read and decoded once, completely, in worker processes.
 
-Adds the true size and format (`records.PICTURE_COLUMNS`), `image` (the first of the candidates that is there) and
-`pixel_md5`, by which `dedup` knows equal pictures. A picture that cannot be used is quarantined under its code of
-`pictures.PICTURE_CODES`, or under `md5_mismatch`.
+Adds the true size and format (`records.PICTURE_COLUMNS`), `image` and `mask` (the first of the candidates that is
+there) and `pixel_md5`, by which `dedup` knows equal pictures. A picture that cannot be used is quarantined under its
+code of `pictures.PICTURE_CODES`, or under `md5_mismatch`. A mask may be missing; whether it can be used is seen when it
+is cut with its picture, by `shard`.
 
 Pictures are taken not to change: the step is not run again when one does. Those that were missing are looked for again
-each time (`found_since`).
+each time, and so are masks (`found_since`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from animetune import fsio, tables
 from animetune.curate import filters
 from animetune.curate.config import Filter, PicturesConfig
 from animetune.curate.steps import Outcome, Workplace
-from animetune.errors import PictureError
+from animetune.errors import DataError, PictureError
 from animetune.executor import Chunk
 from animetune.manifest import Manifest, has_manifest, read_manifest
 from animetune.pictures import Picture, decode, read_image
@@ -37,6 +38,7 @@ NO_CANDIDATE = "the post lacks what the path of `images` needs"
 _SCHEMA: dict[str, pl.DataType] = {
     "key": pl.String(),
     "image": pl.String(),
+    "mask": pl.String(),
     **tables.schema(PICTURE_COLUMNS),
     "pixel_md5": pl.String(),
     "is_original": pl.Boolean(),
@@ -53,13 +55,16 @@ class Slice:
     cfg: PicturesConfig
 
     def rows(self) -> pl.DataFrame:
-        """key, md5, image_candidates"""
-        columns = pl.scan_parquet(self.part).select("key", "md5", "image_candidates")
+        """key, md5, image_candidates, mask_candidates"""
+        columns = pl.scan_parquet(self.part).select("key", "md5", "image_candidates", "mask_candidates")
         return columns.slice(self.start, self.length).collect()
 
 
 def look_at_pictures(cfg: PicturesConfig, size_filters: Sequence[Filter], at: Workplace) -> Outcome:
-    """Decode the pictures of all rows, and drop those whose true size a filter drops."""
+    """Decode the pictures of all rows, and drop those whose true size a filter drops.
+
+    Raises DataError when a source says where masks are, and none is there.
+    """
     found_since(cfg, at)
     chunks = chunks_of(cfg, at)
     at.executor.run(decode_chunk, chunks, at.chunks, progress=at.progress)
@@ -67,28 +72,39 @@ def look_at_pictures(cfg: PicturesConfig, size_filters: Sequence[Filter], at: Wo
     pictures = tables.scan_parts([folder / "rows.parquet" for folder in folders], _SCHEMA).collect()
     refused = tables.scan_parts([folder / "quarantined.parquet" for folder in folders], tables.QUARANTINED_SCHEMA)
 
-    rows = at.rows().drop("image_candidates").join(pictures, on="key", how="inner", maintain_order="left")
+    rows = at.rows().join(pictures, on="key", how="inner", maintain_order="left")
+    _check_masks(rows)
+    rows = rows.drop("image_candidates", "mask_candidates")
     of_other_size = (pl.col("width") != pl.col("post_width")) | (pl.col("height") != pl.col("post_height"))
     facts = {
         "size_mismatches": int(rows.select(of_other_size.sum()).item()),
         "md5_mismatches": int((~rows["is_original"]).sum()),
+        "masks": rows["mask"].count(),
     }
     outcome = filters.apply(rows.drop("is_original"), size_filters, "picture")
     return Outcome(kept=outcome.kept, dropped=outcome.dropped, quarantined=refused.collect(), facts=facts)
 
 
 def found_since(cfg: PicturesConfig, at: Workplace) -> bool:
-    """Whether a picture that was missing is there now; the chunks of such pictures are removed, to be done again."""
+    """Whether a picture or mask that was missing is there now; chunks of such are removed, to be done again."""
     found = False
     for chunk in chunks_of(cfg, at):
         folder = at.chunks / chunk.name
-        if has_manifest(folder) and MISSING in read_manifest(folder).quarantined:
-            refused = pl.read_parquet(folder / "quarantined.parquet").filter(pl.col("code") == MISSING)
-            candidates = chunk.payload.rows().join(refused, on="key", how="semi")["image_candidates"].explode()
-            if any(_is_there(url) for url in candidates.drop_nulls()):
-                fsio.remove(folder)
-                found = True
+        if has_manifest(folder) and any(map(_is_there, _not_found(chunk.payload, folder))):
+            fsio.remove(folder)
+            found = True
     return found
+
+
+def _not_found(part: Slice, folder: Path) -> Iterator[str]:
+    """Where a chunk that was done has looked for pictures and masks in vain."""
+    manifest = read_manifest(folder)
+    if MISSING in manifest.quarantined:
+        refused = pl.read_parquet(folder / "quarantined.parquet").filter(pl.col("code") == MISSING)
+        yield from part.rows().join(refused, on="key", how="semi")["image_candidates"].explode().drop_nulls()
+    if manifest.facts["missing_masks"]:
+        without = pl.read_parquet(folder / "rows.parquet").filter(pl.col("mask").is_null())
+        yield from part.rows().join(without, on="key", how="semi")["mask_candidates"].explode().drop_nulls()
 
 
 def chunks_of(cfg: PicturesConfig, at: Workplace) -> list[Chunk]:
@@ -106,11 +122,15 @@ def decode_chunk(part: Slice, folder: Path) -> Manifest:
     """Decode the pictures of a slice into `rows.parquet` and `quarantined.parquet`."""
     rows: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    for key, md5, candidates in part.rows().iter_rows():
+    missing_masks = 0
+    for key, md5, candidates, masks in part.rows().iter_rows():
         try:
-            rows.append({"key": key, **look_at(candidates, md5, part.cfg)})
+            row = {"key": key, **look_at(candidates, md5, part.cfg)}
         except PictureError as error:
             refused.append({"key": key, "code": error.code, "detail": error.detail})
+        else:
+            rows.append({**row, "mask": next(filter(_is_there, masks), None)})
+            missing_masks += bool(masks) and rows[-1]["mask"] is None
     tables.write_parquet(tables.frame(rows, _SCHEMA), folder / "rows.parquet")
     tables.write_parquet(tables.frame(refused, tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
     return Manifest(
@@ -119,6 +139,7 @@ def decode_chunk(part: Slice, folder: Path) -> Manifest:
         seen=len(rows) + len(refused),
         kept=len(rows),
         quarantined=dict(Counter(item["code"] for item in refused)),
+        facts={"missing_masks": missing_masks},
     )
 
 
@@ -162,6 +183,18 @@ def pixel_md5(picture: Picture) -> str:
     digest = hashlib.md5(f"{picture.image.width}x{picture.image.height}".encode(), usedforsecurity=False)
     digest.update(picture.image.tobytes())
     return digest.hexdigest()
+
+
+def _check_masks(rows: pl.DataFrame) -> None:
+    """Masks are optional one by one; a place where no picture of a source has one is a wrong place."""
+    asked = rows.filter(pl.col("mask_candidates").list.len() > 0)
+    found = asked.group_by("source").agg(pl.col("mask").count(), pl.col("mask_candidates").first()).sort("source")
+    for source, masks, candidates in found.iter_rows():
+        if not masks:
+            raise DataError(
+                f"sources: {source}: masks: no picture has one; looked for {', '.join(candidates)} and the like; "
+                "correct the root and path, or leave masks out"
+            )
 
 
 def _is_there(url: str) -> bool:

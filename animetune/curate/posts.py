@@ -82,9 +82,9 @@ def parse_json(line: bytes) -> Any:
 
 
 def parse_post(record: Any, source: SourceConfig) -> dict[str, Any]:
-    """The row of a post: the columns of `records.POST_COLUMNS` but captions, and `image_candidates` for `image`.
+    """The row of a post: the columns of `records.POST_COLUMNS` but captions.
 
-    Raises RecordError.
+    For `image` and `mask` there are `image_candidates` and `mask_candidates`. Raises RecordError.
     """
     if not isinstance(record, dict):
         raise RecordError("bad_record", f"is {_kind(record)}, not an object")
@@ -109,7 +109,8 @@ def parse_post(record: Any, source: SourceConfig) -> dict[str, Any]:
     }
     row |= {f"tags_{name}": tags for name, tags in _tags(record).items()}
     fields = _path_fields(record, row)
-    row["image_candidates"] = [url for url in (_image_url(images, fields) for images in source.images) if url]
+    for name, places in (("image", source.images), ("mask", source.masks)):
+        row[f"{name}_candidates"] = [url for url in (_image_url(images, fields) for images in places) if url]
     return row
 
 
@@ -331,7 +332,7 @@ def _path_fields(record: Record, row: Mapping[str, Any]) -> Callable[[str], str 
 
 
 def _image_url(images: ImagesConfig, field: Callable[[str], str | int | None]) -> str | None:
-    """Where the post's picture is, by this place's pattern; None when the post lacks a field of it."""
+    """Where the post's picture or mask is, by this place's pattern; None when the post lacks a field of it."""
     path = ""
     for text, name, spec, _ in string.Formatter().parse(images.path):
         path += text

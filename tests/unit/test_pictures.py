@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from animetune.errors import DataError, PictureError, SetupError
-from animetune.pictures import PICTURE_CODES, decode, read_image
+from animetune.pictures import PICTURE_CODES, decode, decode_mask, read_image
 
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
@@ -469,3 +469,47 @@ def test_read_image_names_what_is_not_there(tmp_path: Path):
         with pytest.raises(PictureError) as caught:
             read_image(url)
         assert caught.value.code == code, url
+
+
+# Masks.
+
+
+def levels(data: bytes) -> list:
+    mask = decode_mask(data)
+    assert mask.mode == "L"
+    assert mask.info == {}
+    return np.asarray(mask).tolist()
+
+
+def test_a_mask_is_its_luminance_or_where_it_is_transparent_its_alpha():
+    assert levels(encoded(Image.fromarray(np.array([[0, 7, 255]], np.uint8)))) == [[0, 7, 255]]
+    assert levels(encoded(Image.new("RGB", (1, 1), RED))) == [[76]]  # 0.299 * 255
+    assert levels(encoded(Image.new("RGBA", (1, 1), (*RED, 255)))) == [[76]]
+    seen = Image.new("RGBA", (2, 1), (*BLACK, 255))
+    seen.putpixel((0, 0), (*WHITE, 30))
+    assert levels(encoded(seen)) == [[30, 255]]
+    assert levels(encoded(Image.new("RGBA", (2, 1), (0, 0, 0, 0)))) == [[0, 0]]
+    assert levels(encoded(Image.new("1", (2, 1), 1))) == [[255, 255]]
+    deep = np.array([[0, 32896, 65535]], np.uint16)
+    assert levels(encoded(Image.fromarray(deep))) == [[0, 128, 255]]
+
+
+def test_a_mask_is_upright_and_has_no_colours():
+    image = Image.fromarray(np.array([[10, 200]], np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    assert levels(encoded(image, exif=exif)) == [[10], [200]]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    assert levels(encoded(image, icc_profile=profile)) == [[10, 200]]
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", encoded(Image.new("L", (8, 8)))[:-9]])
+def test_a_bad_mask_has_the_code_of_a_bad_picture(data: bytes):
+    with pytest.raises(PictureError) as caught:
+        decode_mask(data)
+    assert caught.value.code == code_of(data)
+
+
+def test_a_mask_of_too_many_pixels_is_refused():
+    with pytest.raises(PictureError, match="too_many_pixels"):
+        decode_mask(encoded(Image.new("L", (8, 8))), max_pixels=63)

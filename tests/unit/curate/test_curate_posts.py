@@ -74,6 +74,7 @@ def test_a_danbooru_post():
         "tags_artist": [],
         "tags_meta": ["highres", "absurdres"],
         "image_candidates": ["pictures/12.jpg"],
+        "mask_candidates": [],
     }
 
 
@@ -267,6 +268,15 @@ def test_several_places_are_candidates_in_order_and_those_that_need_more_are_lef
     post = danbooru_post(3, md5=..., file_name="x.png")
     row = parse_post(post, source("{md5}.png", "{file_name}", "{id}.png"))
     assert row["image_candidates"] == ["pictures/x.png", "pictures/3.png"]
+
+
+def test_where_a_mask_is():
+    masks = [{"root": "masks", "path": "{id}-mask.png"}, {"root": "more", "path": "{mask}"}]
+    two = SourceConfig.model_validate({"name": "site", "posts": ["posts.jsonl"], "masks": masks})
+    assert parse_post(danbooru_post(3), two)["mask_candidates"] == ["masks/3-mask.png"]
+    assert parse_post(danbooru_post(3, mask="m.png"), two)["mask_candidates"] == ["masks/3-mask.png", "more/m.png"]
+    with pytest.raises(RecordError, match="bad_path"):
+        parse_post(danbooru_post(3, mask="../m.png"), two)
 
 
 @pytest.mark.parametrize(

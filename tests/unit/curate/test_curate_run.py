@@ -323,6 +323,44 @@ def test_several_places_are_tried_in_order(tmp_path: Path):
     assert [Path(url).parent.name for url in table(cfg)["image"].to_list()] == ["images", "more"]
 
 
+def with_masks(folder: Path, *places: str) -> CurateConfig:
+    source = curate_config(folder).sources[0].model_dump()
+    source["masks"] = [{"root": str(folder / place), "path": "{id}.png"} for place in places]
+    return curate_config(folder, sources=[source])
+
+
+def test_masks_are_found_where_there_are_any_and_looked_for_again(posts: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(pictures, "CHUNK_ROWS", 5)
+    folder = tmp_path / "posts"
+    shutil.copytree(posts, folder)
+    mask = folder / "images" / "1.png"  # whether it can be used is the business of `shard`
+    (folder / "masks").mkdir()
+    (folder / "more").mkdir()
+    for name in ("masks/3.png", "more/3.png", "more/20.png"):
+        shutil.copy(mask, folder / name)
+    cfg = with_masks(folder, "masks", "more")
+    assert run(cfg).facts["masks"] == 2
+    found = table(cfg).filter(pl.col("mask").is_not_null())
+    urls = [str(folder / "masks" / "3.png"), str(folder / "more" / "20.png")]
+    assert found.select("id", "mask").rows() == [(3, urls[0]), (20, urls[1])]
+
+    decoded = count_decoded(monkeypatch)
+    run(cfg)
+    assert decoded == []
+    shutil.copy(mask, folder / "masks" / "36.png")
+    assert run(cfg).facts["masks"] == 3
+    assert len(decoded) == 1  # its chunk only
+    plain = curate_config(folder, out=tmp_path / "plain")
+    assert run(plain).facts["masks"] == 0
+    assert table(plain)["mask"].null_count() == 36
+
+
+def test_a_place_without_any_mask_is_an_error(tmp_path: Path):
+    folder = write_posts(tmp_path / "posts", 3)
+    with pytest.raises(DataError, match=r"sources: tiny: masks: no picture has one; looked for .*/nowhere/1\.png and"):
+        run(with_masks(folder, "nowhere"))
+
+
 def test_pictures_on_a_remote_filesystem(tmp_path: Path):
     import fsspec
 
