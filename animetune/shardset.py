@@ -64,6 +64,13 @@ GEOMETRY_COLUMNS = ("source", "resized", "crop", "origin", "target")
 the target lies by the rule of the shards, and where that begins which is stored; they are equal without a margin.
 """
 
+MASK_COLUMN = "mask"
+"""Column of bytes in the shards of a root in which any picture has a mask; empty for a picture without one.
+
+With pixels a grey PNG of the size of the stored picture, with latents uint8 (h / 8, w / 8), each the mean of its 64
+pixels; 255 counts fully in the loss, 0 not at all.
+"""
+
 
 class Group(NamedTuple):
     """The samples of one size in one split: a folder of the root, and one stream of the loader."""
@@ -106,6 +113,11 @@ class ShardRoot:
         """`dtype`, `flip`, `std` and `compute` as configured, `vae` (digest), `scaling_factor`, and `channel_mean` and
         `channel_std` of the stored means; None for pixels."""
         return self.manifest.facts.get("latents")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether its shards have a column of masks."""
+        return self.manifest.facts.get("masks", False)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

@@ -364,6 +364,8 @@ def _check_shared_memory(cfg: DataConfig, sources: Sequence[Source], spec: PlanS
     if not SHARED_MEMORY.is_dir():
         return
     bytes_per_pixel = 3.0 if sources[0].root.latents is None else 4 * 4 / 64
+    if any(source.root.has_masks for source in sources):
+        bytes_per_pixel += 4 / 64
     largest = max(
         cfg.capacity(group.tier) * group.size.area * bytes_per_pixel
         for source in sources

@@ -19,7 +19,7 @@ from animetune.errors import DataError
 from animetune.prompts import PromptConfig, compose
 from animetune.records import Batch, Classes, Sample, Size
 from animetune.seeding import Purpose, rng_for
-from animetune.shardset import LabelSet, ShardRoot
+from animetune.shardset import MASK_COLUMN, LabelSet, ShardRoot
 from animetune.tokens import Split, tokenize
 
 
@@ -69,7 +69,7 @@ class SampleMaker:
 
         flipped = bool(treatment.flip) and rng(Purpose.FLIP).random() < treatment.flip
         geometry = _geometry(stored)
-        pixels = latent = None
+        pixels = latent = mask = None
         try:
             if self.root.latents is None:
                 picture = _decode(stored["image"])
@@ -78,6 +78,8 @@ class SampleMaker:
                 pixels = _cut(picture, geometry, stored["origin"], flipped=flipped)
             else:
                 latent = self._latent(stored, geometry.target, flipped, rng)
+            if stored.get(MASK_COLUMN):  # empty where a picture has none
+                mask = self._mask(stored, geometry, flipped)
         except (OSError, ValueError) as error:
             raise DataError(f"the data of {label.key} is damaged: {error}") from error
         prompt = compose(label, treatment.prompts, rng(Purpose.CAPTION))
@@ -92,7 +94,19 @@ class SampleMaker:
             classes=Classes((label.content_bucket or "none",), label.tags_artist, label.tags_character),
             pixels=pixels,
             latent=latent,
+            mask=mask,
         )
+
+    def _mask(self, stored: dict[str, Any], geometry: Geometry, flipped: bool) -> np.ndarray:
+        """float32 (1, h / 8, w / 8), 0 to 1: of pixels the mean of what was cut, cell by cell."""
+        rows, columns = geometry.target.height // 8, geometry.target.width // 8
+        if self.root.latents is None:
+            levels = _cut(_decode(stored[MASK_COLUMN], mode="L"), geometry, stored["origin"], flipped=flipped)
+            cells = levels.reshape(rows, 8, columns, 8).mean(axis=(1, 3), dtype=np.float32)
+        else:
+            stored_cells = np.frombuffer(stored[MASK_COLUMN], np.uint8).reshape(rows, columns)
+            cells = (stored_cells[:, ::-1] if flipped else stored_cells).astype(np.float32)
+        return cells[None] / np.float32(255)
 
     def _latent(self, stored: dict[str, Any], size: Size, flipped: bool, rng: Any) -> np.ndarray:
         """(4, h / 8, w / 8): the posterior's mean, or a draw from it (Kingma and Welling, 2014)."""
@@ -126,6 +140,10 @@ def collate(
         return torch.from_numpy(np.stack(arrays))
 
     first = samples[0]
+    masks = None
+    if any(sample.mask is not None for sample in samples):
+        whole = np.ones((1, first.size.height // 8, first.size.width // 8), np.float32)
+        masks = stack([whole if sample.mask is None else sample.mask for sample in samples])
     return Batch(
         size=first.size,
         epoch=epoch,
@@ -144,6 +162,7 @@ def collate(
         latents=None if first.latent is None else stack([sample.latent for sample in samples]).float(),
         # A view: the VAE wants channels last, and reordering a megapixel costs half as much as decoding it.
         pixels=None if first.pixels is None else stack([sample.pixels for sample in samples]).permute(0, 3, 1, 2),
+        masks=masks,
     )
 
 
@@ -155,13 +174,12 @@ def _geometry(stored: dict[str, Any]) -> Geometry:
     )
 
 
-def _decode(data: bytes) -> np.ndarray:
-    """uint8 (h, w, 3)"""
+def _decode(data: bytes, *, mode: str = "RGB") -> np.ndarray:
+    """uint8 (h, w, 3) for mode RGB, (h, w) for L."""
     with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "PNG")) as image:
-        pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"its shape is {pixels.shape}, not that of a colour picture")
-    return pixels
+        if image.mode != mode:
+            raise ValueError(f"a picture of mode {image.mode}, where {mode} was written")
+        return np.asarray(image)
 
 
 def _random_crop(geometry: Geometry, origin: np.ndarray, picture: np.ndarray, rng: np.random.Generator) -> Geometry:
@@ -176,7 +194,7 @@ def _random_crop(geometry: Geometry, origin: np.ndarray, picture: np.ndarray, rn
 
 
 def _cut(picture: np.ndarray, geometry: Geometry, origin: np.ndarray, *, flipped: bool) -> np.ndarray:
-    """uint8 (h, w, 3): a view of the target, in a stored picture that begins at `origin`."""
+    """uint8 (h, w, ...): a view of the target, in a stored picture that begins at `origin`."""
     target = geometry.target
     top, left = geometry.top - int(origin[0]), geometry.left - int(origin[1])
     pixels = picture[max(0, top) : top + target.height, max(0, left) : left + target.width]

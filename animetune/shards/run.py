@@ -62,6 +62,7 @@ def run(cfg: ShardConfig) -> Manifest:
         if isinstance(cfg.store, LatentStore):
             device_of(cfg.store)  # once here, not in every worker
         rows = read_rows(table)
+        masks = rows["mask"].count() > 0
         samples = choose_sizes(rows, cfg)
         dropped = rows["key"].gather(samples.filter(pl.col("tier").is_null())["row"]).sort()
         groups = cut(rows, samples, cfg)
@@ -71,7 +72,7 @@ def run(cfg: ShardConfig) -> Manifest:
             for group, parts in groups
             for number, part in enumerate(parts)
         ]
-        work = functools.partial(write_part, store=cfg.store, crop=cfg.crop, **_decoding(table))
+        work = functools.partial(write_part, store=cfg.store, crop=cfg.crop, masks=masks, **_decoding(table))
         deliver = None
         if cfg.url is not None:
             upload.agree(cfg.folder, cfg.url, [chunk.name for chunk in chunks])
@@ -85,6 +86,7 @@ def run(cfg: ShardConfig) -> Manifest:
             groups=[group for group, _ in groups],
             parts=dict(zip((chunk.name for chunk in chunks), done, strict=True)),
             dropped=dropped,
+            masks=masks,
         )
         del groups, chunks  # so are these: only names and keys are needed from here
         _check_quarantine(cfg, outcome)
@@ -177,6 +179,8 @@ class _Outcome:
     """Path of each part in the root -> its manifest, in row order."""
     dropped: pl.Series
     """Keys that are too small, in order."""
+    masks: bool
+    """Whether any row of the table has one."""
 
     def parts_of(self, group: Group) -> dict[str, Manifest]:
         return {name: part for name, part in self.parts.items() if name.startswith(f"{group.folder}/")}
@@ -296,6 +300,8 @@ def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], set
         "crop": settings["crop"],
         "groups": [group._asdict() | {"size": group.size.name} for group in groups],
     }
+    if outcome.masks:
+        facts["masks"] = True
     if cfg.store.name == "latents":
         facts["latents"] = {
             **cfg.store.model_dump(include={"dtype", "compute", "std", "flip"}),

@@ -22,10 +22,10 @@ from animetune.buckets import Geometry, Region, fit, stored_region
 from animetune.errors import PictureError
 from animetune.manifest import Manifest
 from animetune.mds import write_shard
-from animetune.pictures import decode, read_image
+from animetune.pictures import decode, decode_mask, read_image
 from animetune.records import Size
 from animetune.shards.config import CropConfig, LatentStore, PixelStore
-from animetune.shardset import GEOMETRY_COLUMNS
+from animetune.shardset import GEOMETRY_COLUMNS, MASK_COLUMN
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,11 +37,13 @@ PART_FORMAT = 2
 QUARANTINE_CODES = {
     "size_changed": "the decoded picture has another size than curation saw",
     "nonfinite_latent": "the VAE gave NaN or infinity, or a number beyond the range of the stored type, as mean or std",
+    "bad_mask": "the picture's mask cannot be read or decoded; the detail begins with its code of PICTURE_CODES",
+    "mask_ratio": "the sides of the mask are not in the ratio of the picture's, so it is unknown what it covers",
 }
 """Code -> meaning, for what this stage refuses beyond `pictures.PICTURE_CODES`."""
 
 
-PART_COLUMNS = ("key", "image", "width", "height", "focus_x", "focus_y")
+PART_COLUMNS = ("key", "image", "mask", "width", "height", "focus_x", "focus_y")
 """What a part needs to know of a row of the table."""
 
 
@@ -62,6 +64,8 @@ class _Crop:
     geometry: Geometry
     region: Region
     image: Image.Image
+    mask: Image.Image | None
+    """Levels, mode L, in the pixels of `image`."""
 
 
 def write_part(
@@ -70,11 +74,13 @@ def write_part(
     *,
     store: PixelStore | LatentStore,
     crop: CropConfig,
+    masks: bool,
     background: tuple[int, int, int],
     max_pixels: int,
 ) -> Manifest:
     """Write `folder/shard.00000.mds` and its index; the manifest's facts name the keys kept and refused, in order.
 
+    With `masks` there is a column of masks (`shardset.MASK_COLUMN`), also where no picture of the part has one.
     `background` and `max_pixels` are those of `pictures.decode` and must be curation's, so that both see one picture.
     A picture that cannot be decoded or encoded is quarantined. Failures that may pass (network, memory) are raised.
     """
@@ -86,9 +92,11 @@ def write_part(
     def samples() -> Iterator[dict[str, Any]]:
         for each, encoded in encoder.encode(crops):
             keys.append(each.key)
-            yield {"key": each.key, **_geometry_columns(each), **encoded}
+            mask = {MASK_COLUMN: _encode_mask(each.mask, store)} if masks else {}
+            yield {"key": each.key, **_geometry_columns(each), **mask, **encoded}
 
     columns = {"key": "str", **dict.fromkeys(GEOMETRY_COLUMNS, "ndarray:int32:2"), **encoder.columns}
+    columns |= {MASK_COLUMN: "bytes"} if masks else {}
     write_shard(folder, columns, samples())
     quarantined.sort()
     codes = sorted({code for _, code, _ in quarantined})
@@ -102,14 +110,20 @@ def write_part(
     )
 
 
-def resize_and_crop(image: Image.Image, geometry: Geometry, *, margin: float = 0.0) -> Image.Image:
-    """One Lanczos resize, then the crop with its margin (`stored_region`).
+def resize_and_crop(
+    image: Image.Image,
+    geometry: Geometry,
+    *,
+    margin: float = 0.0,
+    resample: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """One resize, then the crop with its margin (`stored_region`).
 
     Pillow's, in fixed-point arithmetic, so that every machine of a cluster writes the same bytes. JPEG's own scaling
     (`draft`) and `reducing_gap` are faster, but average over boxes first, which is not Lanczos.
     """
     if image.size != geometry.resized:
-        image = image.resize(geometry.resized, Image.Resampling.LANCZOS)
+        image = image.resize(geometry.resized, resample)
     left, top, (width, height) = stored_region(geometry, margin)
     box = (left, top, left + width, top + height)
     return image if box == (0, 0, *image.size) else image.crop(box)
@@ -138,19 +152,44 @@ def _crops(
     background: tuple[int, int, int],
     max_pixels: int,
 ) -> Iterator[_Crop]:
-    for key, url, width, height, x, y in part.rows.select(PART_COLUMNS).iter_rows():
+    for key, url, mask_url, width, height, x, y in part.rows.select(PART_COLUMNS).iter_rows():
+        source = Size(width, height)
         try:
             image = decode(read_image(url), background=background, max_pixels=max_pixels).image
+            if image.size != source:
+                raise PictureError("size_changed", f"{source.name} when curated, {Size(*image.size).name} now")
+            mask = None if mask_url is None else _read_mask(mask_url, source, max_pixels=max_pixels)
         except PictureError as error:
             quarantined.append((key, error.code, error.detail))
             continue
-        if image.size != (width, height):
-            seen = f"{width}x{height} when curated, {Size(*image.size).name} now"
-            quarantined.append((key, "size_changed", seen))
-            continue
-        geometry = fit(Size(width, height), part.size, focus=(x, y) if cfg.at == "focus" else (None, None))
+        geometry = fit(source, part.size, focus=(x, y) if cfg.at == "focus" else (None, None))
         stored = resize_and_crop(image, geometry, margin=cfg.margin)
-        yield _Crop(key, geometry, stored_region(geometry, cfg.margin), stored)
+        if mask is not None:  # by the mean of the pixels that become one: Lanczos would ring at edges
+            mask = resize_and_crop(mask, geometry, margin=cfg.margin, resample=Image.Resampling.BOX)
+        yield _Crop(key, geometry, stored_region(geometry, cfg.margin), stored, mask)
+
+
+def _read_mask(url: str, source: Size, *, max_pixels: int) -> Image.Image:
+    """The mask of a picture of size `source`, larger or smaller in the same ratio. Raises PictureError."""
+    try:
+        mask = decode_mask(read_image(url), max_pixels=max_pixels)
+    except PictureError as error:
+        raise PictureError("bad_mask", f"{error} ({url})") from error
+    # Whether some scale brings both sides of `source` to less than a pixel from the mask's, as rounding leaves them.
+    if abs(mask.width * source.height - mask.height * source.width) >= source.width + source.height:
+        raise PictureError("mask_ratio", f"{Size(*mask.size).name} for a picture of {source.name} ({url})")
+    return mask
+
+
+def _encode_mask(mask: Image.Image | None, store: PixelStore | LatentStore) -> bytes:
+    """Empty for none. Of pixels a grey PNG, since a random crop may begin at any; of latents a byte for each cell."""
+    if mask is None:
+        return b""
+    if isinstance(store, LatentStore):
+        return mask.reduce(8).tobytes()
+    stream = io.BytesIO()
+    mask.save(stream, format="PNG", compress_level=4)
+    return stream.getvalue()
 
 
 class _Pixels:
