@@ -58,7 +58,7 @@ def test_plan_and_preview_of_stage1(places: list[str]) -> None:
     text = describe(cfg)
     assert "35 samples" in text
     assert "2 steps in all" in text
-    assert "together" in text
+    assert "at most" in text
     shown = list(preview_prompts(cfg.data, cfg.prompts, seed=cfg.seed, count=3, draws=2))
     assert len(shown) == 3
     assert all(len(prompts) == 2 for _, prompts in shown)
