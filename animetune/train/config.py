@@ -173,6 +173,14 @@ class TrainConfig(StrictModel):
     watch: WatchConfig = WatchConfig()
     """Metrics and where they go."""
 
+    @pydantic.model_validator(mode="after")
+    def _averages_lie_with_their_shards(self) -> TrainConfig:
+        if self.ema and self.ema.device == "cpu" and self.loop.strategy == "fsdp":
+            raise ValueError(
+                "ema.device: cpu is for one GPU and for ddp; loop.strategy: fsdp shards the averages: set it to model"
+            )
+        return self
+
     def schedule_on(self, calendar: Calendar) -> Schedule:
         """The learning rates over the run's optimizer steps; ConfigError when their lengths do not fit together."""
         return Schedule(self.schedule, self.loop.total_steps(calendar), calendar)

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from animetune import checkpoint, fsio
+from animetune import checkpoint, fsio, samples
 from tests.builders import tiny_shards
 
 pytestmark = pytest.mark.dist
@@ -198,3 +200,21 @@ def test_a_disk_that_is_full_for_rank_0_ends_all_ranks(node: Node, strategy: str
 def test_what_rank_0_cannot_resume_ends_all_ranks(node: Node) -> None:
     ended = node.train("one", "seed=4", "loop.steps=5", ranks=2)
     assert all("seed: 3 in the checkpoint, 4 now" in text for text in ended), ended
+
+
+def test_sharded_weights_are_drawn_and_validated_as_whole_ones(node: Node) -> None:
+    """Every rank has to take part in what only one of them publishes."""
+    preview = "{every: 2, prompts: [a girl, a cat], width: 64, height: 64, sampler: {steps: 2, cfg_scale: 2.0}}"
+    settings = (f"preview={preview}", "validation={every: 2, pictures: 4, timesteps: 2}", "loop.steps=2")
+    assert node.train("seen-1", *settings, ranks=1) == ["done"]
+    assert node.train("seen-2", *settings, "loop.strategy=fsdp", ranks=2) == ["done"] * 2
+    whole, sharded = (fsio.read_lines(node.folder / run / "validation.jsonl") for run in ("seen-1", "seen-2"))
+    assert [(line["step"], line["weights"]) for line in sharded] == [(0, "raw"), (2, "raw"), (2, "ema-0.9")]
+    assert [line["loss"] for line in sharded] == pytest.approx([line["loss"] for line in whole], rel=1e-5)
+    for step in (0, 2):
+        folder = Path("samples", checkpoint.folder_name(step))
+        one, two = (samples.read(node.folder / run / folder) for run in ("seen-1", "seen-2"))
+        assert len(one) == len(two) == 2
+        for ours, theirs in zip(one, two, strict=True):
+            ours_pixels, theirs_pixels = (np.asarray(Image.open(each.file), dtype=int) for each in (ours, theirs))
+            assert abs(ours_pixels - theirs_pixels).max() <= 1

@@ -135,6 +135,10 @@ def test_run_directory(models: Sdxl, single_file: Path, tmp_path: Path) -> None:
     assert vae_digest(loaded.vae) == vae_digest(models.vae)
     assert loaded.parameterization == Parameterization("v", True)
     assert torch.equal(load(tmp_path, weights="raw").unet.conv_in.weight, raw["unet.conv_in.weight"])
+    named = load(tmp_path, weights="ema-0.99").unet.conv_in.weight
+    assert torch.equal(named, average["unet.conv_in.weight"])
+    with pytest.raises(DataError, match=r"no weights 'ema-0\.9'; it has raw, ema-0\.99"):
+        load(tmp_path, weights="ema-0.9")
     older_one = load(tmp_path / "checkpoints" / "step-00000007")
     assert older_one.unet.conv_in.weight.abs().sum() == 0
 
