@@ -108,7 +108,8 @@ def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.
     for name in ("pytorch_lightning", "lightning_fabric"):  # which set their own level when imported
         logging.getLogger(name).setLevel(logging.WARNING)
     devices, nodes = cluster.devices_and_nodes(cfg.loop)
-    ranks = nodes * (max(1, torch.cuda.device_count()) if devices == "auto" else devices)
+    on_machine = torch.cuda.device_count() if cfg.loop.accelerator != "cpu" else 0
+    ranks = nodes * (max(1, on_machine) if devices == "auto" else devices)
     trainer = pl.Trainer(
         accelerator=cfg.loop.accelerator,
         devices=devices,
