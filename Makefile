@@ -50,7 +50,7 @@ check: $(INSTALLED) ## lint, format, types, import layers, every shipped config
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/animetune config check configs/*.yaml configs/demo/*.yaml
+	$(BIN)/animetune config check configs/*.yaml configs/demo/*.yaml configs/recipes/*/*.yaml
 
 lock: ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
