@@ -79,23 +79,24 @@ class Ema:
                 local(tensor).copy_(part_of(saved[decay][name], tensor))
 
     @contextlib.contextmanager
+    @torch.no_grad()
     def swapped(self, decay: str | None = None) -> Iterator[None]:
-        """Within the block the weights are the average of `decay` (of the first), and the average holds the weights."""
+        """Within the block the weights are the average of `decay` (of the first), rounded to their type.
+
+        The average is only read; the weights are put aside, with the averages (`device`), in their own type: 2 bytes a
+        parameter more for bf16 weights, 4 for fp32.
+        """
         self.finish()
         average = self.averages[decay or self.decays[0]]
-        self._exchange(average)
+        weights = {name: local(parameter.detach()) for name, parameter in self.parameters.items()}
+        aside = {name: tensor.to(local(average[name]).device, copy=True) for name, tensor in weights.items()}
         try:
+            for name, tensor in weights.items():
+                tensor.copy_(local(average[name]))
             yield
         finally:
-            self._exchange(average)
-
-    @torch.no_grad()
-    def _exchange(self, average: Tensors) -> None:
-        for name, parameter in self.parameters.items():
-            weights, other = local(parameter), local(average[name])
-            current = weights.detach().float().clone()
-            weights.copy_(other)
-            other.copy_(current)
+            for name, tensor in weights.items():
+                tensor.copy_(aside[name])
 
     def _start(self, source: torch.Tensor) -> torch.Tensor:
         copy = source.detach().to(torch.float32, copy=True)

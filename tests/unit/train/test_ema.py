@@ -69,19 +69,25 @@ def test_seldom_updates_have_the_same_horizon() -> None:
     assert kept[1] == pytest.approx(0.9**20, rel=1e-5)
 
 
-def test_swapped_and_back_changes_nothing() -> None:
-    parameter = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.bfloat16))
-    ema = ema_of(parameter, decays=[0.9, 0.5])
-    ema.averages["0.9"]["w"].fill_(7.0)
-    ema.averages["0.5"]["w"].fill_(5.0)
+@pytest.mark.parametrize("device", ["model", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_swapped_and_back_changes_no_bit(dtype: torch.dtype, device: str) -> None:
+    """Neither of the averages, which have more bits than bf16 weights, nor of the weights."""
+    generator = torch.Generator().manual_seed(0)
+    parameter = nn.Parameter(torch.randn(100, generator=generator).to(dtype))
+    ema = ema_of(parameter, decays=[0.9, 0.5], device=device)
+    for average in ema.averages.values():
+        average["w"].copy_(torch.randn(100, generator=generator))
+    weights, averages = parameter.detach().clone(), copy.deepcopy(ema.averages)
     with ema.swapped():
-        assert parameter.tolist() == [7.0, 7.0]
+        assert torch.equal(parameter, averages["0.9"]["w"].to(dtype))
     with ema.swapped("0.5"):
-        assert parameter.tolist() == [5.0, 5.0]
+        assert torch.equal(parameter, averages["0.5"]["w"].to(dtype))
     with pytest.raises(KeyError), ema.swapped():
         raise KeyError
-    assert parameter.tolist() == [1.0, 2.0]
-    assert ema.averages["0.9"]["w"].tolist() == [7.0, 7.0]
+    assert torch.equal(parameter, weights)
+    for decay in ema.decays:
+        assert torch.equal(ema.averages[decay]["w"], averages[decay]["w"])
 
 
 def test_a_saved_average_goes_on_as_if_it_had_not_been_saved() -> None:
