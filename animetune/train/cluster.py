@@ -34,14 +34,19 @@ def devices_and_nodes(loop: LoopConfig) -> tuple[int | Literal["auto"], int]:
 
 def is_first_rank() -> bool:
     """Whether this process is rank 0 of all, before any process group tells."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    names = ("RANK",) if "RANK" in os.environ else ("SLURM_PROCID", "LOCAL_RANK")  # torchrun numbers nodes its own way
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def plugins() -> list[Any]:
-    """Under Slurm, Lightning would pickle a checkpoint of its own and requeue on a signal that is ours."""
+    """Under Slurm, Lightning would pickle a checkpoint of its own and requeue on a signal that is ours.
+
+    Not when torchrun runs in Slurm's allocation: the ranks are torchrun's then, and Slurm sees one task a node.
+    """
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    by_srun = SLURMEnvironment.detect() and "TORCHELASTIC_RUN_ID" not in os.environ
+    return [SLURMEnvironment(auto_requeue=False)] if by_srun else []
 
 
 @contextlib.contextmanager

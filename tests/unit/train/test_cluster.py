@@ -76,3 +76,16 @@ def test_the_first_rank_knows_itself_before_any_process_group(name: str, monkeyp
     assert cluster.is_first_rank()
     monkeypatch.setenv(name, "1")
     assert not cluster.is_first_rank()
+
+
+def test_torchrun_inside_an_allocation_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sbatch --wrap "srun torchrun ..."`: Slurm sees one task a node, the ranks are torchrun's."""
+    slurm = {"NTASKS": "2", "NTASKS_PER_NODE": "1", "JOB_NAME": "train", "PROCID": "1"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert len(cluster.plugins()) == 1
+    assert not cluster.is_first_rank()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "here")
+    monkeypatch.setenv("RANK", "0")
+    assert cluster.plugins() == []
+    assert cluster.is_first_rank()
