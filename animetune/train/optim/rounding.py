@@ -43,8 +43,11 @@ def round_stochastically(value: Tensor, bits: Tensor) -> Tensor:
     Infinities and NaN stay what they are.
     """
     raw = value.view(torch.int32)
+    # 0 of the same sign, or NaN: as bits, a NaN may be carried over to -0, or cut to infinity. A mask takes three times
+    # as long.
+    nothing = value.clamp(-1, 1).mul_(0)
     raw.add_(bits.to(torch.int32)).bitwise_and_(-(1 << DROPPED))
-    return value
+    return value.add_(nothing)
 
 
 class StochasticRounding(Fp32Step):
@@ -65,13 +68,14 @@ class StochasticRounding(Fp32Step):
 
     def state_of(self, parameter: Tensor) -> dict[str, Any]:
         """With the number of steps that were rounded."""
-        state = super().state_of(parameter)
-        return {**state, "rounded": self._steps[id(parameter)]} if state else state
+        steps = self._steps[id(parameter)]
+        return {**super().state_of(parameter), **({"rounded": steps} if steps else {})}
 
     def load_state_of(self, parameter: Tensor, state: dict[str, Any]) -> None:
         """With the number of steps that were rounded."""
         self._steps[id(parameter)] = state["rounded"]
-        super().load_state_of(parameter, {key: value for key, value in state.items() if key != "rounded"})
+        if rest := {key: value for key, value in state.items() if key != "rounded"}:
+            super().load_state_of(parameter, rest)
 
     def forget_steps(self) -> None:
         """Draw as for the first step again."""

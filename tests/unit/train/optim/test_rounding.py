@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animetune.train.optim import build_optimizer, master
-from animetune.train.optim.config import AdafactorConfig, AdamW8bitConfig, AdamWConfig, LionConfig
+from animetune.train.optim.config import AdafactorConfig, AdamW8bitConfig, AdamWConfig, CustomConfig, LionConfig
 from animetune.train.optim.rounding import random_bits, round_stochastically
+from animetune.train.optim.state import dump_optimizer, load_optimizer
 from tests.unit.train.optim.parts import Parts, set_gradients, take_steps, worst
 
 CPU = torch.device("cpu")
@@ -49,9 +50,17 @@ def test_every_number_goes_to_a_neighbour(value: float, bits: int) -> None:
         assert rounded.float() == down
 
 
-def test_nan_stays_nan() -> None:
-    rounded = round_stochastically(torch.full((1000,), math.nan), random_bits(0, "w", 1, 1000, CPU))
-    assert rounded.bfloat16().isnan().all()
+@pytest.mark.parametrize("bits", [0, 1, 65535])
+def test_what_is_not_finite_stays_what_it_is(bits: int) -> None:
+    """NaN of whatever bits, which a GPU's arithmetic may give: as numbers, 0x7fffffff + 1 is -0, and infinity is cut
+    out of 0x7f800001."""
+    nan = torch.tensor([0x7FC00000, 0x7FFFFFFF, 0x7F800001, -1, -0x7FFFFF], dtype=torch.int32).view(torch.float32)
+    assert nan.isnan().all()
+    value = torch.cat([nan, torch.tensor([math.inf, -math.inf, -0.0])])
+    rounded = round_stochastically(value, torch.full((8,), bits, dtype=torch.int32))
+    assert rounded.bfloat16().isnan().tolist() == [True] * 5 + [False] * 3
+    assert rounded[5:].tolist() == [math.inf, -math.inf, 0.0]
+    assert rounded.view(torch.int32)[7] == -(2**31), "-0"
 
 
 def test_bits_are_uniform_and_a_function_of_the_key() -> None:
@@ -135,6 +144,22 @@ def test_a_step_follows_the_learning_rate_of_the_group() -> None:
         set_gradients(model, 0)
         optimizer.step()
         assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_an_optimizer_that_keeps_nothing_goes_on_with_the_next_bits() -> None:
+    """SGD without momentum has no state of its own; the steps that were rounded are counted all the same."""
+    settings = {"name": "custom", "class": "torch.optim.SGD", "unet_lr": 1e-2, "rounding": "stochastic"}
+    cfg = CustomConfig.model_validate(settings)
+    first, second = Parts(torch.bfloat16), Parts(torch.bfloat16)
+    before, after = build_optimizer(first, cfg, seed=1), build_optimizer(second, cfg, seed=1)
+    assert dump_optimizer(before) == {}
+    take_steps(first, before, range(2))
+    second.load_state_dict(first.state_dict())
+    load_optimizer(after, dump_optimizer(before))
+    assert after.inner.state == {}
+    take_steps(first, before, range(2, 4))
+    take_steps(second, after, range(2, 4))
+    assert worst(first, second) == 0
 
 
 def test_torch_state_dict_of_bf16_weights_loses_nothing() -> None:
