@@ -13,6 +13,9 @@ from animetune.records import Size
 Prediction = Literal["epsilon", "v", "flow"]
 """What the model predicts: the noise, the velocity v_t (Salimans & Ho 2022), or the velocity of a rectified flow."""
 
+Side = Annotated[int, pydantic.Field(ge=64, multiple_of=8)]
+"""Pixels of a drawn picture: the VAE's cells have 8, and the UNet takes any number of cells."""
+
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Positive = Annotated[float, pydantic.Field(gt=0)]
 
@@ -255,3 +258,13 @@ class SamplerConfig(StrictModel):
     need; `leading` is what diffusers does for SDXL base."""
     shift: Positive | None = None
     """Flow only: another shift than the one that the model was trained with, at every size."""
+
+    def misfit(self, diffusion: DiffusionConfig) -> str | None:
+        """Why a model that was trained like this cannot be drawn from like that; None: it can."""
+        flow = diffusion.prediction == "flow"
+        if self.spacing != "trailing" and (flow or diffusion.zero_terminal_snr):
+            reason = "a flow" if flow else "zero_terminal_snr"
+            return f"sampler.spacing: {self.spacing}: {reason} needs trailing"
+        if self.shift is not None and not flow:
+            return f"sampler.shift: {self.shift:g}: only a flow has one; this model predicts {diffusion.prediction}"
+        return None

@@ -126,15 +126,9 @@ def stops(sampler: SamplerConfig, diffusion: DiffusionConfig, size: Size) -> lis
 
     Those of a flow are 1, 1 - 1 / steps, ..., shifted (Esser et al. 2024, equation 23): ComfyUI's scheduler `simple`.
     """
-    flow = diffusion.prediction == "flow"
-    if sampler.spacing != "trailing" and (flow or diffusion.zero_terminal_snr):
-        reason = "a flow" if flow else "zero_terminal_snr"
-        raise ConfigError(f"sampler.spacing: {sampler.spacing}: {reason} needs trailing")
-    if sampler.shift is not None and not flow:
-        raise ConfigError(
-            f"sampler.shift: {sampler.shift:g}: only a flow has one; this model predicts {diffusion.prediction}"
-        )
-    if flow:
+    if problem := sampler.misfit(diffusion):
+        raise ConfigError(problem)
+    if diffusion.prediction == "flow":
         shift = sampler.shift or diffusion.shift_at(size)
         times = shift_time(1 - torch.arange(sampler.steps, dtype=torch.float64) / sampler.steps, shift).tolist()
         return [Stop(NUM_TIMESTEPS * t, 1 - t, t) for t in times]

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import StrictModel
-from animetune.diffusion.config import SamplerConfig
+from animetune.diffusion.config import SamplerConfig, Side
 from animetune.models.config import ModelConfig
 from animetune.remote import ON_THIS_MACHINE
 
-Side = Annotated[int, pydantic.Field(ge=64, multiple_of=8)]
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 

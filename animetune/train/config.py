@@ -9,7 +9,7 @@ import pydantic
 from animetune.config import Identity, StrictModel
 from animetune.data.calendar import Calendar
 from animetune.data.config import DataConfig
-from animetune.diffusion.config import DiffusionConfig, SamplerConfig
+from animetune.diffusion.config import DiffusionConfig, SamplerConfig, Side
 from animetune.models.config import ModelConfig
 from animetune.prompts import PromptConfig
 from animetune.remote import ON_THIS_MACHINE
@@ -132,12 +132,18 @@ class PreviewConfig(StrictModel):
     """One picture a prompt."""
     negative: str = ""
     """Negative prompt of all."""
-    width: Count = 1024
+    width: Side = 1024
     """Pixels."""
-    height: Count = 1024
+    height: Side = 1024
     """Pixels."""
     sampler: SamplerConfig = SamplerConfig()
     """Sampler, its steps and guidance."""
+
+    @pydantic.model_validator(mode="after")
+    def _something_to_draw(self) -> PreviewConfig:
+        if self.every and not self.prompts:
+            raise ValueError(f"every: {self.every} steps, but no prompts: give prompts, or set every to null")
+        return self
 
 
 class TrainConfig(StrictModel):
@@ -172,6 +178,14 @@ class TrainConfig(StrictModel):
     """Loss of pictures that are not trained on; null: none is computed."""
     watch: WatchConfig = WatchConfig()
     """Metrics and where they go."""
+
+    @pydantic.field_validator("preview")
+    @classmethod
+    def _draws_what_is_trained(cls, preview: PreviewConfig, info: pydantic.ValidationInfo) -> PreviewConfig:
+        diffusion = info.data.get("diffusion")  # missing where it has problems of its own
+        if preview.every and diffusion and (problem := preview.sampler.misfit(diffusion)):
+            raise ValueError(problem)
+        return preview
 
     @pydantic.model_validator(mode="after")
     def _averages_lie_with_their_shards(self) -> TrainConfig:
