@@ -216,6 +216,11 @@ def _rate_lines(cfg: TrainConfig, calendar: Calendar) -> Iterator[str]:
     stop = cfg.schedule.stop_below_lr
     ends = f", ends below {stop:g}, {schedule.total_steps - steps:,} steps before its length" if stop else ""
     yield f"{cfg.schedule.name}, warm-up {cfg.schedule.warmup}{ends}"
+    if schedule.warmup >= schedule.total_steps:
+        yield (
+            f"the warm-up of {schedule.warmup:,} steps fills the run: the configured rate is not reached before its "
+            "last step"
+        )
     shown = [round(place * (steps - 1) / (CURVE - 1)) for place in range(CURVE)]
     for component in cfg.model.trained:
         rates = [schedule.learning_rate(cfg.optimizer.lr_of(component), step) for step in shown]

@@ -41,7 +41,7 @@ class ConstantSchedule(_Schedule):
 
 
 class CosineSchedule(_Schedule):
-    """Half a cosine from the base rate down to `floor` of it at the last step (Loshchilov and Hutter 2017)."""
+    """Half a cosine from the base rate down to `floor` of it, just after the last step (Loshchilov and Hutter 2017)."""
 
     name: Literal["cosine"]
     floor: Share = 0.0
@@ -85,7 +85,7 @@ class CosineAnnealingWarmRestartsSchedule(_Schedule):
 
 
 class LinearSchedule(_Schedule):
-    """A straight line from the base rate down to `floor` of it at the last step."""
+    """A straight line from the base rate down to `floor` of it just after the last step."""
 
     name: Literal["linear"]
     floor: Share = 0.0
@@ -93,7 +93,7 @@ class LinearSchedule(_Schedule):
 
 
 class PolynomialSchedule(_Schedule):
-    """The base rate times `(1 - progress) ** power`, down to `floor` of it at the last step."""
+    """The base rate times `(1 - progress) ** power`, down to `floor` of it just after the last step."""
 
     name: Literal["polynomial"]
     power: Annotated[float, pydantic.Field(gt=0)] = 1.0
@@ -139,7 +139,7 @@ ScheduleConfig = Annotated[AnySchedule, pydantic.Field(discriminator="name")]
 class Schedule:
     """A schedule with its lengths counted in optimizer steps.
 
-    Raises ConfigError for a cycle that its warm-up fills.
+    Raises ConfigError for a cycle that its warm-up fills, and for a cooldown that begins within the warm-up.
     """
 
     cfg: AnySchedule
@@ -149,15 +149,23 @@ class Schedule:
 
     def __post_init__(self) -> None:
         cycles = self.cfg if isinstance(self.cfg, CosineAnnealingWarmRestartsSchedule) else None
-        if cycles and self._warmup >= self._steps(cycles.first_cycle):
+        if cycles and self.warmup >= self._steps(cycles.first_cycle):
             raise ConfigError(f"schedule: {_too_long(cycles.warmup, cycles.first_cycle)}")
+        cooldown = self._steps(self.cfg.cooldown) if isinstance(self.cfg, WsdSchedule) else 0
+        if (
+            cooldown and self.warmup + cooldown > self.total_steps + 1
+        ):  # each is rounded up: shares of 100 % may overlap
+            raise ConfigError(
+                f"schedule: a warm-up of {self.warmup:,} steps and a cooldown of {cooldown:,} are longer than the run of "
+                f"{self.total_steps:,}; make one of them shorter"
+            )
 
     def learning_rate(self, base_lr: float, step: int) -> float:
         """The rate of optimizer step `step` (0 is the first) for a group whose base rate is `base_lr`."""
         if isinstance(self.cfg, CosineAnnealingWarmRestartsSchedule):
             return self._warm_restarts(base_lr, step, self.cfg)
-        if step < self._warmup:
-            return base_lr * (step + 1) / self._warmup
+        if step < self.warmup:
+            return base_lr * (step + 1) / self.warmup
         return base_lr * self._factor(step)
 
     def end(self, highest_lr: float) -> int:
@@ -178,7 +186,7 @@ class Schedule:
 
     def _factor(self, step: int) -> float:
         """Share of the base rate after the warm-up."""
-        progress = min(1.0, (step - self._warmup) / max(1, self.total_steps - self._warmup))
+        progress = min(1.0, (step - self.warmup) / max(1, self.total_steps - self.warmup))
         match self.cfg:
             case CosineSchedule(floor=floor):
                 return _between(floor, _half_cosine(progress))
@@ -194,8 +202,8 @@ class Schedule:
                 left = {"sqrt": 1 - math.sqrt(done), "linear": 1 - done, "cosine": _half_cosine(done)}[shape]
                 return _between(floor, left)
             case InverseSqrtSchedule(timescale=timescale):
-                scale = self._steps(timescale) if timescale else self._warmup or INVERSE_SQRT_TIMESCALE
-                return math.sqrt(scale / (step - self._warmup + scale))
+                scale = self._steps(timescale) if timescale else self.warmup or INVERSE_SQRT_TIMESCALE
+                return math.sqrt(scale / (step - self.warmup + scale))
             case _:
                 return 1.0
 
@@ -206,15 +214,16 @@ class Schedule:
         place, rise = step - start, highest - cfg.min_lr
         if rise <= 0:
             return cfg.min_lr
-        if place < self._warmup:
-            return cfg.min_lr + rise * place / self._warmup
-        return cfg.min_lr + rise * _half_cosine((place - self._warmup) / (length - self._warmup))
+        if place < self.warmup:
+            return cfg.min_lr + rise * place / self.warmup
+        return cfg.min_lr + rise * _half_cosine((place - self.warmup) / (length - self.warmup))
 
     def _steps(self, duration: Duration) -> int:
         return steps_of(duration, total_steps=self.total_steps, calendar=self.calendar)
 
     @cached_property
-    def _warmup(self) -> int:
+    def warmup(self) -> int:
+        """Optimizer steps of the warm-up, of each cycle's where there are cycles."""
         return self._steps(self.cfg.warmup)
 
     @cached_property
@@ -224,8 +233,8 @@ class Schedule:
         lengths = [self._steps(self.cfg.first_cycle)]
         done = lengths[0]
         while done <= self.total_steps:
-            falling = lengths[-1] - self._warmup
-            lengths.append(round(falling * self.cfg.cycle_multiplier) + self._warmup)
+            falling = lengths[-1] - self.warmup
+            lengths.append(round(falling * self.cfg.cycle_multiplier) + self.warmup)
             done += lengths[-1]
         return lengths
 

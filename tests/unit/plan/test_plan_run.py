@@ -94,6 +94,12 @@ def test_where_the_rate_ends_the_run(roots):
     assert "1,001 steps in all = 1.00 epochs" in text
 
 
+@pytest.mark.parametrize(("warmup", "fills"), [(1999, False), (2000, True), (3000, True)])
+def test_a_warmup_that_fills_the_run_is_told(roots, warmup, fills):
+    text = describe(scheduled(roots, {"name": "constant", "warmup": warmup}), assume_images=4000)
+    assert (f"the warm-up of {warmup:,} steps fills the run" in text) == fills
+
+
 def scheduled(roots, schedule):
     cfg = train_config(roots[1])
     return TrainConfig.model_validate(cfg.model_dump() | {"schedule": schedule})

@@ -186,6 +186,16 @@ def test_warmup_that_fills_the_cycle() -> None:
         schedule("cosine_annealing_warm_restarts", first_cycle=10, warmup="1 epoch")
 
 
+def test_warmup_and_cooldown_that_overlap() -> None:
+    with pytest.raises(
+        ConfigError, match="schedule: a warm-up of 90 steps and a cooldown of 20 are longer than the run"
+    ):
+        schedule("wsd", warmup=90, cooldown="2 epochs")
+    assert schedule("wsd", warmup=80, cooldown="2 epochs").learning_rate(1.0, 80) == 1.0
+    schedule("wsd", total=7, warmup="80 %", cooldown="20 %")  # 6 steps and 2, as they are rounded up
+    schedule("wsd", total=20, warmup=1000, cooldown=0)
+
+
 def test_stop_below_a_rate() -> None:
     """Half a cosine from 1.5e-6 falls to 5e-7 where its cosine is -1/3."""
     planned = schedule("cosine", total=1000, warmup=100, stop_below_lr=5e-7)
@@ -231,7 +241,9 @@ def test_lengths_that_are_none(length: Any, problem: str) -> None:
     st.integers(0, 300),
 )
 def test_rates_are_a_share_of_the_base(name: str, warmup: int, total: int, step: int) -> None:
-    settings = {"cycles": 3} if name == "cosine_restarts" else {}
+    settings: dict[str, Any] = {"cosine_restarts": {"cycles": 3}, "wsd": {"cooldown": max(0, total - warmup)}}.get(
+        name, {}
+    )
     planned = schedule(name, total=total, warmup=warmup, **settings)
     assert 0 <= planned.learning_rate(2.0, step) <= 2.0
     assert planned.learning_rate(4.0, step) == pytest.approx(2 * planned.learning_rate(2.0, step))
