@@ -171,7 +171,8 @@ def _store_rounded(pointers, value, bits, mask, WEIGHT: tl.constexpr, ROUNDS: tl
     """Store float32 as the weight's type; with ROUNDS the lower 16 of `bits` decide between its neighbours."""
     if ROUNDS:
         raw = value.to(tl.int32, bitcast=True) + (bits & 0xFFFF).to(tl.int32)
-        value = (raw & -65536).to(tl.float32, bitcast=True)
+        # As bits, a NaN may be carried over to -0, or cut to infinity.
+        value = tl.where(value == value, (raw & -65536).to(tl.float32, bitcast=True), float("nan"))
     tl.store(pointers, value.to(WEIGHT), mask=mask)
 
 

@@ -59,7 +59,17 @@ def rounded(*, triton: bool, seed: int) -> torch.Tensor:
     return weight.detach()
 
 
+def not_finite() -> torch.Tensor:
+    """What the kernels store for three NaNs, both infinities and three zeros, each with 0, 1 and 65535 drawn; (3, 8)."""
+    from tests.unit.train.optim.store_kernel import store
+
+    nan = torch.tensor([0x7FFFFFFF, -1, 0x7F800001], dtype=torch.int32).view(torch.float32)
+    values = torch.cat([nan, torch.tensor([torch.inf, -torch.inf, 0.0, 0.0, 0.0])])
+    return torch.stack([store(values, torch.full((8,), drawn, dtype=torch.int32)) for drawn in (0, 1, 65535)])
+
+
 if __name__ == "__main__":
     results = {f"{case}/{key}": each for case in CASES for key, each in flat(*train(case, triton=True)).items()}
     results |= {f"rounded {seed}": rounded(triton=True, seed=seed) for seed in (1, 2)}
+    results["not finite"] = not_finite()
     save_file({key: value.contiguous() for key, value in results.items()}, sys.argv[1])

@@ -54,6 +54,12 @@ def test_rounding_in_the_kernels(found: dict[str, torch.Tensor]) -> None:
     assert not torch.equal(found["rounded 1"], found["rounded 2"])
 
 
+def test_kernels_keep_what_is_not_finite(found: dict[str, torch.Tensor]) -> None:
+    for stored in found["not finite"]:
+        assert stored[:3].isnan().all()
+        assert stored[3:5].tolist() == [torch.inf, -torch.inf]
+
+
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_for_cuda(capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By Triton's own compiler, which needs no GPU; rows that are aligned are read 16 bytes at a time."""
