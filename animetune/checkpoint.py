@@ -44,6 +44,8 @@ from animetune.tensorfile import Entry, file_order, write_safetensors
 
 CHECKPOINT_FORMAT = 2
 STATE_NAME = "state.json"
+FACTS = ("averages", "config_digest", "data", "epoch", "identity", "images", "step", "step_in_epoch")
+"""What of the state is in the manifest too, for those who read no more than that."""
 SEPARATOR = "/"
 
 Tensors = Mapping[str, torch.Tensor]
@@ -285,7 +287,7 @@ def _publish(
             records[name] = FileRecord(bytes=(temporary / name).stat().st_size, sha256=sha256)
         fsio.write_json(temporary / STATE_NAME, {**state, "optimizer_scalars": scalars})
         records |= record_files(temporary, [STATE_NAME])
-        facts = {key: state[key] for key in sorted(state)}
+        facts = {key: state[key] for key in FACTS if key in state}
         manifest = Manifest(kind="checkpoint", format_version=CHECKPOINT_FORMAT, facts=facts, files=records)
         write_manifest(temporary, manifest)
     _verified[target.resolve()] = _stamp(target, manifest)

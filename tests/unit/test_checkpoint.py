@@ -12,6 +12,7 @@ import torch
 from animetune import checkpoint, fsio
 from animetune.checkpoint import Checkpoint
 from animetune.errors import DataError, ResumeError, SetupError
+from animetune.manifest import read_manifest
 
 
 def make(step: int = 3) -> Checkpoint:
@@ -55,6 +56,14 @@ def test_equal_checkpoints_have_equal_bytes(tmp_path: Path) -> None:
     first, second = checkpoint.save(make(), tmp_path / "a"), checkpoint.save(make(), tmp_path / "b")
     for file in sorted(first.iterdir()):
         assert file.read_bytes() == (second / file.name).read_bytes(), file.name
+
+
+def test_the_manifest_repeats_of_the_state_only_what_is_short(tmp_path: Path) -> None:
+    checkpointed = make()
+    checkpointed.state["class_losses"] = [["a", 1, 0.5]] * 1000
+    path = checkpoint.save(checkpointed, tmp_path)
+    assert read_manifest(path).facts == {"averages": ["0.99", "0.9"], "epoch": 0, "identity": {"seed": 1}, "step": 3}
+    assert checkpoint.load(path).state["class_losses"] == checkpointed.state["class_losses"]
 
 
 def test_weights_ema_over_raw(tmp_path: Path) -> None:
