@@ -7,6 +7,7 @@ of the run depends on whether there was a dry run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,12 @@ import torch
 
 from animetune import fsio
 from animetune.diffusion.loss import diffusion_loss
-from animetune.errors import SetupError
+from animetune.errors import NonFiniteError, SetupError
 from animetune.progress import track
 from animetune.records import Batch, Size
 from animetune.tokens import tokenize
 from animetune.train.config import TrainConfig
+from animetune.train.optim.clip import clip_gradients
 from animetune.train.optim.state import forget_state
 from animetune.train.parallel import together
 
@@ -34,7 +36,8 @@ LATENT_CHANNELS, PIXELS_PER_CELL = 4, 8
 def run(module: TrainModule) -> None:
     """Compute all shapes of the module's data if its configuration asks for it; every rank does the same.
 
-    Raises SetupError, on all ranks, when one does not fit into the device's memory.
+    Raises SetupError, on all ranks, when one does not fit into the device's memory, and NonFiniteError when gradients are
+    NaN or infinite.
     """
     wanted = module.cfg.loop.dry_run
     if wanted == "never" or (wanted == "auto" and module.device.type != "cuda"):
@@ -98,9 +101,20 @@ def _compute(module: TrainModule, size: Size, samples: int, *, steps: bool) -> N
         loss = diffusion_loss(module.models, batch.to(module.device), module.cfg.diffusion, seed=module.cfg.seed).loss
         loss.backward()
     if steps and module.cfg.optimizer.name != "custom":  # which may do more at a rate of 0 than nothing
+        _check_gradients(module.optimizer, size, samples)
         module.optimizer.step()
     if module.trainer.accumulate_grad_batches == 1:  # else gradients lie there while the next micro-batch computes
         module.optimizer.zero_grad(set_to_none=True)
+
+
+def _check_gradients(optimizer: torch.optim.Optimizer, size: Size, samples: int) -> None:
+    """Raise NonFiniteError if a step would change weights: a rate of 0 times NaN is NaN."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not math.isfinite(clip_gradients(parameters, None)):
+        raise NonFiniteError(
+            f"dry run, {size.name}, {samples} at once: gradients are NaN or infinite, even for empty pictures; look at "
+            "the settings under diffusion, or try another model.base"
+        )
 
 
 def blank(size: Size, samples: int, *, chunks: int, pixels: bool) -> Batch:

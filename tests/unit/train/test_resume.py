@@ -15,7 +15,7 @@ import torch
 from animetune import checkpoint, fsio
 from animetune.checkpoint import Checkpoint
 from animetune.config import load_config
-from animetune.errors import ConfigError, DataError, Preempted, ResumeError, SetupError
+from animetune.errors import ConfigError, DataError, NonFiniteError, Preempted, ResumeError, SetupError
 from animetune.models import load as models_load
 from animetune.models import sources
 from animetune.models.tiny import build_tiny
@@ -159,6 +159,25 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     events = [line for line in fsio.read_lines(Path(cfg.run, "ledger.jsonl")) if line["event"] == "dry run"]
     assert events == [{"event": "dry run", "shapes": 1, "largest": "64x64 x 2"}] * 2
+
+
+def test_a_dry_run_whose_gradients_are_not_finite_steps_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate of 0 times NaN is NaN, in weights and masters."""
+    diffusion_loss = dry_run.diffusion_loss
+
+    def poisoned(*args: Any, **kwargs: Any) -> Any:
+        output = diffusion_loss(*args, **kwargs)
+        return output._replace(loss=output.loss * torch.nan)
+
+    def step(*_: Any, **__: Any) -> None:
+        raise AssertionError("the optimizer was stepped")
+
+    monkeypatch.setattr(dry_run, "diffusion_loss", poisoned)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(NonFiniteError, match="dry run, 64x64, 2 at once: gradients are NaN or infinite"):
+        train_run.run(config(tmp_path, "loop.dry_run=always"))
 
 
 def test_out_of_memory_says_at_what_and_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
