@@ -1,12 +1,16 @@
 """Signals that ask a run to stop, from the moment that it begins.
 
 Before the first optimizer step and after the last, there is nothing to save: the run ends where it is. In between,
-the step is finished, a checkpoint saved, then the run ends. A second signal ends the process at once.
+the step is finished, a checkpoint saved, then the run ends.
+
+What comes after the first signal changes nothing, since launchers deliver a signal twice and schedulers send SIGTERM
+some time after SIGUSR1; only a second Ctrl-C ends the process at once.
 """
 
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,6 +18,9 @@ from animetune.errors import Preempted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C; a scheduler's or an operator's; Slurm's warning before the time limit."""
+
+SAME = 2.0
+"""Seconds within which several SIGINTs are one Ctrl-C, that the processes of a group pass on to each other."""
 
 
 class Stop:
@@ -28,6 +35,8 @@ class Stop:
         self.is_stepping = False
         """Whether somebody looks at `received` after every step; if not, a signal raises Preempted where it comes."""
         self._previous: dict[int, Any] = {}
+        self._interrupted_at = 0.0
+        """When Ctrl-C came first, by the monotonic clock; 0 before."""
 
     def __enter__(self) -> Stop:
         self._previous = {number: signal.getsignal(number) for number in SIGNALS}
@@ -55,8 +64,13 @@ class Stop:
         return signal.Signals(self.received).name
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            self._interrupted_at = self._interrupted_at or now
+            if now - self._interrupted_at > SAME:
+                raise SystemExit(128 + number)
         if self.received:
-            raise SystemExit(128 + number)
+            return
         self.received = number
         if not self.is_stepping:
             raise Preempted(f"stopped by {self.name} outside of training; nothing was lost, the same command continues")
