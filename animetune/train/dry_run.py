@@ -36,8 +36,8 @@ LATENT_CHANNELS, PIXELS_PER_CELL = 4, 8
 def run(module: TrainModule) -> None:
     """Compute all shapes of the module's data if its configuration asks for it; every rank does the same.
 
-    Raises SetupError, on all ranks, when one does not fit into the device's memory, and NonFiniteError when gradients are
-    NaN or infinite.
+    Raises SetupError, on all ranks, when one does not fit into the device's memory, and NonFiniteError when gradients
+    are NaN or infinite.
     """
     wanted = module.cfg.loop.dry_run
     if wanted == "never" or (wanted == "auto" and module.device.type != "cuda"):

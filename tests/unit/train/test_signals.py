@@ -67,8 +67,12 @@ def test_a_person_can_end_a_save_that_a_scheduler_asked_for(wait: Callable[[floa
 
 
 def test_a_run_that_ends_outside_of_training_is_not_interrupted_again() -> None:
-    with pytest.raises(Preempted, match="SIGTERM"), Stop():
-        try:
-            send(SIGTERM)
-        finally:
-            send(SIGTERM, SIGUSR1)
+    def run() -> None:
+        with Stop():
+            try:
+                send(SIGTERM)
+            finally:
+                send(SIGTERM, SIGUSR1)
+
+    with pytest.raises(Preempted, match="SIGTERM"):
+        run()

@@ -60,7 +60,7 @@ def rounded(*, triton: bool, seed: int) -> torch.Tensor:
 
 
 def not_finite() -> torch.Tensor:
-    """What the kernels store for three NaNs, both infinities and three zeros, each with 0, 1 and 65535 drawn; (3, 8)."""
+    """What the kernels store for three NaNs, both infinities and three zeros, with 0, 1 and 65535 drawn; (3, 8)."""
     from tests.unit.train.optim.store_kernel import store
 
     nan = torch.tensor([0x7FFFFFFF, -1, 0x7F800001], dtype=torch.int32).view(torch.float32)
