@@ -152,9 +152,8 @@ class Schedule:
         if cycles and self.warmup >= self._steps(cycles.first_cycle):
             raise ConfigError(f"schedule: {_too_long(cycles.warmup, cycles.first_cycle)}")
         cooldown = self._steps(self.cfg.cooldown) if isinstance(self.cfg, WsdSchedule) else 0
-        if (
-            cooldown and self.warmup + cooldown > self.total_steps + 1
-        ):  # each is rounded up: shares of 100 % may overlap
+        rounded_up = 1  # each length is, so that 80 % and 20 % may overlap by a step
+        if cooldown and self.warmup + cooldown > self.total_steps + rounded_up:
             raise ConfigError(
                 f"schedule: a warm-up of {self.warmup:,} steps and a cooldown of {cooldown:,} are longer than the run of "
                 f"{self.total_steps:,}; make one of them shorter"

@@ -48,6 +48,11 @@ def choose(run: Path, resume: str) -> Path | None:
         return None
     if resume == "auto":
         return checkpoint.latest(folder)
+    if checkpoint.steps(folder) and Path(resume).resolve().parent != folder.resolve():
+        raise ResumeError(
+            f"{resume}: is none of the checkpoints of {run}, and what follows it would mix with them; choose another "
+            "run: (with `model.base:` the run directory that it is from, to begin from its weights)"
+        )
     newer = [path.name for path in checkpoint.steps(folder) if path.name > Path(resume).name]
     if newer:
         raise ResumeError(
@@ -67,6 +72,15 @@ def check_identity(saved: dict[str, Any], current: dict[str, Any], source: Path)
         raise ResumeError(
             f"{source}: was trained with other settings:\n" + "\n".join(lines) + "\nset them back to resume, or choose "
             "another `run:` (with `model.base:` this run directory, to train on from its weights)"
+        )
+
+
+def check_length(cfg: TrainConfig, done: int, total_steps: int) -> None:
+    """Raise ResumeError when more optimizer steps are `done` than the run has now."""
+    if done > total_steps:
+        raise ResumeError(
+            f"{cfg.run}: its checkpoint has {done:,} steps, and the run is to end after {total_steps:,}; raise "
+            f"loop.{'steps' if cfg.loop.steps else 'epochs'}, or choose another run:"
         )
 
 

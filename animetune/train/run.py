@@ -13,9 +13,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from animetune import checkpoint, config, fsio
-from animetune.checkpoint import Checkpoint
 from animetune.data.loader import build_loader, build_val_loader
 from animetune.data.ranks import export_ranks
 from animetune.errors import Preempted, ResumeError, SetupError
@@ -27,7 +27,7 @@ from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
 from animetune.train.optim.in_backward import refuse_accumulation
 from animetune.train.parallel import build_strategy, gathered, together
-from animetune.train.resume import find
+from animetune.train.resume import check_length, find
 from animetune.train.signals import Stop
 from animetune.train.stream import StepStream
 
@@ -54,7 +54,8 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
 
     Raises:
         ConfigError: the folder holds the output of another stage.
-        ResumeError: the checkpoint belongs to another configuration (the difference is listed) or is damaged.
+        ResumeError: the checkpoint belongs to another configuration (the difference is listed) or another run, is behind
+            this one's end, or is damaged.
         Preempted: SIGTERM or SIGUSR1 came; a checkpoint was saved, if there was a step to save.
         KeyboardInterrupt: SIGINT came; likewise.
     """
@@ -71,7 +72,7 @@ def _run(cfg: TrainConfig, resume: str, stop: Stop) -> Manifest:
     folder = Path(cfg.run)
     module = TrainModule(
         cfg,
-        begin=functools.partial(_begin, cfg=cfg, resume=resume),
+        begin=functools.partial(find, cfg=cfg, resume=resume),
         stream=functools.partial(_build_stream, cfg=cfg, stop=stop),
     )
     journal = Journal(folder, cfg.watch, config=cfg.model_dump(mode="json"))
@@ -103,28 +104,34 @@ def _run(cfg: TrainConfig, resume: str, stop: Stop) -> Manifest:
 def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.Trainer:
     """The Lightning trainer: one endless epoch, our own checkpoints, metrics and progress (see `stream`).
 
-    Raises SetupError when the global batch does not divide over the ranks.
+    Raises SetupError when the global batch does not divide over the ranks, or the machine lacks the devices.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):  # which set their own level when imported
         logging.getLogger(name).setLevel(logging.WARNING)
     devices, nodes = cluster.devices_and_nodes(cfg.loop)
     on_machine = torch.cuda.device_count() if cfg.loop.accelerator != "cpu" else 0
     ranks = nodes * (max(1, on_machine) if devices == "auto" else devices)
-    trainer = pl.Trainer(
-        accelerator=cfg.loop.accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=build_strategy(cfg.loop.strategy, ranks=ranks, in_backward=cfg.optimizer.in_backward),
-        plugins=cluster.plugins(),
-        max_epochs=1,
-        callbacks=list(own_callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-    )
+    try:
+        trainer = pl.Trainer(
+            accelerator=cfg.loop.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=build_strategy(cfg.loop.strategy, ranks=ranks, in_backward=cfg.optimizer.in_backward),
+            plugins=cluster.plugins(),
+            max_epochs=1,
+            callbacks=list(own_callbacks),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+        )
+    except MisconfigurationException as error:
+        raise SetupError(
+            f"loop.accelerator: {cfg.loop.accelerator}, with loop.devices: {devices}: this machine cannot: "
+            f"{str(error).strip()}"
+        ) from error
     per_pass = cfg.data.micro_batch * trainer.world_size
     for name, batch in cfg.data.global_batches.items():
         if batch % per_pass:
@@ -139,24 +146,20 @@ def build_trainer(cfg: TrainConfig, own_callbacks: Sequence[pl.Callback]) -> pl.
     return trainer
 
 
-def _begin(trainer: pl.Trainer, *, cfg: TrainConfig, resume: str) -> Checkpoint | None:
-    """The checkpoint that this session continues from, after what is said of the session was written."""
-    saved = find(trainer, cfg, resume)
-    with together(trainer):
-        if trainer.is_global_zero:
-            _write_run_files(cfg, saved)
-    return saved
-
-
 def _build_stream(
     trainer: pl.Trainer, first_step: int, resumed: dict[str, Any], *, cfg: TrainConfig, stop: Stop
 ) -> StepStream:
+    """The data from `first_step` on, after what is said of the session was written."""
     stop.take()
     export_ranks(trainer)
     with together(trainer):
         loader = build_loader(cfg.data, cfg.prompts, seed=cfg.seed)
     _check_data_agree(trainer, loader.fingerprint)
     length = cfg.total_steps(loader.calendar)
+    check_length(cfg, first_step, length)
+    with together(trainer):
+        if trainer.is_global_zero:
+            _write_run_files(cfg, first_step)
     return StepStream(loader, first_step=first_step, total_steps=length, fingerprint=resumed.get("data"))
 
 
@@ -177,7 +180,7 @@ def _validating(cfg: TrainConfig, journal: Journal) -> list[pl.Callback]:
     return [callbacks.ValidationCallback(journal, load)]
 
 
-def _write_run_files(cfg: TrainConfig, resumed: Checkpoint | None) -> None:
+def _write_run_files(cfg: TrainConfig, first_step: int) -> None:
     """config.yaml and env.json of this session, and a line in the ledger that keeps those of all sessions."""
     folder = Path(cfg.run)
     fsio.atomic_write(folder / "config.yaml", config.to_yaml(cfg))
@@ -187,8 +190,8 @@ def _write_run_files(cfg: TrainConfig, resumed: Checkpoint | None) -> None:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
     fsio.write_json(folder / "env.json", environment)
-    event = {"event": "resume", "step": resumed.step} if resumed else {"event": "start", "step": 0}
-    fsio.append_line(folder / "ledger.jsonl", {**event, "config": config.digest(cfg)})
+    event = {"event": "resume" if first_step else "start", "step": first_step, "config": config.digest(cfg)}
+    fsio.append_line(folder / "ledger.jsonl", event)
 
 
 def _finished(cfg: TrainConfig, resume: str) -> Manifest | None:

@@ -244,6 +244,41 @@ def test_resume_never_refuses_a_run_with_checkpoints(cfg: TrainConfig) -> None:
         train_run.run(cfg, resume="never")
 
 
+def contents(run: Path) -> dict[Path, bytes]:
+    """What is in a run directory, but for who is alive and who holds it."""
+    passing = {"heartbeat", "heartbeats", ".lock"}
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and not passing & set(path.parts)}
+
+
+def test_a_run_that_would_end_before_its_checkpoint(cfg: TrainConfig) -> None:
+    train_run.run(changed(cfg, steps=3))
+    before = contents(Path(cfg.run))
+    with pytest.raises(ResumeError, match=r"run: its checkpoint has 3 steps, .* to end after 2; raise loop\.steps"):
+        train_run.run(changed(cfg, steps=2))
+    assert contents(Path(cfg.run)) == before
+    assert Path(cfg.run, "config.yaml") in before
+
+
+def test_a_checkpoint_of_another_run(cfg: TrainConfig, tmp_path: Path) -> None:
+    """It may begin a run, but not go on in the middle of one."""
+    other = changed(cfg, run=tmp_path / "other", steps=3)
+    train_run.run(other)
+    theirs = str(tmp_path / "other" / "checkpoints" / "step-00000003")
+    assert train_run.run(changed(cfg, steps=4), resume=theirs).facts["step"] == 4
+    before = contents(Path(cfg.run))
+    with pytest.raises(ResumeError, match=r"step-00000003: is none of the checkpoints of .*run,.*model\.base:"):
+        train_run.run(cfg, resume=theirs)
+    assert contents(Path(cfg.run)) == before
+    mine = os.path.relpath(Path(cfg.run, "checkpoints", "step-00000004"))
+    assert train_run.run(changed(cfg, steps=5), resume=mine).facts["step"] == 5
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without GPUs")
+def test_a_gpu_that_is_not_there(cfg: TrainConfig) -> None:
+    with pytest.raises(SetupError, match=r"loop\.accelerator: gpu, with loop\.devices: 1: this machine cannot: .*gpu"):
+        train_run.run(changed(cfg, accelerator="gpu"))
+
+
 def test_a_batch_that_does_not_divide(cfg: TrainConfig) -> None:
     data = cfg.data.model_copy(update={"global_batch": 3})
     with pytest.raises(SetupError, match="do not divide"):
