@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import torch
@@ -76,8 +77,14 @@ def _groups(models: nn.Module, cfg: AnyOptimizerConfig) -> Groups:
 def _refuse_unknown_blocks(models: nn.Module, unused: list[str]) -> None:
     trained = [name.removeprefix("unet.") for name, _ in trained_parameters(models) if name.startswith("unet.")]
     known = sorted({".".join(name.split(".")[:depth]) for name in trained for depth in range(1, 1 + name.count("."))})
+    unused = [block.removeprefix("unet.") for block in unused]
+    if unused and not trained:
+        raise ConfigError(
+            f"optimizer.block_lrs: {', '.join(unused)}: the UNet is not trained; set model.train_unet to true, or "
+            "leave block_lrs out"
+        )
     problems = []
-    for block in (each.removeprefix("unet.") for each in unused):
+    for block in unused:
         if block in known:
             raise ConfigError(f"optimizer.block_lrs.{block}: every parameter of it has the rate of a longer entry")
         close = difflib.get_close_matches(block, known, n=3, cutoff=0.5) or [each for each in known if "." not in each]
@@ -157,6 +164,30 @@ def _create_custom(groups: Groups, cfg: CustomConfig) -> torch.optim.Optimizer:
         raise ConfigError(f"optimizer.class: {cfg.place} is no subclass of torch.optim.Optimizer")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.arguments.items()}
     try:
-        return cast(torch.optim.Optimizer, cast(Any, made_by)(groups, lr=cfg.unet_lr, **arguments))
+        optimizer = cast(Any, made_by)(groups, lr=cfg.unet_lr, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer.arguments: {cfg.place} refuses them: {error}") from error
+    optimizer.step = functools.partial(_step_by_name, optimizer.step, cfg.place)
+    return cast(torch.optim.Optimizer, optimizer)
+
+
+def _step_by_name(step: Callable[..., Any], place: str, closure: Callable[[], Any] | None = None) -> Any:
+    """A step whose failures name the optimizer; those of the closure, which computes gradients, are not the step's."""
+    failed: list[Exception] = []
+
+    def computed() -> Any:
+        assert closure is not None
+        try:
+            return closure()
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    try:
+        return step(computed) if closure else step()
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        if error in failed:
+            raise
+        raise ConfigError(f"optimizer.class: {place} cannot step these weights: {error}") from error

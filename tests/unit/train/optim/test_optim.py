@@ -115,7 +115,7 @@ def test_an_entry_that_names_nothing_lists_what_is_near() -> None:
         build_optimizer(Parts(), changed(ADAMW, block_lrs={"conv_in": 1e-6, "conv_in.weight": 1, "conv_in.bias": 1}))
     frozen = Parts()
     frozen.unet.requires_grad_(False)
-    with pytest.raises(ConfigError, match="names no trained parameter"):
+    with pytest.raises(ConfigError, match=r"block_lrs: conv_in: the UNet is not trained; set model\.train_unet"):
         build_optimizer(frozen, changed(ADAMW, block_lrs={"conv_in": 1e-6}))
 
 
@@ -176,6 +176,36 @@ def test_custom_optimizers_that_cannot_be_made(place: str, arguments: dict, mess
     cfg = CustomConfig.model_validate({"name": "custom", "class": place, "unet_lr": 1.0, "arguments": arguments})
     with pytest.raises(ConfigError, match=message):
         build_optimizer(Parts(), cfg)
+
+
+class Failing(torch.optim.SGD):
+    """Cannot step."""
+
+    def step(self, closure=None):
+        if closure is not None:
+            closure()
+        raise NotImplementedError("only complex weights, please")
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, "master"), (BF16, "master"), (BF16, "stochastic")])
+def test_a_custom_optimizer_that_cannot_step_is_named(dtype, rounding) -> None:
+    place = f"{Failing.__module__}.Failing"
+    for each, words in (("torch.optim.SparseAdam", "not support dense gradients"), (place, "only complex weights")):
+        cfg = CustomConfig.model_validate({"name": "custom", "class": each, "unet_lr": 1e-3, "rounding": rounding})
+        model = Parts(dtype)
+        optimizer = build_optimizer(model, cfg)
+        set_gradients(model, 0)
+        with pytest.raises(ConfigError, match=rf"optimizer\.class: {each} cannot step these weights: .*{words}"):
+            optimizer.step()
+
+
+def test_what_fails_in_the_closure_is_not_the_optimizers() -> None:
+    def closure() -> None:
+        raise ValueError("of the loss")
+
+    optimizer = build_optimizer(Parts(), RADAM)
+    with pytest.raises(ValueError, match="of the loss"):
+        optimizer.step(closure)
 
 
 def test_paged_state_on_the_cpu() -> None:
