@@ -24,6 +24,7 @@ from animetune.train.callbacks.step import StepCallback, aside
 from animetune.train.class_losses import ClassLosses
 from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
+from animetune.train.optim.clip import tensor_norms
 from animetune.train.parallel import gathered
 from animetune.train.stopwatch import Stopwatch
 from animetune.train.tally import Mean, Tally, means_by, merged
@@ -227,12 +228,12 @@ class MetricsCallback(StepCallback):
 
 
 def group_norms(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The norm of the gradients of each parameter group, on the device; groups without any are left out."""
+    """The norm of the gradients of each parameter group, float32 on the device; groups without any are left out."""
     norms = {}
     for group in optimizer.param_groups:
         gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
         if gradients:
-            norms[group["name"]] = torch.nn.utils.get_total_norm(gradients)
+            norms[group["name"]] = torch.linalg.vector_norm(tensor_norms(gradients))
     return norms
 
 
@@ -253,5 +254,5 @@ def _report(module: TrainModule, losses: dict[str, Mean], *, waited: float, busy
 
 
 def _finite(value: Any) -> float | None:
-    number = float(value.full_tensor() if hasattr(value, "full_tensor") else value)
+    number = float(value)
     return number if math.isfinite(number) else None

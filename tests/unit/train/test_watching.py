@@ -93,6 +93,19 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Batch, Any]]:
     return found
 
 
+def test_norms_of_groups_are_summed_in_fp32() -> None:
+    """As clipping does; bf16 would be wrong by 1e-4."""
+    weights = [torch.nn.Parameter(torch.zeros(50, dtype=torch.bfloat16)) for _ in range(3)]
+    for place, weight in enumerate(weights):
+        weight.grad = torch.linspace(0.1, 1.7 + place, 50).to(torch.bfloat16)
+    optimizer = torch.optim.SGD([{"params": weights[:2], "name": "unet"}, {"params": weights[2:], "name": "text"}])
+    exact = {"unet": weights[:2], "text": weights[2:]}
+    for name, norm in group_norms(optimizer).items():
+        expected = torch.cat([weight.grad for weight in exact.pop(name)]).double().norm()
+        assert float(norm) == pytest.approx(float(expected), rel=1e-6)
+    assert not exact
+
+
 def means_of(seen: list[tuple[Batch, Any]], name: str, key) -> dict[str, float]:
     """`name/key(sample)` -> mean loss."""
     losses: dict[str, list[float]] = {}
