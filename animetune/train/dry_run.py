@@ -103,8 +103,16 @@ def _compute(module: TrainModule, size: Size, samples: int, *, steps: bool) -> N
     if steps and module.cfg.optimizer.name != "custom":  # which may do more at a rate of 0 than nothing
         _check_gradients(module.optimizer, size, samples)
         module.optimizer.step()
-    if module.trainer.accumulate_grad_batches == 1:  # else gradients lie there while the next micro-batch computes
+    if _most_accumulated(module) == 1:  # else gradients lie there while the next micro-batch computes
         module.optimizer.zero_grad(set_to_none=True)
+
+
+def _most_accumulated(module: TrainModule) -> int:
+    """Micro-batches of the run's largest step: the batch may grow between epochs."""
+    stream = module.stream
+    begun = [each.first_epoch for each in stream.calendar.phases]
+    reached = [epoch for epoch in begun if stream.calendar.step_of(epoch) < stream.total_steps]
+    return max(stream.loader.accumulation_in(epoch) for epoch in reached)
 
 
 def _check_gradients(optimizer: torch.optim.Optimizer, size: Size, samples: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,9 +14,10 @@ from animetune.config import load_config
 from animetune.data.calendar import Calendar, Phase
 from animetune.errors import SetupError
 from animetune.records import Batch
+from animetune.train import dry_run
 from animetune.train import run as train_run
 from animetune.train.config import TrainConfig
-from tests.unit.train.test_train_run import BATCH, MemoryLoader, StopAfter, equal
+from tests.unit.train.test_train_run import BATCH, SIZE, MemoryLoader, StopAfter, equal
 
 
 class GrowingLoader(MemoryLoader):
@@ -112,6 +113,39 @@ def test_a_batch_that_the_ranks_do_not_fit(build) -> None:
     cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"global_batch_from": {2: 5}})})
     with pytest.raises(SetupError, match=r"data\.global_batch_from\.2: 5 samples do not divide"):
         train_run.build_trainer(cfg, [])
+
+
+@pytest.mark.parametrize(("epochs", "kept"), [(1, False), (2, True)])
+def test_a_dry_run_computes_beside_gradients_if_ever_a_step_accumulates(
+    build, monkeypatch: pytest.MonkeyPatch, epochs: int, kept: bool
+) -> None:
+    """From epoch 1 on, if the run gets there; its first step does not."""
+
+    class Late(MemoryLoader):
+        calendar = Calendar((Phase(0, 4), Phase(1, 2)))
+        shapes: ClassVar = [(SIZE, BATCH)] * 2
+
+        def accumulation_in(self, epoch: int) -> int:
+            return 1 + (epoch > 0)
+
+    class Computed(Exception):
+        pass
+
+    found: list[bool] = []
+    original = dry_run.diffusion_loss
+
+    def looking(models: Any, *args: Any, **kwargs: Any) -> Any:
+        found.append(any(parameter.grad is not None for parameter in models.parameters()))
+        if len(found) == 3:
+            raise Computed
+        return original(models, *args, **kwargs)
+
+    monkeypatch.setattr(dry_run, "diffusion_loss", looking)
+    monkeypatch.setattr(train_run, "build_loader", lambda *_, **__: Late(1))
+    cfg = build("late", batch=2, later="{1: 4}", length=f"epochs: {epochs}, dry_run: always")
+    with pytest.raises(Computed):
+        train_run.run(cfg)
+    assert found == [False, kept, kept]
 
 
 def test_gradients_are_the_mean_over_a_grown_step(build, monkeypatch: pytest.MonkeyPatch) -> None:
