@@ -155,8 +155,8 @@ class Schedule:
         rounded_up = 1  # each length is, so that 80 % and 20 % may overlap by a step
         if cooldown and self.warmup + cooldown > self.total_steps + rounded_up:
             raise ConfigError(
-                f"schedule: a warm-up of {self.warmup:,} steps and a cooldown of {cooldown:,} are longer than the run of "
-                f"{self.total_steps:,}; make one of them shorter"
+                f"schedule: a warm-up of {self.warmup:,} steps and a cooldown of {cooldown:,} are longer than the run "
+                f"of {self.total_steps:,}; make one of them shorter"
             )
 
     def learning_rate(self, base_lr: float, step: int) -> float:

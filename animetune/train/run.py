@@ -54,8 +54,8 @@ def run(cfg: TrainConfig, *, resume: str = "auto") -> Manifest:
 
     Raises:
         ConfigError: the folder holds the output of another stage.
-        ResumeError: the checkpoint belongs to another configuration (the difference is listed) or another run, is behind
-            this one's end, or is damaged.
+        ResumeError: the checkpoint belongs to another configuration (the difference is listed) or another run, lies
+            past the end of this one, or is damaged.
         Preempted: SIGTERM or SIGUSR1 came; a checkpoint was saved, if there was a step to save.
         KeyboardInterrupt: SIGINT came; likewise.
     """
