@@ -6,6 +6,7 @@ Each rank runs the whole `train` stage, as torchrun would start it, and writes h
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import importlib
 import json
 import os
@@ -78,6 +79,7 @@ def run_rank(job: dict[str, Any], rank: int) -> str:
 
 def serve() -> None:
     """Answer each line with what the ranks wrote."""
+    faulthandler.enable()  # shows where a rank dies in native code
     importlib.import_module("pytorch_lightning.strategies")
     print("ready", flush=True)
     for line in sys.stdin:
