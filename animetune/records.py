@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 NO_ROW = -1
 """Padding in arrays of rows."""
 
+LATENT_CHANNELS = 4
+PIXELS_PER_CELL = 8
+"""How much smaller a latent is than its picture, each way."""
+
 
 class Column(NamedTuple):
     """One column: `dtype` is `str`, `i64`, `i32`, `f32`, `bool`, `datetime` (UTC, microseconds) or `list[str]`."""
@@ -144,6 +148,11 @@ class Size(NamedTuple):
     def area(self) -> int:
         """Pixels."""
         return self.width * self.height
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of its latent, for a size of whole cells."""
+        return self.height // PIXELS_PER_CELL, self.width // PIXELS_PER_CELL
 
     @classmethod
     def parse(cls, name: str) -> Size:

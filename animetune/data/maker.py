@@ -17,7 +17,7 @@ from PIL import Image
 from animetune.buckets import Geometry, time_ids
 from animetune.errors import DataError
 from animetune.prompts import PromptConfig, compose
-from animetune.records import Batch, Classes, Sample, Size
+from animetune.records import LATENT_CHANNELS, PIXELS_PER_CELL, Batch, Classes, Sample, Size
 from animetune.seeding import Purpose, rng_for
 from animetune.shardset import MASK_COLUMN, LabelSet, ShardRoot
 from animetune.tokens import Split, tokenize
@@ -99,10 +99,10 @@ class SampleMaker:
 
     def _mask(self, stored: dict[str, Any], geometry: Geometry, flipped: bool) -> np.ndarray:
         """float32 (1, h / 8, w / 8), 0 to 1: of pixels the mean of what was cut, cell by cell."""
-        rows, columns = geometry.target.height // 8, geometry.target.width // 8
+        rows, columns = geometry.target.cells
         if self.root.latents is None:
             levels = _cut(_decode(stored[MASK_COLUMN], mode="L"), geometry, stored["origin"], flipped=flipped)
-            cells = levels.reshape(rows, 8, columns, 8).mean(axis=(1, 3), dtype=np.float32)
+            cells = levels.reshape(rows, PIXELS_PER_CELL, columns, PIXELS_PER_CELL).mean(axis=(1, 3), dtype=np.float32)
         else:
             stored_cells = np.frombuffer(stored[MASK_COLUMN], np.uint8).reshape(rows, columns)
             cells = (stored_cells[:, ::-1] if flipped else stored_cells).astype(np.float32)
@@ -128,7 +128,7 @@ def decode_latent(data: bytes, size: Size, dtype: str) -> np.ndarray:
         values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
     else:
         values = np.frombuffer(data, "<f2")
-    return values.reshape(4, size.height // 8, size.width // 8)
+    return values.reshape(LATENT_CHANNELS, *size.cells)
 
 
 def collate(
@@ -142,7 +142,7 @@ def collate(
     first = samples[0]
     masks = None
     if any(sample.mask is not None for sample in samples):
-        whole = np.ones((1, first.size.height // 8, first.size.width // 8), np.float32)
+        whole = np.ones((1, *first.size.cells), np.float32)
         masks = stack([whole if sample.mask is None else sample.mask for sample in samples])
     return Batch(
         size=first.size,

@@ -28,10 +28,8 @@ from animetune.diffusion.denoiser import DenoiserProtocol, TextT
 from animetune.diffusion.schedule import NUM_TIMESTEPS, noise_schedule, shift_time
 from animetune.diffusion.targets import split_prediction
 from animetune.errors import ConfigError
-from animetune.records import Size
+from animetune.records import LATENT_CHANNELS, PIXELS_PER_CELL, Size
 from animetune.seeding import Purpose, rng_for
-
-LATENT_CHANNELS, PIXELS_PER_CELL = 4, 8
 
 
 class Stop(NamedTuple):
@@ -99,7 +97,7 @@ def sample(
     time_ids = uncropped.expand(passes * len(seeds), 6).to(device)
 
     rngs = [rng_for(seed, Purpose.SAMPLE) for seed in seeds]
-    shape = (LATENT_CHANNELS, size.height // PIXELS_PER_CELL, size.width // PIXELS_PER_CELL)
+    shape = (LATENT_CHANNELS, *size.cells)
 
     def fresh_noise() -> torch.Tensor:
         return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])).to(device)

@@ -24,10 +24,8 @@ from animetune.models import keys
 from animetune.models.networks import canonical_state, network_links
 from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl, is_sdxl
 from animetune.models.sources import ARCHITECTURE_KEY, FLOW_KEY
+from animetune.records import PIXELS_PER_CELL
 from animetune.tensorfile import Entry, write_safetensors
-
-LATENT_CELL = 8
-"""Pixels per latent cell."""
 
 
 def write_single_file(
@@ -59,7 +57,7 @@ def single_file_entries(models: Sdxl, *, dtype: torch.dtype, vae_dtype: torch.dt
 
 def model_spec(about: AboutConfig, models: Sdxl, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> dict[str, str]:
     """ModelSpec 1.0.1 (github.com/Stability-AI/ModelSpec) without the hash, which is known once all is written."""
-    side = LATENT_CELL * models.architecture.unet["sample_size"]
+    side = PIXELS_PER_CELL * models.architecture.unet["sample_size"]
     parameterization = models.parameterization
     is_flow = parameterization.prediction == "flow"
     usage_hint = f"{about.usage_hint} {flow_hint(parameterization)}".strip() if is_flow else about.usage_hint

@@ -12,7 +12,7 @@ import torch
 from animetune.models.config import ModelConfig
 from animetune.models.load import prepare
 from animetune.models.sdxl import COMPONENTS, Architecture, Sdxl, build_network
-from animetune.records import Size
+from animetune.records import LATENT_CHANNELS, Size
 from animetune.tokens import CHUNK
 
 
@@ -36,7 +36,7 @@ def rehearse(models: Sdxl, size: Size, *, batch: int, chunks: int, pixels: bool 
     With `pixels` the VAE encodes them first. Gradients are accumulated in `models`, which must be on the meta device.
     """
     with torch.device("meta"):
-        x_t = torch.empty(batch, 4, size.height // 8, size.width // 8)
+        x_t = torch.empty(batch, LATENT_CHANNELS, *size.cells)
         token_ids = torch.empty(batch, 2, CHUNK * chunks, dtype=torch.int64)
         timesteps = torch.empty(batch, dtype=torch.int64)
         time_ids = torch.empty(batch, 6)

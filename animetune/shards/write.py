@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from animetune.errors import PictureError
 from animetune.manifest import Manifest
 from animetune.mds import write_shard
 from animetune.pictures import decode, decode_mask, read_image
-from animetune.records import Size
+from animetune.records import LATENT_CHANNELS, Size
 from animetune.shards.config import CropConfig, LatentStore, PixelStore
 from animetune.shardset import GEOMETRY_COLUMNS, MASK_COLUMN
 
@@ -139,7 +140,7 @@ def device_of(store: LatentStore) -> torch.device:
 def bytes_per_sample(size: Size, store: PixelStore | LatentStore, *, margin: float = 0.0) -> int:
     """Bytes of a sample of this size: exact for latents, a generous average of anime pictures for pixels."""
     if isinstance(store, LatentStore):
-        return (1 + store.flip) * (1 + store.std) * 4 * (size.width // 8) * (size.height // 8) * 2
+        return (1 + store.flip) * (1 + store.std) * LATENT_CHANNELS * math.prod(size.cells) * 2
     per_pixel = {"jpeg": 0.45, "webp": 1.2 if store.lossless else 0.3, "png": 1.5}
     return int(size.area * (1 + margin) * per_pixel[store.format])
 

@@ -20,7 +20,7 @@ from animetune import fsio
 from animetune.diffusion.loss import diffusion_loss
 from animetune.errors import NonFiniteError, SetupError
 from animetune.progress import track
-from animetune.records import Batch, Size
+from animetune.records import LATENT_CHANNELS, Batch, Size
 from animetune.tokens import tokenize
 from animetune.train.config import TrainConfig
 from animetune.train.optim.clip import clip_gradients
@@ -29,8 +29,6 @@ from animetune.train.parallel import together
 
 if TYPE_CHECKING:
     from animetune.train.module import TrainModule
-
-LATENT_CHANNELS, PIXELS_PER_CELL = 4, 8
 
 
 def run(module: TrainModule) -> None:
@@ -128,7 +126,6 @@ def _check_gradients(optimizer: torch.optim.Optimizer, size: Size, samples: int)
 def blank(size: Size, samples: int, *, chunks: int, pixels: bool) -> Batch:
     """A micro-batch of empty pictures without prompts, on the CPU."""
     height, width = size.height, size.width
-    cells = (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL)
     return Batch(
         size=size,
         epoch=0,
@@ -142,6 +139,6 @@ def blank(size: Size, samples: int, *, chunks: int, pixels: bool) -> Batch:
         share=1.0,
         global_batch=samples,
         prompts=[""] * samples,
-        latents=None if pixels else torch.zeros(samples, LATENT_CHANNELS, *cells),
+        latents=None if pixels else torch.zeros(samples, LATENT_CHANNELS, *size.cells),
         pixels=torch.zeros(samples, 3, height, width, dtype=torch.uint8) if pixels else None,
     )

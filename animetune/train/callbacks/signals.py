@@ -32,11 +32,12 @@ class StopOnSignal(StepCallback):
 
     def after_step(self, trainer: pl.Trainer, module: TrainModule) -> None:
         """Save and stop if any rank was asked to."""
-        flag = torch.tensor(float(self._stop.received or 0), device=module.device)
+        signal = self._stop.received or 0
         if trainer.world_size > 1:
-            flag = trainer.strategy.reduce(flag, reduce_op="max")
-        if flag.item() and not trainer.should_stop:
-            self._stop.received = int(flag.item())
+            flag = torch.tensor(float(signal), device=module.device)
+            signal = int(trainer.strategy.reduce(flag, reduce_op="max").item())
+        if signal and not trainer.should_stop:
+            self._stop.received = signal
             self._save(trainer, module)
             trainer.should_stop = True
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from animetune.train.optim.closure import computed_by
 from animetune.train.optim.rounding import random_bits, round_stochastically
 from animetune.train.optim.sharded import first_row, is_sharded, local, part_of, shard_group, sharded_like
 
@@ -134,10 +135,7 @@ class Adafactor(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the parameters that have gradients."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = computed_by(closure)
         for group in self.param_groups:
             names = group.get("param_names") or [str(index) for index in range(len(group["params"]))]
             named = zip(names, group["params"], strict=True)

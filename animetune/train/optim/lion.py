@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from animetune.train.optim.closure import computed_by
+
 
 class Lion(torch.optim.Optimizer):
     """The sign of a momentum that the gradient is mixed into; state is one fp32 tensor a parameter, `exp_avg`.
@@ -23,10 +25,7 @@ class Lion(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the parameters that have gradients."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = computed_by(closure)
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for parameter in group["params"]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from animetune.train.optim.closure import computed_by
 from animetune.train.optim.sharded import is_sharded, local, part_of
 
 Groups = list[dict[str, Any]]
@@ -78,10 +79,7 @@ class Fp32Step(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the parameters that have gradients."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = computed_by(closure)
         for group, inner in zip(self.param_groups, self.inner.param_groups, strict=True):
             inner["lr"] = group["lr"]
         for parameters in self._portions():

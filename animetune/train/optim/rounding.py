@@ -53,7 +53,7 @@ def round_stochastically(value: Tensor, bits: Tensor) -> Tensor:
 class StochasticRounding(Fp32Step):
     """bf16 weights alone: cast to fp32 for the step, then rounded up or down at random so that the mean is right.
 
-    Draws are a function of (seed, parameter, its step), so ranks that hold copies agree, and nothing is saved.
+    Draws are a function of (seed, parameter, its step), so ranks that hold copies agree, and only the step is saved.
     """
 
     def __init__(self, groups: Groups, create: Create, *, seed: int, whole_steps: bool = False):

@@ -96,7 +96,8 @@ def test_probabilities_may_sum_to_exactly_1() -> None:
 
 @pytest.mark.parametrize("probability", [0, 1])
 def test_the_default_template_and_table_are_valid(probability: int) -> None:
-    PromptConfig(naming={"probability": probability}, paraphrase={"probability": probability})
+    cfg = PromptConfig(naming={"probability": probability}, paraphrase={"probability": probability})
+    assert cfg.naming.probability == cfg.paraphrase.probability == probability
 
 
 LABEL = Label(key="demo/1", tags_general=("smile", "hat", "#tag"))

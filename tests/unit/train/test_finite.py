@@ -55,6 +55,7 @@ def test_a_finite_step_between_them_is_enough(tmp_path: Path) -> None:
     skipped = SkippedSteps(tmp_path / "ledger.jsonl", rank=0)
     for step in range(1, 90):
         finish(skipped, step, is_finite=step % IN_A_ROW == 0)
+    assert len(skipped.steps) == 89 - 89 // IN_A_ROW
 
 
 def test_a_hundred_of_the_last_ten_thousand_are_too_many(tmp_path: Path) -> None:
