@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from animetune.curate.config import Balance, ContentBucketsBalance, TagGroupsBalance
+from animetune.curate.config.balance import Balance, ContentBucketsBalance, TagGroupsBalance
 from animetune.curate.steps import Outcome
 from animetune.curate.tag_lists import OTHER, Vocabulary
 

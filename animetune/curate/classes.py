@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from animetune.curate import filters
-from animetune.curate.config import ClassesConfig, Filter, QualityLevel, YearClass
+from animetune.curate.config.classes import ClassesConfig, QualityLevel, YearClass
+from animetune.curate.config.filters import Filter
 from animetune.curate.steps import Outcome
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from animetune.curate.config import ContentConfig
+from animetune.curate.config.content import ContentConfig
 from animetune.curate.filters import has_any
 from animetune.curate.steps import Outcome
 from animetune.curate.tag_lists import Vocabulary

@@ -13,7 +13,7 @@ from typing import Literal
 
 import polars as pl
 
-from animetune.curate.config import (
+from animetune.curate.config.filters import (
     AspectRatioFilter,
     DeletedFilter,
     ExcludeTagsFilter,

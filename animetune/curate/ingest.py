@@ -23,7 +23,7 @@ import polars as pl
 
 from animetune import fsio, tables
 from animetune.curate import families
-from animetune.curate.config import SourceConfig
+from animetune.curate.config.sources import SourceConfig
 from animetune.curate.posts import AMBIGUOUS_S, MAX_LINE, RecordError, parse_captions, parse_json, parse_post
 from animetune.curate.steps import Outcome, Workplace
 from animetune.errors import DataError

@@ -22,7 +22,8 @@ import polars as pl
 
 from animetune import fsio, tables
 from animetune.curate import filters
-from animetune.curate.config import Filter, PicturesConfig
+from animetune.curate.config.filters import Filter
+from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.steps import Outcome, Workplace
 from animetune.errors import DataError, PictureError
 from animetune.executor import Chunk

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from animetune.curate.config import ID_MODULUS, ImagesConfig, SourceConfig
+from animetune.curate.config.sources import ID_MODULUS, ImagesConfig, SourceConfig
 
 RECORD_CODES = {
     "bad_json": "the line is not JSON, or is longer than MAX_LINE",

@@ -18,7 +18,8 @@ import pydantic
 
 from animetune import config, fsio, tables
 from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, tags
-from animetune.curate.config import PATH_FIELDS, CurateConfig
+from animetune.curate.config import CurateConfig
+from animetune.curate.config.sources import PATH_FIELDS
 from animetune.curate.steps import (
     Published,
     Step,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from animetune import tables
-from animetune.curate.config import SplitConfig
+from animetune.curate.config.split import SplitConfig
 from animetune.curate.steps import Outcome
 from animetune.seeding import Purpose, key_for, text_counter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from animetune.curate.config import TagsConfig
+from animetune.curate.config.tags import TagsConfig
 from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import Outcome
 from animetune.curate.tag_lists import Vocabulary

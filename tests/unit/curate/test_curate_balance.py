@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune.curate import balance
-from animetune.curate.config import ContentBucketsBalance, TagGroupsBalance
+from animetune.curate.config.balance import ContentBucketsBalance, TagGroupsBalance
 from animetune.curate.tag_lists import Vocabulary
 
 VOCABULARY = Vocabulary(lists={}, groups={"hair": ("*_hair",), "pose": ("sitting", "standing"), "rare": ("comet",)})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune.curate import classes
-from animetune.curate.config import ClassesConfig, QualityConfig, QualityLevel, YearClass
+from animetune.curate.config.classes import ClassesConfig, QualityConfig, QualityLevel, YearClass
 
 
 def percentiles(scores: list, ratings: list | None = None) -> list:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune.curate import content
-from animetune.curate.config import ContentConfig, TagsConfig
+from animetune.curate.config.content import ContentConfig
+from animetune.curate.config.tags import TagsConfig
 from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.tag_lists import Vocabulary
 from animetune.curate.tags import sort_tags

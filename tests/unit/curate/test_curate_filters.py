@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune.curate import filters
-from animetune.curate.config import Filter
+from animetune.curate.config.filters import Filter
 
 FILTER = pydantic.TypeAdapter(Filter)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune.curate import families, ingest
-from animetune.curate.config import SourceConfig
+from animetune.curate.config.sources import SourceConfig
 from animetune.curate.posts import MAX_LINE
 from animetune.curate.steps import Outcome, Workplace
 from animetune.errors import ChunkError, DataError

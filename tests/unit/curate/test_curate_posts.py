@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from animetune.curate.config import SourceConfig
+from animetune.curate.config.sources import SourceConfig
 from animetune.curate.posts import (
     AMBIGUOUS_S,
     RECORD_CODES,

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from animetune.curate.config import TagsConfig
+from animetune.curate.config.tags import TagsConfig
 from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.tag_lists import NAMES, OTHER, Vocabulary
 from animetune.curate.tags import sort_tags

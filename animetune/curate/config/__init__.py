@@ -1,0 +1,61 @@
+"""`CurateConfig`: the YAML of the `curate` stage, field for field; one file a group of settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+
+from animetune.config import StrictModel
+from animetune.curate.config.balance import Balance
+from animetune.curate.config.classes import ClassesConfig
+from animetune.curate.config.content import ContentConfig
+from animetune.curate.config.filters import Filter
+from animetune.curate.config.pictures import PicturesConfig
+from animetune.curate.config.sources import SourceConfig
+from animetune.curate.config.split import Share, SplitConfig
+from animetune.curate.config.tags import TagsConfig
+from animetune.executor import ExecutorConfig
+from animetune.remote import ON_THIS_MACHINE
+
+
+class CurateConfig(StrictModel):
+    """From posts and pictures to a curated table."""
+
+    stage: Literal["curate"]
+    """The command that this file configures."""
+    out: Annotated[Path, ON_THIS_MACHINE]
+    """Folder of the table. Its steps stay there, so that a changed setting re-runs only what depends on it."""
+    sources: Annotated[tuple[SourceConfig, ...], pydantic.Field(min_length=1)]
+    """Where posts come from."""
+    filters: tuple[Filter, ...] = ()
+    """What is dropped, first to last; the first filter that drops a row is its reason."""
+    pictures: PicturesConfig = PicturesConfig()
+    """How pictures are decoded."""
+    tags: TagsConfig = TagsConfig()
+    """Which tags mean what."""
+    classes: ClassesConfig = ClassesConfig()
+    """Quality and year classes."""
+    content: ContentConfig = ContentConfig()
+    """Content buckets."""
+    balance: tuple[Balance, ...] = ()
+    """Factors on `repeats`, applied in this order; none leaves every picture at 1."""
+    split: SplitConfig = SplitConfig()
+    """Training and validation."""
+    seed: int = 0
+    """Seed of the split."""
+    quarantine_limit: Share = 0.05
+    """Share of the posts read that may be unusable before the stage stops."""
+    executor: ExecutorConfig = ExecutorConfig()
+    """Where posts are parsed and pictures decoded; changes nothing in the output."""
+    prune: bool = False
+    """Remove the steps of earlier settings when the new table is published."""
+
+    @pydantic.field_validator("sources")
+    @classmethod
+    def _distinct(cls, sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+        names = [source.name for source in sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two sources have the same name: {', '.join(names)}")
+        return sources
