@@ -24,7 +24,7 @@ from animetune.errors import DataError
 from animetune.manifest import Manifest, read_manifest
 from animetune.records import TABLE_COLUMNS, Column
 
-TABLE_FORMAT = 3
+TABLE_FORMAT = 4
 TABLE_KIND = "table"
 PART_ROWS = 262_144
 ROW_GROUP_ROWS = 32_768

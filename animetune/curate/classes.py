@@ -19,6 +19,7 @@ def classify(rows: pl.DataFrame, cfg: ClassesConfig, class_filters: Sequence[Fil
         quality=level(measure, cfg.quality.levels),
         year=year_class(cfg.years),
         aesthetic=pl.lit(None, dtype=pl.String),  # no scorer has seen the pictures yet
+        style_class=pl.lit(None, dtype=pl.String),
     )
     return filters.apply(rows, class_filters, "classes")
 

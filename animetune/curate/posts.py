@@ -99,12 +99,16 @@ def parse_post(record: Any, source: SourceConfig) -> dict[str, Any]:
         "md5": _md5(record),
         "post_width": _side(record, "image_width", "width"),
         "post_height": _side(record, "image_height", "height"),
+        "post_bytes": _integer(record, "file_size"),
+        "pixel_hash": _pixel_hash(record),
         "file_ext": _extension(record),
         "created_at": _time(record),
         "rating": _rating(record),
         "score": _integer(record, "score"),
         "fav_count": _integer(record, "fav_count"),
+        "aesthetic_score": None,
         "is_deleted": _is_deleted(record),
+        "is_synthetic": False,
         "parent": f"{source.name}/{parent}" if parent and parent != post_id else None,
     }
     row |= {f"tags_{name}": tags for name, tags in _tags(record).items()}
@@ -215,6 +219,11 @@ def _md5(record: Record) -> str | None:
     if text is not None and not _MD5.fullmatch(text := text.lower()):
         raise RecordError("bad_record", f"md5: {_shown(text)} is not 32 hexadecimal digits")
     return text
+
+
+def _pixel_hash(record: Record) -> str | None:
+    asset = record.get("media_asset")
+    return _text(asset, "pixel_hash") if isinstance(asset, dict) else None
 
 
 def _extension(record: Record) -> str | None:

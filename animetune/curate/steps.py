@@ -22,7 +22,7 @@ from animetune import fsio, tables
 from animetune.executor import LocalExecutor
 from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
 
-STEP_FORMAT = 3
+STEP_FORMAT = 4
 STEP_KIND = "step"
 
 

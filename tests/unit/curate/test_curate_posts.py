@@ -50,6 +50,8 @@ def test_a_danbooru_post():
             parent_id=7,
             score=-3,
             file_ext="JPG",
+            file_size=12_345,
+            media_asset={"id": 1, "pixel_hash": "0badcafe"},
             created_at="2016-11-25T21:40:42.851-05:00",
         ),
         SOURCE,
@@ -61,12 +63,16 @@ def test_a_danbooru_post():
         "md5": f"{12:032x}",
         "post_width": 64,
         "post_height": 48,
+        "post_bytes": 12_345,
+        "pixel_hash": "0badcafe",
         "file_ext": "jpg",
         "created_at": datetime.datetime(2016, 11, 26, 2, 40, 42, 851000, tzinfo=datetime.UTC),
         "rating": "g",
         "score": -3,
         "fav_count": 12,
+        "aesthetic_score": None,
         "is_deleted": False,
+        "is_synthetic": False,
         "parent": "site/7",
         "tags_general": ["1girl", "smile"],
         "tags_character": ["hatsune_miku"],
@@ -80,7 +86,7 @@ def test_a_danbooru_post():
 
 def test_a_post_with_nothing_but_its_id():
     row = parse_post({"id": 5}, SOURCE)
-    unknown = ("md5", "post_width", "file_ext", "created_at", "rating", "score", "fav_count", "parent")
+    unknown = ("md5", "post_width", "file_ext", "created_at", "rating", "score", "fav_count", "parent", "pixel_hash")
     assert [row[name] for name in unknown] == [None] * len(unknown)
     assert row["tags_general"] == []
     assert row["is_deleted"] is False

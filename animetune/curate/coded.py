@@ -1,0 +1,77 @@
+"""Lists of text as numbers, so that what a tag means is decided once for each distinct tag, not for each of its uses.
+
+Seven million posts have two hundred million tags, but a hundred thousand distinct ones. A property of tags is an array
+over `names`; `coded.codes` carries it to every use, and `offsets` back to rows:
+
+    coded = CodedLists.of(rows["tags_general"])
+    is_animal = np.isin(coded.names, vocabulary.tags("animal"))
+    shows_animal = coded.any(is_animal[coded.codes])                 # bool (rows,)
+    without = coded.keep(~is_animal[coded.codes]).to_series()        # list[str]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class CodedLists:
+    """Row i holds `names[codes[offsets[i]:offsets[i + 1]]]`."""
+
+    offsets: np.ndarray
+    """int64 (rows + 1,), from 0, never falling."""
+    codes: np.ndarray
+    """int32 (uses,), places in `names`."""
+    names: np.ndarray
+    """object (distinct,), str: in the order of their first use."""
+
+    @classmethod
+    def of(cls, lists: pl.Series) -> CodedLists:
+        """Code a column of `list[str]`; null stands for an empty list, and null in a list is left out."""
+        filled = lists.fill_null([]).list.drop_nulls()
+        uses = filled.explode(empty_as_null=False).to_arrow(compat_level=pl.CompatLevel.oldest())
+        coded = uses.dictionary_encode()
+        return cls(
+            offsets=np.concatenate([[0], filled.list.len().to_numpy().astype(np.int64).cumsum()]),
+            codes=coded.indices.to_numpy(zero_copy_only=False).astype(np.int32),
+            names=np.array(coded.dictionary.to_pylist(), dtype=object),
+        )
+
+    def to_series(self, name: str = "") -> pl.Series:
+        """The lists as `list[str]`."""
+        words = pa.array(self.names.tolist(), pa.large_string())
+        uses = words.take(pa.array(self.codes, pa.int32()))
+        lists = pa.LargeListArray.from_arrays(pa.array(self.offsets, pa.int64()), uses)
+        return pl.Series(name, pl.from_arrow(lists), dtype=pl.List(pl.String))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 (uses,): the row of each use."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def property(self, decide: Callable[[str], Any], dtype: Any = bool) -> np.ndarray:
+        """dtype (distinct,): what `decide` says of each name."""
+        return np.array([decide(name) for name in self.names], dtype=dtype)
+
+    def any(self, held: np.ndarray) -> np.ndarray:
+        """bool (rows,): whether `held`, bool (uses,), is true for any use of the row."""
+        return self.count(held) > 0
+
+    def count(self, held: np.ndarray) -> np.ndarray:
+        """int64 (rows,): for how many uses of the row `held` is true."""
+        total = np.concatenate([[0], np.cumsum(held, dtype=np.int64)])
+        return total[self.offsets[1:]] - total[self.offsets[:-1]]
+
+    def keep(self, held: np.ndarray) -> CodedLists:
+        """The lists with only those uses for which `held`, bool (uses,), is true; order stays."""
+        offsets = np.concatenate([[0], self.count(held).cumsum()])
+        return CodedLists(offsets, self.codes[held], self.names)
