@@ -94,6 +94,19 @@ def publish_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
                 raise
 
 
+def link(file: str | os.PathLike[str], name: str | os.PathLike[str]) -> None:
+    """Give a published file a second name, inside a folder that `publish_dir` handed out; costs no room.
+
+    Where the file system has no hard links, or the name lies on another, the file is copied.
+    """
+    try:
+        os.link(file, name)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+            raise
+        shutil.copyfile(file, name)
+
+
 def append_line(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     """Append one JSON line; a line counts once its newline is there, and concurrent writers take turns.
 

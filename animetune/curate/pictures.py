@@ -24,7 +24,8 @@ from animetune import fsio, tables
 from animetune.curate import filters
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.steps import Outcome, Workplace
+from animetune.curate.parts import Part, part_name, write_part
+from animetune.curate.steps import Workplace, Written, added
 from animetune.errors import DataError, PictureError
 from animetune.executor import Chunk
 from animetune.manifest import Manifest, has_manifest, read_manifest
@@ -46,44 +47,61 @@ _SCHEMA: dict[str, pl.DataType] = {
 }
 
 
+READS = ("source", "md5", "post_width", "post_height", "image_candidates", "mask_candidates")
+WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), "pixel_md5")
+
+_LOOKED_AT = ("key", "md5", "image_candidates", "mask_candidates")
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A chunk: `length` rows of a parquet file, from `start` on."""
+    """A chunk: the rows of a part that are numbered `first` to `last`, both included."""
 
-    part: Path
-    start: int
-    length: int
+    part: Part
+    first: int
+    last: int
     cfg: PicturesConfig
 
     def rows(self) -> pl.DataFrame:
         """key, md5, image_candidates, mask_candidates"""
-        columns = pl.scan_parquet(self.part).select("key", "md5", "image_candidates", "mask_candidates")
-        return columns.slice(self.start, self.length).collect()
+        return self.part.read(_LOOKED_AT, between=(self.first, self.last)).select(_LOOKED_AT)
 
 
-def look_at_pictures(cfg: PicturesConfig, size_filters: Sequence[Filter], at: Workplace) -> Outcome:
-    """Decode the pictures of all rows, and drop those whose true size a filter drops.
+def look_at_pictures(
+    cfg: PicturesConfig, size_filters: Sequence[Filter], reads: Sequence[str], at: Workplace, folder: Path
+) -> Written:
+    """Decode the pictures of all rows, and drop those whose true size a filter drops; `reads` is what filters look at.
 
     Raises DataError when a source says where masks are, and none is there.
     """
     found_since(cfg, at)
     chunks = chunks_of(cfg, at)
     at.executor.run(decode_chunk, chunks, at.chunks, progress=at.progress)
-    folders = [at.chunks / chunk.name for chunk in chunks]
-    pictures = tables.scan_parts([folder / "rows.parquet" for folder in folders], _SCHEMA).collect()
-    refused = tables.scan_parts([folder / "quarantined.parquet" for folder in folders], tables.QUARANTINED_SCHEMA)
+    by_part: dict[Part, list[Path]] = {part: [] for part in at.rows.parts}
+    for chunk in chunks:
+        by_part[chunk.payload.part].append(at.chunks / chunk.name)
 
-    rows = at.rows().join(pictures, on="key", how="inner", maintain_order="left")
-    _check_masks(rows)
-    rows = rows.drop("image_candidates", "mask_candidates")
+    outcomes, masks = [], []
+    for index, (part, folders) in enumerate(by_part.items()):
+        pictures = tables.scan_parts([each / "rows.parquet" for each in folders], _SCHEMA).collect()
+        refused = tables.scan_parts([each / "quarantined.parquet" for each in folders], tables.QUARANTINED_SCHEMA)
+        rows = part.read(("key", *READS, *reads)).join(pictures, on="key", how="inner", maintain_order="left")
+        masks.append(rows.select("source", "mask", "mask_candidates").filter(pl.col("mask_candidates").list.len() > 0))
+        outcome = filters.apply(rows, size_filters, "picture")
+        write_part(outcome.kept, WRITES, folder / part_name(index))
+        outcomes.append((outcome.kept.height, outcome.dropped, refused.collect(), _facts(rows)))
+    _check_masks(pl.concat(masks))
+    kept, dropped, quarantined, facts = zip(*outcomes, strict=True)
+    return Written(sum(kept), pl.concat(dropped), pl.concat(quarantined), added(facts), at.rows.kept)
+
+
+def _facts(rows: pl.DataFrame) -> dict[str, int]:
     of_other_size = (pl.col("width") != pl.col("post_width")) | (pl.col("height") != pl.col("post_height"))
-    facts = {
+    return {
         "size_mismatches": int(rows.select(of_other_size.sum()).item()),
         "md5_mismatches": int((~rows["is_original"]).sum()),
         "masks": rows["mask"].count(),
     }
-    outcome = filters.apply(rows.drop("is_original"), size_filters, "picture")
-    return Outcome(kept=outcome.kept, dropped=outcome.dropped, quarantined=refused.collect(), facts=facts)
 
 
 def found_since(cfg: PicturesConfig, at: Workplace) -> bool:
@@ -110,13 +128,13 @@ def _not_found(part: Slice, folder: Path) -> Iterator[str]:
 
 def chunks_of(cfg: PicturesConfig, at: Workplace) -> list[Chunk]:
     """The rows of the step before, cut by number."""
-    assert at.before is not None
-    slices = [
-        Slice(part, start, CHUNK_ROWS, cfg)
-        for part in at.before.parts
-        for start in range(0, pl.scan_parquet(part).select(pl.len()).collect().item(), CHUNK_ROWS)
-    ]
-    return [Chunk(f"{index:06d}", part) for index, part in enumerate(slices)]
+    slices = []
+    for part in at.rows.parts:
+        numbers = part.numbers()
+        for start in range(0, len(numbers), CHUNK_ROWS):
+            piece = numbers[start : start + CHUNK_ROWS]
+            slices.append(Slice(part, int(piece[0]), int(piece[-1]), cfg))
+    return [Chunk(f"{index:06d}", each) for index, each in enumerate(slices)]
 
 
 def decode_chunk(part: Slice, folder: Path) -> Manifest:
@@ -187,9 +205,12 @@ def pixel_md5(picture: Picture) -> str:
 
 
 def _check_masks(rows: pl.DataFrame) -> None:
-    """Masks are optional one by one; a place where no picture of a source has one is a wrong place."""
-    asked = rows.filter(pl.col("mask_candidates").list.len() > 0)
-    found = asked.group_by("source").agg(pl.col("mask").count(), pl.col("mask_candidates").first()).sort("source")
+    """Of rows with candidates: a mask may be missing, but a place where no picture of a source has one is wrong."""
+    found = (
+        rows.group_by("source", maintain_order=True)
+        .agg(pl.col("mask").count(), pl.col("mask_candidates").first())
+        .sort("source")
+    )
     for source, masks, candidates in found.iter_rows():
         if not masks:
             raise DataError(

@@ -8,6 +8,7 @@ the parts of the last step. Run again, it continues or does nothing.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +18,18 @@ import polars as pl
 import pydantic
 
 from animetune import config, fsio, tables
-from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, tags
+from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, table, tags
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.sources import PATH_FIELDS
+from animetune.curate.parts import ROW, write_parts
+from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import (
     Published,
     Step,
-    counted,
+    Workplace,
+    Written,
+    at_once,
+    by_part,
     run_step,
     sorted_drops,
     sorted_quarantine,
@@ -33,9 +39,6 @@ from animetune.errors import QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
 from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, check_place, record_files, write_manifest
 from animetune.progress import track
-
-COUNTED = ("content_bucket", "rating", "quality", "year", "split", "image_format")
-"""Columns whose values the manifest counts."""
 
 
 def run(cfg: CurateConfig) -> Manifest:
@@ -50,10 +53,9 @@ def run(cfg: CurateConfig) -> Manifest:
         fsio.sweep(cfg.out)
         executor = build_executor(cfg.executor)
         done: list[Published] = []
-        for number, step in enumerate(chain(cfg)):
+        for step in chain(cfg):
             with track(f"curate: {step.name}") as progress:
-                before = done[-1] if done else None
-                done.append(run_step(step, cfg.out, number, before, executor, progress.reach))
+                done.append(run_step(step, cfg.out, done, executor, progress.reach))
                 if progress.total is None:  # steps that do not work in chunks
                     progress.reach(done[-1].manifest.seen, done[-1].manifest.seen)
             check_quarantine(done, cfg)
@@ -75,51 +77,87 @@ def chain(cfg: CurateConfig) -> list[Step]:
     return [
         Step(
             "ingest",
-            lambda at: ingest.ingest(files, at),
+            functools.partial(_ingest, files),
             settings=_plain(cfg.sources),
             inputs={f"{file.number:05d} {file.label}": file.digest for file in files},
         ),
-        Step(
+        by_part(
             "filters",
-            lambda at: filters.apply(at.rows(), by_phase["post"], "post"),
+            functools.partial(filters.apply, filters=by_phase["post"], phase="post"),
+            reads=FILTER_READS,
+            writes=(),
             settings=_plain(by_phase["post"]),
         ),
         Step(
             "pictures",
-            lambda at: pictures.look_at_pictures(cfg.pictures, by_phase["picture"], at),
+            functools.partial(pictures.look_at_pictures, cfg.pictures, by_phase["picture"], ()),
             settings=_plain([cfg.pictures, *by_phase["picture"]]),
-            is_stale=lambda at: pictures.found_since(cfg.pictures, at),
+            is_stale=functools.partial(pictures.found_since, cfg.pictures),
+            keeps_chunks=True,
         ),
-        Step(
+        by_part(
             "tags",
-            lambda at: tags.sort_tags(at.rows(), cfg.tags, vocabulary),
+            functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary),
+            reads=TAGS_READS,
+            writes=TAGS_WRITES,
             settings=cfg.tags.size_tags,
             inputs=lists,
         ),
-        Step("dedup", lambda at: dedup.keep_best(at.rows())),
-        Step(
+        at_once("dedup", dedup.keep_best, reads=DEDUP_READS, writes=("family",)),
+        at_once(
             "classes",
-            lambda at: classes.classify(at.rows(), cfg.classes, by_phase["classes"]),
+            functools.partial(classes.classify, cfg=cfg.classes, class_filters=by_phase["classes"]),
+            reads=CLASSES_READS,
+            writes=CLASSES_WRITES,
             settings=_plain([cfg.classes, *by_phase["classes"]]),
         ),
-        Step(
+        by_part(
             "content",
-            lambda at: content.assign(at.rows(), cfg.content, vocabulary),
+            functools.partial(content.assign, cfg=cfg.content, vocabulary=vocabulary),
+            reads=("tags_count", "tags_general", "tags_special", "tags_meta"),
+            writes=("content_bucket", "content_reason", "content_conflict"),
             settings=_plain([cfg.content]),
             inputs=lists,
         ),
-        Step(
+        at_once(
             "balance",
-            lambda at: balance.weigh(at.rows(), cfg.balance, vocabulary),
+            functools.partial(balance.weigh, factors=cfg.balance, vocabulary=vocabulary),
+            reads=("tags_general", "content_bucket"),
+            writes=("repeats", "loss_weight"),
             settings=_plain(cfg.balance),
             inputs=lists,
         ),
-        Step(
+        at_once(
             "split",
-            lambda at: split.hold_out(at.rows(), cfg.split, seed=cfg.seed),
+            functools.partial(split.hold_out, cfg=cfg.split, seed=cfg.seed),
+            reads=split.READS,
+            writes=split.WRITES,
             settings=[cfg.seed, *_plain([cfg.split])],
         ),
+        by_part("table", table.whole_rows, reads=table.READS, writes=table.WRITES, numbered=False),
     ]
+
+
+_POST_TAGS = tuple(f"tags_{name}" for name in TAG_CLASSES)
+FILTER_READS = ("rating", "score", "post_width", "post_height", "file_ext", "is_deleted", *_POST_TAGS)
+TAGS_READS = ("width", "height", *_POST_TAGS)
+TAGS_WRITES = ("tags_count", "tags_special", *_POST_TAGS)
+DEDUP_READS = ("source", "id", "score", "pixel_md5", "family")
+CLASSES_READS = ("rating", "score", "created_at")
+CLASSES_WRITES = ("quality", "year", "aesthetic", "style_class")
+
+
+def _ingest(files: Sequence[ingest.InputFile], at: Workplace, folder: Path) -> Written:
+    outcome = ingest.ingest(files, at)
+    rows = outcome.kept.with_row_index(ROW)
+    pieces = (rows.slice(start, tables.PART_ROWS) for start in range(0, max(1, rows.height), tables.PART_ROWS))
+    return Written(
+        kept=write_parts(pieces, rows.columns, folder),
+        dropped=outcome.dropped,
+        quarantined=outcome.quarantined,
+        facts=outcome.facts,
+        seen=outcome.seen or 0,
+    )
 
 
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
@@ -162,7 +200,7 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
     parts: dict[str, FileRecord] = {
         f"steps/{last.folder.name}/{name}": record
         for name, record in last.manifest.files.items()
-        if name.startswith("kept-")
+        if name.startswith("part-")
     }
     manifest = Manifest(
         kind=tables.TABLE_KIND,
@@ -196,11 +234,10 @@ def write_refusals(done: Sequence[Published], out: Path) -> list[str]:
 
 
 def table_facts(done: Sequence[Published], cfg: CurateConfig) -> dict[str, Any]:
-    """What the steps noted, how often each class occurs, and how pictures were decoded, for who decodes them again."""
-    rows = done[-1].rows().select(*COUNTED).collect()
+    """What the steps noted, and how pictures were decoded, for who decodes them again."""
     noted = {key: value for step in done for key, value in step.manifest.facts.items()}
     decoding = {"background": list(cfg.pictures.background), "max_pixels": cfg.pictures.max_pixels}
-    return noted | {"counts": {name: counted(rows[name]) for name in COUNTED}, "pictures": decoding}
+    return noted | {"pictures": decoding}
 
 
 def prune(out: Path, used: Sequence[str]) -> None:

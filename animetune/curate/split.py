@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import polars as pl
 
-from animetune import tables
 from animetune.curate.config.split import SplitConfig
 from animetune.curate.steps import Outcome
 from animetune.seeding import Purpose, key_for, text_counter
+
+READS = ("family",)
+WRITES = ("split",)
 
 
 def hold_out(rows: pl.DataFrame, cfg: SplitConfig, *, seed: int) -> Outcome:
@@ -21,7 +23,7 @@ def hold_out(rows: pl.DataFrame, cfg: SplitConfig, *, seed: int) -> Outcome:
     is_val = pl.col("family").is_in(sorted(val))
     rows = rows.with_columns(split=pl.when(is_val).then(pl.lit("val")).otherwise(pl.lit("train")))
     facts = {"families": len(families), "val_families": len(val)}
-    return Outcome(kept=rows.select(list(tables.schema())), facts=facts)
+    return Outcome(kept=rows, facts=facts)
 
 
 def held_out(families: list[str], *, share: float, at_most: int, seed: int) -> set[str]:

@@ -1,17 +1,22 @@
 """Steps: what a stage is a chain of, and how each is published once and found again.
 
-    <out>/steps/<nn-name>-<digest>/    kept-*.parquet, dropped.parquet, quarantined.parquet, manifest.json
-    <out>/chunks/<nn-name>-<digest>/   the chunks of a record step (ingest, pictures), published one by one
+    <out>/steps/<nn-name>-<digest>/    part-*.parquet, dropped.parquet, quarantined.parquet, counts-*.parquet,
+                                       manifest.json
+    <out>/chunks/<nn-name>-<digest>/   what its worker processes have finished, until the step is published
 
-The digest is of all that a step's rows depend on: its settings, what it reads, the digest of the step before, and its
-format. So an equal step is found and not run again, and a change re-runs a step and those behind it, up to the first
-whose rows come out as they were.
+A step publishes only what it changes (`parts`). The digest in its name is of all that its rows depend on: its settings,
+what it reads, the digest of the step before, and its format. So an equal step is found and not run again, and a change
+re-runs a step and those behind it, up to the first whose rows come out as they were.
+
+Most steps are a function from frame to Outcome. `by_part` calls it for every part of the rows, in worker processes: it
+decides row by row, and what it counts is added up. `at_once` calls it with some narrow columns of all rows.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +24,14 @@ from typing import Any
 import polars as pl
 
 from animetune import fsio, tables
-from animetune.executor import LocalExecutor
-from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
+from animetune.curate.parts import ROW, Part, newest_parts, part_name, split_by_part, write_part, write_parts
+from animetune.executor import Chunk, LocalExecutor
+from animetune.manifest import FileRecord, Manifest, has_manifest, read_manifest, record_files, write_manifest
 
-STEP_FORMAT = 4
+STEP_FORMAT = 5
 STEP_KIND = "step"
+COUNT = "count"
+"""The column of `Outcome.tables` that is added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +39,17 @@ class Outcome:
     """What became of the rows that a step saw."""
 
     kept: pl.DataFrame
+    """With `row`, and the columns that the step writes; others are ignored."""
     dropped: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=tables.DROPPED_SCHEMA))
     """key, reason"""
     quarantined: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=tables.QUARANTINED_SCHEMA))
     """key (null where a record had none), code, detail"""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values for the manifest."""
+    """JSON values for the manifest; of a step by part only integers and mappings of such, which are added up."""
     seen: int | None = None
     """Records read; None stands for the rows of the step before."""
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """Name -> counts, too many for `facts`: `count`, added up over parts for equal values of the other columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +62,92 @@ class Published:
     @property
     def parts(self) -> list[Path]:
         """The files of the rows kept, in order."""
-        return [self.folder / name for name in self.manifest.files if name.startswith("kept-")]
+        return [self.folder / name for name in self.manifest.files if name.startswith("part-")]
 
-    def rows(self) -> pl.LazyFrame:
-        """The rows kept, in order."""
-        return pl.scan_parquet(self.parts, glob=False)
+    @property
+    def tables(self) -> dict[str, Path]:
+        """Name -> file of counts."""
+        names = [name for name in self.manifest.files if name.startswith("counts-")]
+        return {name.removeprefix("counts-").removesuffix(".parquet"): self.folder / name for name in names}
 
     def dropped(self) -> pl.DataFrame:
         """key, reason"""
-        return pl.read_parquet(self.folder / "dropped.parquet")
+        return pl.read_parquet(self.folder / "dropped.parquet", glob=False)
 
     def quarantined(self) -> pl.DataFrame:
         """key, code, detail"""
-        return pl.read_parquet(self.folder / "quarantined.parquet")
+        return pl.read_parquet(self.folder / "quarantined.parquet", glob=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the steps before left."""
+
+    parts: Sequence[Part]
+    kept: int
+    """Rows in all parts."""
+    tables: Mapping[str, Path]
+    """Name -> file of counts."""
+
+    @classmethod
+    def after(cls, done: Sequence[Published]) -> Rows:
+        """After at least one step."""
+        found = {name: path for step in done for name, path in step.tables.items()}
+        return cls(newest_parts([step.parts for step in done]), done[-1].manifest.kept, found)
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Counts of a step before: its columns and `count`."""
+        return pl.read_parquet(self.tables[name], glob=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """What a step is given to work with."""
 
-    before: Published | None
-    """The step before; None for the first."""
+    before: Rows | None
+    """What the steps before left; None for the first."""
     chunks: Path
     """Folder for the executor to publish chunks in."""
     executor: LocalExecutor
     progress: Callable[[int, int], None]
     """Told (done, total)."""
 
-    def rows(self) -> pl.DataFrame:
-        """The rows that the step before kept."""
+    @property
+    def rows(self) -> Rows:
+        """What the steps before left."""
         assert self.before is not None
-        return self.before.rows().collect()
+        return self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a step wrote into its folder as `part-*.parquet`, and what became of the other rows."""
+
+    kept: int
+    dropped: pl.DataFrame
+    quarantined: pl.DataFrame
+    facts: Mapping[str, Any]
+    seen: int
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    hashed: Mapping[str, FileRecord] = field(default_factory=dict)
+    """Of those files whose hashes are known, so that they are not read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the chain; `settings` and `inputs` are JSON values."""
+    """One step of the chain; `settings` and `inputs` are JSON values. Made by `by_part` and `at_once`, mostly."""
 
     name: str
-    work: Callable[[Workplace], Outcome]
+    work: Callable[[Workplace, Path], Written]
+    """Writes the parts into a folder."""
     settings: Any = None
     """The part of the configuration that its outcome depends on."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Name -> digest of what it reads beside the rows of the step before."""
     is_stale: Callable[[Workplace], bool] = lambda at: False
     """Whether a published step has to be done again although its name still fits."""
+    keeps_chunks: bool = False
+    """Whether `is_stale` looks at its chunks, so that they stay when the step is published."""
 
     def folder_name(self, number: int, before: Published | None) -> str:
         """`<nn-name>-<digest>`; equal names mean equal rows."""
@@ -111,26 +163,93 @@ class Step:
         return {**self.inputs, **({} if before is None else {"rows": before.manifest.digest})}
 
 
+Function = Callable[..., Outcome]
+"""Of a frame with `row`, `key` and the columns that it reads, and of the tables of counts that it needs, by name."""
+
+
+def by_part(
+    name: str,
+    function: Function,
+    *,
+    reads: Iterable[str],
+    writes: Sequence[str],
+    needs: Sequence[str] = (),
+    numbered: bool = True,
+    settings: Any = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Step:
+    """A step whose function is called for every part of the rows, in worker processes, and decides row by row.
+
+    `function` is at the top of a module, or a functools.partial of such: it is pickled. `needs` names tables of counts
+    that steps before wrote; it is given them as arguments of these names. Not `numbered`, the files lack `row`: they
+    are for others to read, and no step can follow.
+    """
+    work_on_part = functools.partial(_work_on_part, function, ("key", *reads), writes, numbered)
+    work = functools.partial(_work_by_part, work_on_part, needs)
+    return Step(name, work, settings=settings, inputs=inputs or {})
+
+
+def at_once(
+    name: str,
+    function: Function,
+    *,
+    reads: Iterable[str],
+    writes: Sequence[str],
+    needs: Sequence[str] = (),
+    settings: Any = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Step:
+    """A step whose function is called once, with the columns of all rows: numbers and short text, never lists of tags.
+
+    Arguments as of `by_part`.
+    """
+    work = functools.partial(_work_at_once, function, ("key", *reads), writes, needs)
+    return Step(name, work, settings=settings, inputs=inputs or {})
+
+
 def run_step(
     step: Step,
     out: Path,
-    number: int,
-    before: Published | None,
+    done: Sequence[Published],
     executor: LocalExecutor,
     progress: Callable[[int, int], None],
 ) -> Published:
-    """Find the step under `out`, or do it and publish it."""
-    name = step.folder_name(number, before)
-    folder = out / "steps" / name
-    workplace = Workplace(before, out / "chunks" / name, executor, progress)
+    """Find the step that follows `done` under `out`, or do it and publish it."""
+    before = done[-1] if done else None
+    name = step.folder_name(len(done), before)
+    folder, chunks = out / "steps" / name, out / "chunks" / name
+    workplace = Workplace(Rows.after(done) if done else None, chunks, executor, progress)
     if has_manifest(folder) and step.is_stale(workplace):
         fsio.remove(folder)
     if not has_manifest(folder):
-        outcome = step.work(workplace)
         with fsio.publish_dir(folder) as temporary:
-            seen = before.manifest.kept if outcome.seen is None and before is not None else outcome.seen or 0
-            _write(temporary, outcome, seen=seen, inputs=step._inputs(before))
+            written = step.work(workplace, temporary)
+            _finish(temporary, written, step._inputs(before))
+    if chunks.is_dir() and not step.keeps_chunks:
+        fsio.remove(chunks)
     return Published(folder, read_manifest(folder, kind=STEP_KIND, format_version=STEP_FORMAT))
+
+
+def added(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mappings of integers, or of such mappings, added up by key. TypeError for anything else."""
+    so_far: dict[str, Any] = {}
+    for each in facts:
+        for key, value in each.items():
+            if isinstance(value, Mapping):
+                so_far[key] = added([so_far.get(key, {}), value])
+            elif isinstance(value, int):
+                so_far[key] = so_far.get(key, 0) + value
+            else:
+                raise TypeError(f"facts of a part: {key}: only integers can be added up, not {value!r}")
+    return so_far
+
+
+def total(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Tables of counts as one: `count` added up for equal values of the other columns, the largest first."""
+    rows = pl.concat(counts)
+    keys = [name for name in rows.columns if name != COUNT]
+    summed = rows.group_by(keys).agg(pl.col(COUNT).cast(pl.Int64).sum())
+    return summed.sort(COUNT, *keys, descending=[True, *(False for _ in keys)])
 
 
 def sorted_drops(dropped: pl.DataFrame) -> pl.DataFrame:
@@ -145,24 +264,106 @@ def sorted_quarantine(quarantined: pl.DataFrame) -> pl.DataFrame:
 
 def counted(column: pl.Series) -> dict[str, int]:
     """Value -> how often it occurs, sorted by value; null counts as `none`."""
-    values = column.fill_null("none").value_counts().sort(column.name)
-    return dict(zip(values[column.name].to_list(), values["count"].to_list(), strict=True))
+    counts = column.fill_null("none").value_counts(name="count")
+    return dict(sorted(counts.iter_rows()))
 
 
-def _write(folder: Path, outcome: Outcome, *, seen: int, inputs: dict[str, str]) -> None:
-    tables.write_parts(outcome.kept, folder, "kept")
-    tables.write_parquet(sorted_drops(outcome.dropped), folder / "dropped.parquet")
-    tables.write_parquet(sorted_quarantine(outcome.quarantined), folder / "quarantined.parquet")
+def _work_by_part(work_on_part: Callable[..., Manifest], needs: Sequence[str], at: Workplace, folder: Path) -> Written:
+    counts = {name: at.rows.tables[name] for name in needs}
+    chunks = [Chunk(f"{index:05d}", (part, counts)) for index, part in enumerate(at.rows.parts)]
+    manifests = at.executor.run(work_on_part, chunks, at.chunks, progress=at.progress)
+    folders = [at.chunks / chunk.name for chunk in chunks]
+    hashed = {}
+    for index, (each, manifest) in enumerate(zip(folders, manifests, strict=True)):
+        fsio.link(each / "rows.parquet", folder / part_name(index))
+        hashed[part_name(index)] = manifest.files["rows.parquet"]
+    names = {name.removesuffix(".parquet") for manifest in manifests for name in manifest.files if "counts-" in name}
+    return Written(
+        kept=sum(manifest.kept for manifest in manifests),
+        dropped=_gather([each / "dropped.parquet" for each in folders]),
+        quarantined=_gather([each / "quarantined.parquet" for each in folders]),
+        facts=added(manifest.facts for manifest in manifests),
+        seen=at.rows.kept,
+        tables={
+            name.removeprefix("counts-"): total([_gather([each / f"{name}.parquet" for each in folders])])
+            for name in sorted(names)
+        },
+        hashed=hashed,
+    )
+
+
+def _work_on_part(
+    function: Function,
+    reads: Sequence[str],
+    writes: Sequence[str],
+    numbered: bool,
+    payload: tuple[Part, Mapping[str, Path]],
+    folder: Path,
+) -> Manifest:
+    """In a worker process: one part, as a chunk."""
+    part, counts = payload
+    rows = part.read(reads)
+    outcome = function(rows, **{name: pl.read_parquet(path, glob=False) for name, path in counts.items()})
+    write_part(outcome.kept, writes, folder / "rows.parquet", numbered=numbered)
+    tables.write_parquet(outcome.dropped, folder / "dropped.parquet")
+    tables.write_parquet(outcome.quarantined, folder / "quarantined.parquet")
+    for name, table in outcome.tables.items():
+        tables.write_parquet(table, folder / f"counts-{name}.parquet")
+    return Manifest(
+        kind="chunk",
+        format_version=1,
+        seen=rows.height,
+        kept=outcome.kept.height,
+        facts=dict(outcome.facts),
+    )
+
+
+def _work_at_once(
+    function: Function,
+    reads: Sequence[str],
+    writes: Sequence[str],
+    needs: Sequence[str],
+    at: Workplace,
+    folder: Path,
+) -> Written:
+    pieces = [part.read(reads) for part in at.rows.parts]
+    numbers = [piece[ROW].to_numpy() for piece in pieces]
+    rows = pl.concat(pieces)
+    del pieces
+    outcome = function(rows, **{name: at.rows.table(name) for name in needs})
+    del rows
+    kept = outcome.kept.select(ROW, *(name for name in writes if name != ROW))
+    return Written(
+        kept=write_parts(split_by_part(kept, numbers), writes, folder),
+        dropped=outcome.dropped,
+        quarantined=outcome.quarantined,
+        facts=outcome.facts,
+        seen=at.rows.kept,
+        tables={name: total([table]) for name, table in outcome.tables.items()},
+    )
+
+
+def _finish(folder: Path, written: Written, inputs: dict[str, str]) -> None:
+    """Write what stands beside the parts, and the manifest."""
+    tables.write_parquet(sorted_drops(written.dropped), folder / "dropped.parquet")
+    tables.write_parquet(sorted_quarantine(written.quarantined), folder / "quarantined.parquet")
+    for name, table in written.tables.items():
+        tables.write_parquet(table, folder / f"counts-{name}.parquet")
+    others = [path.name for path in folder.iterdir() if path.name not in written.hashed]
     manifest = Manifest(
         kind=STEP_KIND,
         format_version=STEP_FORMAT,
         inputs=inputs,
-        seen=seen,
-        kept=outcome.kept.height,
-        dropped=counted(outcome.dropped["reason"]),
-        quarantined=counted(outcome.quarantined["code"]),
-        facts=dict(outcome.facts),
-        files=record_files(folder),
+        seen=written.seen,
+        kept=written.kept,
+        dropped=counted(written.dropped["reason"]),
+        quarantined=counted(written.quarantined["code"]),
+        facts=dict(written.facts),
+        files=dict(sorted({**written.hashed, **record_files(folder, others)}.items())),
     )
     manifest.check_outcomes()
     write_manifest(folder, manifest)
+
+
+def _gather(files: Sequence[Path]) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(file, glob=False) for file in files if file.exists()])

@@ -128,11 +128,15 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(posts: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "again"),
     [
-        ({"seed": 1}, ["split"]),
-        ({"balance": BALANCE[:1]}, ["balance", "split"]),
-        ({"content": {"priority": ["no_human", "1girl_only"]}}, ["content", "balance", "split"]),
+        ({"seed": 1}, ["split"]),  # nothing is held out of 36 families: the rows are the same
+        ({"split": {"val_share": 0.5}}, ["split", "table"]),
+        ({"balance": BALANCE[:1]}, ["balance", "split", "table"]),
+        ({"content": {"priority": ["no_human", "1girl_only"]}}, ["content", "balance", "split", "table"]),
         ({"content": {"mixed": "drop"}}, ["content"]),  # there are none: the rows are the same
-        ({"filters": [{"name": "quality", "keep": ["best", "medium"]}]}, ["classes", "content", "balance", "split"]),
+        (
+            {"filters": [{"name": "quality", "keep": ["best", "medium"]}]},
+            ["classes", "content", "balance", "split", "table"],
+        ),
         ({"filters": [{"name": "score_min", "score": 20}]}, "all but ingest"),
         ({"executor": {"workers": 1}, "quarantine_limit": 0.5}, []),
     ],
@@ -147,18 +151,18 @@ def test_a_changed_setting_runs_its_step_again_and_those_behind(posts: Path, tmp
     assert list(after) == list(before)
     expected = list(before)[1:] if again == "all but ingest" else again
     assert [name for name in after if after[name] != before[name]] == expected
-    assert (first.files == second.files) == ("split" not in expected)
+    assert (first.files == second.files) == ("table" not in expected)
 
 
 def test_old_steps_stay_unless_pruned(posts: Path, tmp_path: Path):
     cfg = fresh(posts, tmp_path)
     digest = run(cfg).digest
     run(fresh(posts, tmp_path, seed=1))
-    assert len(list((cfg.out / "steps").iterdir())) == 10
+    assert len(list((cfg.out / "steps").iterdir())) == 11  # two of split
     assert run(cfg).digest == digest
     run(fresh(posts, tmp_path, prune=True))
-    assert len(list((cfg.out / "steps").iterdir())) == 9
-    assert len(list((cfg.out / "chunks").iterdir())) == 2
+    assert len(list((cfg.out / "steps").iterdir())) == 10
+    assert [path.name.split("-")[1] for path in (cfg.out / "chunks").iterdir()] == ["pictures"]
 
 
 def test_a_changed_vocabulary_runs_its_steps_again(posts: Path, tmp_path: Path):
