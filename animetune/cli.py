@@ -145,20 +145,25 @@ def exposure(
 def preview(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006
-    count: Annotated[int, typer.Option(help="Samples shown.")] = 10,
-    draws: Annotated[int, typer.Option(help="Prompts drawn per sample, as in as many epochs.")] = 2,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Samples shown.")] = 10,
+    draws: Annotated[int, typer.Option(min=1, help="Prompts drawn per sample, as in as many epochs.")] = 2,
+    table: Annotated[
+        Path | None, typer.Option(help="Curated table to take samples from, before there are shards and labels.")
+    ] = None,
 ) -> None:
     """Prompts exactly as a training config will train them."""
-    from animetune.data.preview import preview_prompts
-    from animetune.tokens import count_fitting, count_tokens
+    from animetune.data.preview import Labelled, TrainedSamples, preview_lines, preview_prompts
 
     cfg = _load("train", config, overrides)
-    for label, prompts in preview_prompts(cfg.data, cfg.prompts, seed=cfg.seed, count=count, draws=draws):
-        typer.echo(f"{label.key}  [{label.content_bucket}]")
-        for prompt in prompts:
-            tokens, trained = count_tokens(prompt), count_fitting(prompt, chunks=cfg.data.chunks, split=cfg.data.split)
-            cut = f"  [cut: {tokens} tokens, {trained} are trained]" if tokens > trained else ""
-            typer.echo(f"    {prompt}{cut}")
+    samples: Labelled
+    if table is None:
+        samples = TrainedSamples(cfg.data)
+    else:
+        from animetune.report.table_labels import TableLabels
+
+        samples = TableLabels(table)
+    for label, prompts in preview_prompts(samples, cfg.prompts, seed=cfg.seed, count=count, draws=draws):
+        typer.echo("\n".join(preview_lines(label, prompts, chunks=cfg.data.chunks, split=cfg.data.split)))
 
 
 @app.command()

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from animetune.config import StrictModel
+from animetune.prompts.presets import PresetName, on_preset
 from animetune.prompts.tag_lists import TagList, tags_in
 
 Part = Literal[
-    "prefix", "caption", "count", "character", "series", "artist", "general", "special",
+    "prefix", "caption", "count", "character", "series", "artist", "general", "special", "extra",
     "rating", "quality", "aesthetic", "year", "|||",
 ]  # fmt: skip
 WordPart = Literal["quality", "aesthetic", "rating", "year"]
@@ -34,6 +35,10 @@ TAG_FIELDS: dict[str, str] = {
 """Parts that are lists of tags -> field of the label."""
 WORD_PARTS = ("quality", "aesthetic", "rating", "year")
 """Parts that are the words of a class."""
+EXTRA = "extra"
+"""The part that holds the tags of `add` and `add_by_source`."""
+DROPPABLE = (*TAG_FIELDS, EXTRA, *WORD_PARTS)
+"""Parts that can be shuffled, and can lose tags or words."""
 CAPTION_TAGS = ("count", "character", "series", "artist", "general")
 """The tags that stand in for a caption, in this order."""
 GROUP_END = "|||"
@@ -197,6 +202,10 @@ class Registers(StrictModel):
 class PromptConfig(StrictModel):
     """How a sample's prompt is composed. A rule that is not set draws nothing, so that prompts stay as they were."""
 
+    preset: PresetName | None = None
+    """A published way of writing prompts: the settings of `animetune/prompts/presets/<name>.yaml`. What is given beside
+    it goes on top: maps merge, all else replaces, `null` removes. A resolved configuration has the settings themselves,
+    and null here."""
     order: Order = ("prefix", "caption", "quality", "aesthetic", "rating", "special")
     """The parts of the prompt, first to last. Empty parts leave no separator behind. `|||` is written nowhere; parts
     are not shuffled across it."""
@@ -207,6 +216,11 @@ class PromptConfig(StrictModel):
     """Constant words of the part `prefix`, e.g. `anime illustration`."""
     captions: CaptionMix = CaptionMix()
     """Which kind of caption the part `caption` is."""
+    add: tuple[Text, ...] = ()
+    """Tags that every sample gets, such as a trigger word, written as on the site. They stand where `order` has
+    `extra`, and there alone; dropout leaves them out only if `drop` lists `extra`."""
+    add_by_source: dict[Text, tuple[Text, ...]] = pydantic.Field(default={})
+    """Source of the curated table -> tags that its samples get, behind those of `add`."""
     style_words: tuple[Text, ...] = ()
     """References to style that are taken out of captions, e.g. `anime-style`, `digital illustration`."""
     words: dict[WordPart, dict[str, str]] = DASHANIME_WORDS
@@ -248,6 +262,11 @@ class PromptConfig(StrictModel):
     prompt_dropout: Probability = 0.0
     """Probability of training a sample with an empty prompt, for classifier-free guidance (Ho and Salimans 2022)."""
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        return on_preset(given)
+
     @pydantic.model_validator(mode="after")
     def _parts_make_sense(self) -> PromptConfig:
         for name, order in self._named_orders():
@@ -256,10 +275,17 @@ class PromptConfig(StrictModel):
                 raise ValueError(f"{name} names a part twice: {', '.join(listed)}")
             if "caption" in order and not (self.captions.long or self.captions.short or self.captions.tags):
                 raise ValueError(f"captions gives every kind the weight 0, but {name} has the part caption")
-        taggable = (*TAG_FIELDS, *WORD_PARTS)
         for name, parts in (("shuffle", self.shuffle), ("drop", self.drop or ())):
-            if strange := [part for part in parts if part not in taggable]:
-                raise ValueError(f"{name} lists {', '.join(strange)}, but only these can be: {', '.join(taggable)}")
+            if strange := [part for part in parts if part not in DROPPABLE]:
+                raise ValueError(f"{name} lists {', '.join(strange)}, but only these can be: {', '.join(DROPPABLE)}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _added_tags_have_a_place(self) -> PromptConfig:
+        if not any(EXTRA in order for _, order in self._named_orders()):
+            for name, given in (("add", self.add), ("add_by_source", self.add_by_source)):
+                if given:
+                    raise ValueError(f"{name} has tags, but no order has the part `{EXTRA}`, where they would stand")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -291,6 +317,12 @@ class PromptConfig(StrictModel):
         """Every order with its probability."""
         rest = max(0.0, 1.0 - sum(other.probability for other in self.other_orders))
         return (rest, self.order), *((other.probability, other.order) for other in self.other_orders)
+
+    def added_to(self, key: str) -> tuple[str, ...]:
+        """The tags of `add` and `add_by_source` for the sample of a key (`<source>/<id>`)."""
+        if not self.add_by_source:
+            return self.add
+        return tuple(dict.fromkeys((*self.add, *self.add_by_source.get(key.partition("/")[0], ()))))
 
     @functools.cached_property
     def never_dropped(self) -> frozenset[str]:

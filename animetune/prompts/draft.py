@@ -8,6 +8,8 @@ import numpy as np
 
 from animetune.prompts.config import (
     CAPTION_TAGS,
+    DROPPABLE,
+    EXTRA,
     GROUP_END,
     TAG_FIELDS,
     WORD_PARTS,
@@ -41,11 +43,14 @@ def compose(label: Label, cfg: PromptConfig, rng: np.random.Generator) -> str:
 class _Draft:
     """One prompt in the making. A rule that is off draws nothing from `rng`."""
 
-    __slots__ = ("_caption", "_caption_is_drawn", "_cfg", "_kept", "_label", "_left", "_order", "_rng", "separator")
+    __slots__ = (
+        "_added", "_caption", "_caption_is_drawn", "_cfg", "_kept", "_label", "_left", "_order", "_rng", "separator",
+    )  # fmt: skip
 
     def __init__(self, label: Label, cfg: PromptConfig, rng: np.random.Generator, *, order: Order):
         self._label, self._cfg, self._rng, self._order = label, cfg, rng, order
         self.separator = cfg.separator
+        self._added = cfg.added_to(label.key) if EXTRA in order else ()
         self._kept = cfg.kept
         self._left: dict[str, Sequence[str]] | None = None
         """What a level of dropout has left of each part; None where none fell."""
@@ -97,11 +102,16 @@ class _Draft:
         """The sample's `no_dropout` tags of parts that the prompt has not shown."""
         listed = self._cfg.never_dropped
         shown = {*self._order, *self._stand_ins()}
+        own = {part: getattr(self._label, field) for part, field in TAG_FIELDS.items()}
+        hidden = {part: tags for part, tags in own.items() if part not in shown}
+        if EXTRA not in shown:
+            added = self._cfg.added_to(self._label.key)
+            hidden[EXTRA] = [tag for tag in added if not any(tag in tags for tags in own.values())]
         return [
             text
-            for part, field in TAG_FIELDS.items()
-            if part not in shown and not listed.isdisjoint(getattr(self._label, field))
-            for text in self._written(part, [tag for tag in getattr(self._label, field) if tag in listed])
+            for part, tags in hidden.items()
+            if not listed.isdisjoint(tags)
+            for text in self._written(part, [tag for tag in tags if tag in listed])
         ]
 
     def _texts(self, part: str) -> list[str]:
@@ -117,9 +127,11 @@ class _Draft:
 
     def _items(self, part: str) -> Sequence[str]:
         """The raw tags of a part, or the words of its class."""
+        if part == EXTRA:
+            return self._added
         if part in TAG_FIELDS:
             tags: Sequence[str] = getattr(self._label, TAG_FIELDS[part])
-            return tags
+            return [tag for tag in tags if tag not in self._added] if self._added else tags
         value = getattr(self._label, part)
         if value is None:
             return ()
@@ -199,7 +211,7 @@ class _Draft:
     def _cut(self, level: DropoutLevel) -> dict[str, Sequence[str]]:
         """What a level leaves of each part that it shortens."""
         # This draws the caption before its turn: whether tags stand in for it decides how many tags there are.
-        shown = [part for part in (*self._order, *self._stand_ins()) if part in TAG_FIELDS or part in WORD_PARTS]
+        shown = [part for part in (*self._order, *self._stand_ins()) if part in DROPPABLE]
         listed = {part: self._items(part) for part in shown if self._can_drop(part)}
         places = [
             (part, place)

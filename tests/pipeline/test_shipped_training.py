@@ -9,7 +9,7 @@ import torch
 
 from animetune import checkpoint
 from animetune.config import load_config, shipped_configs
-from animetune.data.preview import preview_prompts
+from animetune.data.preview import TrainedSamples, preview_prompts
 from animetune.models.load import load_models
 from animetune.plan.run import describe
 from animetune.train.config import TrainConfig
@@ -59,7 +59,7 @@ def test_plan_and_preview_of_stage1(places: list[str]) -> None:
     assert "35 samples" in text
     assert "2 steps in all" in text
     assert "at most" in text
-    shown = list(preview_prompts(cfg.data, cfg.prompts, seed=cfg.seed, count=3, draws=2))
+    shown = list(preview_prompts(TrainedSamples(cfg.data), cfg.prompts, seed=cfg.seed, count=3, draws=2))
     assert len(shown) == 3
     assert all(len(prompts) == 2 for _, prompts in shown)
     assert any("A long caption of picture" in prompt for _, prompts in shown for prompt in prompts)

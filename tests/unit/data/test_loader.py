@@ -176,7 +176,7 @@ def test_copies_of_a_row_are_augmented_differently(uninterrupted):
 
 
 def test_preview_shows_the_prompts_that_are_trained(tiny, uninterrupted):
-    from animetune.data.preview import preview_prompts
+    from animetune.data.preview import TrainedSamples, preview_prompts
 
     cfg = DataConfig(shards=str(tiny[0]), labels=str(tiny[1]), global_batch=8, micro_batch=2)
     root = shardset.open_root(tiny[0])
@@ -190,7 +190,7 @@ def test_preview_shows_the_prompts_that_are_trained(tiny, uninterrupted):
     }
     shown = {
         (label.key, epoch): prompt
-        for label, prompts in preview_prompts(cfg, PROMPTS, seed=SEED, count=12, draws=2)
+        for label, prompts in preview_prompts(TrainedSamples(cfg), PROMPTS, seed=SEED, count=12, draws=2)
         for epoch, prompt in enumerate(prompts)
     }
     both = shown.keys() & trained.keys()

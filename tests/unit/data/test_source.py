@@ -12,7 +12,7 @@ import pytest
 from animetune.config import identity
 from animetune.data.config import DataConfig
 from animetune.data.epoch_plan import plan_epoch
-from animetune.data.preview import preview_prompts
+from animetune.data.preview import TrainedSamples, preview_prompts
 from animetune.data.source import SizeClass, describe_small, open_data, plan_spec, size_classes, source_of
 from animetune.errors import ConfigError, DataError
 from animetune.prompts import PromptConfig
@@ -209,7 +209,7 @@ def test_a_root_without_training_samples_is_refused(roots, monkeypatch):
 
 def test_previews_come_from_all_sources(roots):
     cfg = data_config(*roots)
-    shown = list(preview_prompts(cfg, PromptConfig(), seed=0, count=25, draws=1))
+    shown = list(preview_prompts(TrainedSamples(cfg), PromptConfig(), seed=0, count=25, draws=1))
     keys = {label.key for label, _ in shown}
     assert {key.split("/")[0] for key in keys} == {"tiny", "other"}
     assert "other/0" not in keys  # repeats 0

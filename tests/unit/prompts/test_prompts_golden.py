@@ -1,6 +1,6 @@
-"""Prompts of the recipes, from labels written by hand, and prompts that no version may change.
+"""Prompts of the recipes and presets, from labels written by hand, and prompts that no version may change.
 
-`python tests/unit/prompts/test_prompts_golden.py` writes the recipes' prompts anew; read the difference.
+`python -m tests.unit.prompts.test_prompts_golden` writes those of recipes and presets anew; read the difference.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from animetune.config import StrictModel, load_config
+from animetune.config import StrictModel, load_config, shipped_configs
 from animetune.prompts import PromptConfig, compose
+from animetune.prompts.presets import PRESETS
 from animetune.records import Label
 from animetune.seeding import Purpose, rng_for
+from animetune.train.config import TrainConfig
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "prompts"
 RECIPES = sorted((GOLDEN / "recipes").glob("*.yaml"))
+OF_PRESETS = sorted((GOLDEN / "presets").glob("*.yaml"))
 DRAWS = 4
 
 
@@ -48,7 +51,7 @@ def hand_written() -> list[Label]:
     return labels_in(yaml.safe_load((GOLDEN / "labels.yaml").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*RECIPES, *OF_PRESETS], ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_recipes(file: Path) -> None:
     recipe = load_config(file, Recipe)
     assert prompts_of(recipe.prompts, hand_written()) == recipe.expected
@@ -57,6 +60,22 @@ def test_recipes(file: Path) -> None:
 def test_every_recipe_has_its_prompts() -> None:
     recipes = {file.stem.partition("-")[0] for file in RECIPES}
     assert recipes == {"dashanime", "aidxl", "animagine", "illustrious"}
+    assert {file.stem for file in OF_PRESETS} == {*PRESETS}
+
+
+SHIPPED = json.loads((GOLDEN / "shipped.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_prompts_of_the_shipped_configurations(name: str) -> None:
+    """As they were before there were presets: 100 epochs of the labels written by hand, by SHA-256."""
+    cfg = load_config(shipped_configs() / name, TrainConfig).prompts
+    prompts = [
+        compose(label, cfg, rng_for(0, Purpose.CAPTION, epoch, row, 0))
+        for row, label in enumerate(hand_written())
+        for epoch in range(100)
+    ]
+    assert hashlib.sha256("\n".join(prompts).encode()).hexdigest() == SHIPPED[name]
 
 
 FROZEN = json.loads((GOLDEN / "frozen.json").read_text(encoding="utf-8"))
@@ -78,8 +97,8 @@ def test_prompts_of_the_first_version_never_change(name: str) -> None:
 
 
 def write() -> None:
-    """Write what each recipe's prompts are now behind its `expected:`."""
-    for file in RECIPES:
+    """Write what the prompts of each recipe and preset are now behind its `expected:`."""
+    for file in [*RECIPES, *OF_PRESETS]:
         head = file.read_text(encoding="utf-8").partition("expected:")[0]
         cfg = load_config(file, Recipe).prompts
         expected = {"expected": prompts_of(cfg, hand_written())}
