@@ -21,7 +21,7 @@ def keep_best(rows: pl.DataFrame) -> Outcome:
     duplicate is related to the one that is kept.
     """
     rows = rows.sort("score", "source", "id", descending=[True, False, False], nulls_last=True)
-    rows = rows.with_columns(is_best=pl.col("pixel_md5").is_first_distinct())
+    rows = rows.with_columns(is_best=pl.col("pixel_md5").is_null() | pl.col("pixel_md5").is_first_distinct())
     best = rows.filter("is_best").select("pixel_md5", best_family="family")
     twins = rows.filter(~pl.col("is_best")).join(best, on="pixel_md5").select("family", "best_family")
     rows = families.join_families(rows, twins.iter_rows()).sort("source", "id")

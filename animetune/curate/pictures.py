@@ -5,6 +5,8 @@ there) and `pixel_md5`, by which `dedup` knows equal pictures. A picture that ca
 code of `pictures.PICTURE_CODES`, or under `md5_mismatch`. A mask may be missing; whether it can be used is seen when it
 is cut with its picture, by `shard`.
 
+With `decode: false` none of this happens: what posts state is taken (`as_stated`).
+
 Pictures are taken not to change: the step is not run again when one does. Those that were missing are looked for again
 each time, and so are masks (`found_since`).
 """
@@ -25,7 +27,7 @@ from animetune.curate import filters
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.parts import Part, part_name, write_part
-from animetune.curate.steps import Workplace, Written, added
+from animetune.curate.steps import Outcome, Workplace, Written, added
 from animetune.errors import DataError, PictureError
 from animetune.executor import Chunk
 from animetune.manifest import Manifest, has_manifest, read_manifest
@@ -34,6 +36,7 @@ from animetune.records import PICTURE_COLUMNS
 
 CHUNK_ROWS = 256
 MISSING = "image_missing"
+NO_SIZE = "no_size"
 NO_CANDIDATE = "the post lacks what the path of `images` needs"
 """Detail of a picture that is missing because nothing says where it would be."""
 
@@ -47,7 +50,7 @@ _SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-READS = ("source", "md5", "post_width", "post_height", "image_candidates", "mask_candidates")
+READS = ("source", "md5", "post_width", "post_height", "post_bytes", "image_candidates", "mask_candidates")
 WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), "pixel_md5")
 
 _LOOKED_AT = ("key", "md5", "image_candidates", "mask_candidates")
@@ -93,6 +96,27 @@ def look_at_pictures(
     _check_masks(pl.concat(masks))
     kept, dropped, quarantined, facts = zip(*outcomes, strict=True)
     return Written(sum(kept), pl.concat(dropped), pl.concat(quarantined), added(facts), at.rows.kept)
+
+
+def as_stated(rows: pl.DataFrame, size_filters: Sequence[Filter]) -> Outcome:
+    """What posts state of their pictures, without looking at any: the first candidates, and the stated sizes.
+
+    Rows whose post states no size are quarantined. What only the file or its pixels would tell is null, and so is the
+    mask, which may not be there.
+    """
+    stated = {
+        "image": pl.col("image_candidates").list.first(),
+        "width": pl.col("post_width"),
+        "height": pl.col("post_height"),
+        "image_bytes": pl.col("post_bytes"),
+    }
+    unknown = {name: pl.lit(None, dtype=dtype) for name, dtype in _SCHEMA.items() if name not in ("key", *stated)}
+    rows = rows.with_columns(**stated, **unknown)
+    has_size = pl.col("width").is_not_null() & pl.col("height").is_not_null()
+    outcome = filters.apply(rows.filter(has_size), size_filters, "picture")
+    detail = "the post states no width and height; with `pictures.decode: true` the picture would tell"
+    refused = rows.filter(~has_size).select("key", code=pl.lit(NO_SIZE), detail=pl.lit(detail))
+    return Outcome(outcome.kept, outcome.dropped, refused)
 
 
 def _facts(rows: pl.DataFrame) -> dict[str, int]:

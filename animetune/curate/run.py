@@ -20,6 +20,8 @@ import pydantic
 from animetune import config, fsio, tables
 from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, table, tags
 from animetune.curate.config import CurateConfig
+from animetune.curate.config.filters import Filter
+from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import PATH_FIELDS
 from animetune.curate.parts import ROW, write_parts
 from animetune.curate.posts import TAG_CLASSES
@@ -88,13 +90,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
             writes=(),
             settings=_plain(by_phase["post"]),
         ),
-        Step(
-            "pictures",
-            functools.partial(pictures.look_at_pictures, cfg.pictures, by_phase["picture"], ()),
-            settings=_plain([cfg.pictures, *by_phase["picture"]]),
-            is_stale=functools.partial(pictures.found_since, cfg.pictures),
-            keeps_chunks=True,
-        ),
+        pictures_step(cfg.pictures, by_phase["picture"]),
         by_part(
             "tags",
             functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary),
@@ -136,6 +132,26 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         by_part("table", table.whole_rows, reads=table.READS, writes=table.WRITES, numbered=False),
     ]
+
+
+def pictures_step(cfg: PicturesConfig, size_filters: Sequence[Filter]) -> Step:
+    """The step that looks at every picture, or takes what posts state."""
+    settings = _plain([cfg, *size_filters])
+    if not cfg.decode:
+        return by_part(
+            "pictures",
+            functools.partial(pictures.as_stated, size_filters=size_filters),
+            reads=pictures.READS,
+            writes=pictures.WRITES,
+            settings=settings,
+        )
+    return Step(
+        "pictures",
+        functools.partial(pictures.look_at_pictures, cfg, size_filters, ()),
+        settings=settings,
+        is_stale=functools.partial(pictures.found_since, cfg),
+        keeps_chunks=True,
+    )
 
 
 _POST_TAGS = tuple(f"tags_{name}" for name in TAG_CLASSES)
@@ -236,7 +252,11 @@ def write_refusals(done: Sequence[Published], out: Path) -> list[str]:
 def table_facts(done: Sequence[Published], cfg: CurateConfig) -> dict[str, Any]:
     """What the steps noted, and how pictures were decoded, for who decodes them again."""
     noted = {key: value for step in done for key, value in step.manifest.facts.items()}
-    decoding = {"background": list(cfg.pictures.background), "max_pixels": cfg.pictures.max_pixels}
+    decoding = {
+        "background": list(cfg.pictures.background),
+        "max_pixels": cfg.pictures.max_pixels,
+        "decoded": cfg.pictures.decode,
+    }
     return noted | {"pictures": decoding}
 
 

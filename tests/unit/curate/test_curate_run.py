@@ -70,7 +70,7 @@ def test_a_table(posts: Path, tmp_path: Path):
     assert counts["content_bucket"] == dict.fromkeys(sorted(CONTENT_BUCKETS), 4)
     assert counts["rating"] == dict.fromkeys("egqs", 9)
     assert sum(counts["quality"].values()) == 36
-    assert manifest.facts["pictures"] == {"background": [255, 255, 255], "max_pixels": 64_000_000}
+    assert manifest.facts["pictures"] == {"background": [255, 255, 255], "max_pixels": 64_000_000, "decoded": True}
 
     row = rows.row(0, named=True)
     assert row["captions_long"] == ["A picture with the number 1."]
