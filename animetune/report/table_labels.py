@@ -56,4 +56,5 @@ class TableLabels:
 
 def label_of(row: Mapping[str, Any]) -> Label:
     """The label of a row of a table, given by its columns; a null list is an empty one."""
-    return Label(**{name: tuple(row[name] or ()) if name in _LISTS else row[name] for name in _FIELDS})
+    fields: dict[str, Any] = {name: tuple(row[name] or ()) if name in _LISTS else row[name] for name in _FIELDS}
+    return Label(**fields)
