@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from animetune.config import load_config, shipped_configs
+from animetune.config import load_config, shipped_configs, stage_of
 from animetune.train.config import TrainConfig
 from animetune.train.run import run
 from tests.builders import tiny_shards
 
 RECIPES = shipped_configs() / "recipes"
-STAGES = [path for path in sorted(RECIPES.rglob("*.yaml")) if path.name != "recipe.yaml"]
+STAGES = [path for path in sorted(RECIPES.rglob("*.yaml")) if stage_of(path) == "train"]
 STEPS = 20
 
 
