@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import csv
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -33,10 +35,33 @@ from tests.unit.prompts.draws import DRAWS, assert_share, count_prompts, draw
         (">_o", ">_o"),
         ("re:zero_kara_hajimeru", "re:zero kara hajimeru"),
         (":d", ":d"),
+        ("saber_alter_(swimsuit)_(fate)", "saber alter (swimsuit) (fate)"),
+        ("aikatsu!_(series)", "aikatsu! (series)"),
+        ("mr._c.b._(umamusume)", "mr. c.b. (umamusume)"),
+        ("s&w_m&p", "s&w m&p"),
+        ("m_k", "m k"),
+        ("no_no", "no no"),
+        ("_", "_"),
+        ("", ""),
     ],
 )
 def test_render_tag(tag: str, text: str) -> None:
     assert render_tag(tag) == text
+
+
+@pytest.mark.parametrize(
+    "tag",
+    "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_|| d_d t_t n_n o_x".split(),
+)
+def test_emoticons_keep_their_underscore(tag: str) -> None:
+    assert render_tag(tag) == tag
+
+
+def test_of_all_tags_only_emoticons_keep_an_underscore(shared_data: Path) -> None:
+    with (shared_data / "tags" / "danbooru.csv").open(encoding="utf-8") as stream:
+        kept = {row[0] for row in csv.reader(stream) if "_" in render_tag(row[0])}
+    faces = "^_^ >_< @_@ +_+ =_= o_o |_| 0_0 u_u >_o ._. x_x <|>_<|> <o>_<o> t_t 3_3 6_9 +_- o_x"
+    assert kept == set(faces.split())
 
 
 @given(st.text(alphabet="abz09_()<>|:^", max_size=20))
