@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from animetune.curate import families, ingest
+from animetune.curate import chunks, families, ingest
 from animetune.curate.config.sources import SourceConfig
+from animetune.curate.formats import readers
 from animetune.curate.posts import MAX_LINE
-from animetune.curate.steps import Outcome, Workplace
+from animetune.curate.steps import Workplace
 from animetune.errors import ChunkError, DataError
 from animetune.executor import LocalExecutor
 from tests.builders import danbooru_post, write_lines
@@ -25,11 +27,29 @@ def source(folder: Path, name: str = "site", **fields) -> SourceConfig:
     return SourceConfig.model_validate({"name": name, "posts": [str(folder / "posts.jsonl")], **fields})
 
 
+@dataclass
+class Outcome:
+    """What ingest made of some files."""
+
+    kept: pl.DataFrame
+    quarantined: pl.DataFrame
+    facts: dict
+    seen: int
+
+
 def run(folder: Path, *sources: SourceConfig, workers: int = 0) -> Outcome:
+    out = folder / "out"
+    out.mkdir(parents=True)
     files = ingest.find_files(sources)
-    outcome = ingest.ingest(files, Workplace(None, folder / "chunks", LocalExecutor(workers), lambda done, total: None))
-    assert outcome.seen == outcome.kept.height + outcome.quarantined.height
-    return outcome
+    at = Workplace(None, folder / "chunks", LocalExecutor(workers), lambda done, total: None)
+    written = ingest.ingest(files, at, out)
+    parts = sorted(out.iterdir())
+    assert sorted(written.hashed) == [part.name for part in parts]
+    kept = pl.concat([pl.read_parquet(part) for part in parts])
+    assert kept["row"].to_list() == list(range(kept.height))
+    assert kept.height == written.kept
+    assert written.seen == kept.height + written.quarantined.height
+    return Outcome(kept, written.quarantined, dict(written.facts), written.seen)
 
 
 def codes(outcome: Outcome) -> list[str]:
@@ -51,7 +71,7 @@ def test_a_file_can_be_cut_anywhere(tmp_path: Path, monkeypatch, size: int):
     lines[7] = b"\xef\xbb\xbf{broken"
     lines[20] = b""
     write_lines(tmp_path / "posts.jsonl", lines)
-    monkeypatch.setattr(ingest, "CHUNK_BYTES", size)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", size)
     outcome = run(tmp_path, source(tmp_path))
     assert outcome.kept["id"].to_list() == [n for n in range(30) if n not in (7, 20)]
     offset = sum(len(line) + 1 for line in lines[:7])
@@ -65,12 +85,12 @@ def test_a_file_can_be_cut_anywhere(tmp_path: Path, monkeypatch, size: int):
     st.integers(1, 9),
 )
 def test_every_line_belongs_to_one_range(data: bytes, size: int):
-    whole = list(ingest.lines(io.BytesIO(data), 0, None))
+    whole = list(readers.lines(io.BytesIO(data), 0, None))
     parts = [
-        line for start in range(0, len(data), size) for line in ingest.lines(io.BytesIO(data), start, start + size)
+        line for start in range(0, len(data), size) for line in readers.lines(io.BytesIO(data), start, start + size)
     ]
     assert parts == whole
-    assert [content for _, _, content in whole] == [line.strip() for line in data.split(b"\n") if line.strip()]
+    assert [raw.value for raw in whole] == [line.strip() for line in data.split(b"\n") if line.strip()]
 
 
 LINES = st.one_of(
@@ -95,7 +115,7 @@ def test_any_file_has_one_outcome_for_each_line(tmp_path_factory, lines: list[by
 
 def test_workers_change_nothing(tmp_path: Path, monkeypatch):
     write_lines(tmp_path / "posts.jsonl", [danbooru_post(n) for n in range(40)] + [b"{", b"[]"])
-    monkeypatch.setattr(ingest, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4000)
     one, two = run(tmp_path / "1", source(tmp_path)), run(tmp_path / "2", source(tmp_path), workers=2)
     assert one.kept.equals(two.kept)
     assert one.quarantined.equals(two.quarantined)
