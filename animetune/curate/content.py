@@ -1,6 +1,6 @@
 """The step `content`: what each picture shows, as exactly one content bucket, and why.
 
-Rules are about tags alone. DashAnime XL publishes the names of the buckets, not the rules: these are ours.
+Rules are about tags alone. DashAnime XL publishes the names of nine buckets, not their rules: these are ours.
 
     unpeopled      tagged no_humans, or without any people-count tag
     animal         unpeopled, and a tag says that an animal is the subject, or names one and the picture is no scenery
@@ -10,145 +10,108 @@ Rules are about tags alone. DashAnime XL publishes the names of the buckets, not
     1boy_*         the same
     multiple_girls, multiple_boys    several of one kind; a mixed group goes where `mixed` says
 
-The bucket is the first of `priority` whose rule holds. `content_conflict` lists the others that hold (of the people
-buckets at most one ever does), so that doubtful pictures can be looked at.
+The published list is a part of a longer one, so there can be others, by rules in `content.buckets`. The bucket is the
+first of `priority` whose rule holds. `content_conflict` lists the others that hold (of the people buckets at most one
+ever does), so that doubtful pictures can be looked at.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import polars as pl
 
+from animetune.curate.bucket_rules import (
+    COUNTS,
+    NUMBERS,
+    built_in_rules,
+    counted_as,
+    evidence,
+    own_rule,
+    stated_counts,
+    subject,
+)
+from animetune.curate.coded import CodedLists
 from animetune.curate.config.content import ContentConfig
-from animetune.curate.filters import has_any
+from animetune.curate.signs import read_signs
 from animetune.curate.steps import Outcome
 from animetune.curate.tag_lists import Vocabulary
 
+READS = (
+    "tags_count", "tags_general", "tags_special", "tags_meta", "tags_character", "tags_copyright", "tags_artist",
+)  # fmt: skip
+"""All lists of tags, since a rule may name any tag."""
+WRITES = ("content_bucket", "content_reason", "content_conflict")
+
 UNASSIGNED = "unassigned"
 """Drop reason: no rule holds, as for a post without people-count tags that is no scenery either."""
-
-COUNTS: dict[str, dict[str, int]] = {
-    kind: {f"1{kind}": 1, f"multiple_{kind}s": 2, f"6+{kind}s": 6} | {f"{n}{kind}s": n for n in range(2, 6)}
-    for kind in ("girl", "boy", "other")
-}
-"""Kind of person -> tag -> the least number that it states."""
+FALLBACK = "fallback"
+"""The reason of pictures for which no rule holds, if they have a bucket."""
+_ROW = "row of said"
 
 
 def assign(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> Outcome:
     """Add `content_bucket`, `content_reason` and `content_conflict`; rows without a bucket are dropped."""
-    columns = [*rows.columns, "content_bucket", "content_reason", "content_conflict"]
-    rows = rows.with_columns(all_tags=pl.concat_list("tags_count", "tags_general", "tags_special", "tags_meta"))
-    rows = rows.with_columns(**{f"is_{name}": expr for name, expr in evidence(cfg, vocabulary).items()})
-    rows = rows.with_columns(**{f"n_{kind}": people(kind) for kind in COUNTS})
-    rows = rows.with_columns(subject=subject(cfg.mixed))
-    rows = rows.with_columns(**{f"rule_{bucket}": expr for bucket, expr in rules().items()})
-
-    holds = {bucket: pl.col(f"rule_{bucket}").is_not_null() for bucket in cfg.priority}
-    bucket = pl.coalesce(*(pl.when(held).then(pl.lit(name)) for name, held in holds.items()))
-    reason = pl.coalesce(f"rule_{name}" for name in cfg.priority)
-    others = pl.concat_list(pl.when(held).then(pl.lit(name)) for name, held in holds.items()).list.drop_nulls()
-    conflict = others.list.slice(1).list.join(",")
-    rows = rows.with_columns(content_bucket=bucket, content_reason=reason, content_conflict=conflict).select(columns)
+    rows = rows.with_columns(decide(signs(rows, cfg, vocabulary), cfg))
     has_bucket = pl.col("content_bucket").is_not_null()
+    kept = rows.filter(has_bucket)
     return Outcome(
-        kept=rows.filter(has_bucket),
+        kept=kept,
         dropped=rows.filter(~has_bucket).select("key", reason=pl.lit(UNASSIGNED)),
-        facts={"conflicts": rows.filter(has_bucket & (pl.col("content_conflict") != "")).height},
+        facts=facts(kept),
     )
 
 
-def evidence(cfg: ContentConfig, vocabulary: Vocabulary) -> dict[str, pl.Expr]:
-    """What single tags say, as truth values of the column `all_tags`."""
-    emotion = ("emotion-strong",) if cfg.emotion == "strong" else ("emotion-strong", "emotion-weak")
-    lists = {
-        "no_humans": ["no_humans"],
-        "solo_focus": ["solo_focus"],
-        "male_focus": ["male_focus"],
-        "emotion": vocabulary.tags(*emotion),
-        "animal_focus": vocabulary.tags("animal-focus"),
-        "animal": vocabulary.tags("animal"),
-        "object_focus": vocabulary.tags("object-focus"),
-        "object": vocabulary.tags("object"),
-        "scenery": vocabulary.tags("scenery"),
-        "place": vocabulary.tags("scenery", "place"),
+def signs(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> pl.DataFrame:
+    """What the tags of each row say: a bool for each list of `evidence`, and `n_<kind>`, people as tags state them."""
+    coded = CodedLists.of(rows.select(pl.concat_list(pl.col(READS).fill_null([]))).to_series())
+    found = read_signs(coded, evidence(cfg, vocabulary) | stated_counts())
+    people = {
+        f"n_{kind}": np.max([number * found.pop(f"{number} {kind}") for number in NUMBERS], axis=0).astype(np.int32)
+        for kind in COUNTS
     }
-    return {name: has_any(tags, pl.col("all_tags")) for name, tags in lists.items()}
+    return pl.DataFrame(found | people)
 
 
-def people(kind: str) -> pl.Expr:
-    """The least number of people of a kind (`girl`, `boy`, `other`) that the count tags state."""
-    stated = pl.element().replace_strict(COUNTS[kind], default=0, return_dtype=pl.Int32)
-    return pl.col("tags_count").list.eval(stated).list.max().fill_null(0)
+def decide(said: pl.DataFrame, cfg: ContentConfig) -> pl.DataFrame:
+    """WRITES of each row of `signs`; the bucket is null where no rule holds and there is no fallback.
 
-
-def subject(mixed: str) -> pl.Expr:
-    """`<kind>:<reason>`, where kind is 1girl, 1boy, multiple_girls or multiple_boys; null for nobody or no rule.
-
-    Needs n_girl, n_boy, n_other, is_solo_focus, is_male_focus.
+    Most pictures say what many others say, so each thing said is decided once.
     """
-    girls, boys, others = (pl.col(f"n_{kind}") for kind in COUNTS)
-    of_kinds = (girls > 0).cast(pl.Int32) + (boys > 0).cast(pl.Int32) + (others > 0).cast(pl.Int32)
-    girls_only, boys_only = (girls > 0) & (of_kinds == 1), (boys > 0) & (of_kinds == 1)
-    is_mixed = (of_kinds > 1) & ((girls > 0) | (boys > 0))
-    by_number = (
-        pl.when(boys > girls).then(pl.lit("multiple_boys:majority")).otherwise(pl.lit("multiple_girls:majority"))
-    )
-    on_boys = (boys > 0) & (pl.col("is_male_focus") | (girls == 0))
-    by_focus = (
-        pl.when(pl.col("is_solo_focus") & on_boys)
-        .then(pl.lit("1boy:solo_focus"))
-        .when("is_solo_focus")
-        .then(pl.lit("1girl:solo_focus"))
-        .when(on_boys)
-        .then(pl.lit("multiple_boys:male_focus"))
-        .otherwise(by_number)
-    )
-    policies = {
-        "focus": by_focus,
-        "majority": by_number,
-        "girls": pl.lit("multiple_girls:mixed"),
-        "drop": pl.lit(None, dtype=pl.String),
-    }
-    return (
-        pl.when(girls_only & (girls == 1))
-        .then(pl.lit("1girl:count"))
-        .when(boys_only & (boys == 1))
-        .then(pl.lit("1boy:count"))
-        .when(girls_only)
-        .then(pl.lit("multiple_girls:count"))
-        .when(boys_only)
-        .then(pl.lit("multiple_boys:count"))
-        .when(is_mixed)
-        .then(policies[mixed])
+    distinct = said.with_row_index(_ROW).group_by(said.columns, maintain_order=True).agg(_ROW)
+    decided = _decide(distinct.drop(_ROW), cfg).with_columns(distinct[_ROW])
+    return decided.explode(_ROW).sort(_ROW).select(WRITES)
+
+
+def _decide(said: pl.DataFrame, cfg: ContentConfig) -> pl.DataFrame:
+    said = said.with_columns(**counted_as(cfg.others)).with_columns(subject=subject(cfg.mixed))
+    rules = built_in_rules() | {rule.name: own_rule(rule) for rule in cfg.buckets}
+    reasons = said.select(**{name: rules[name] for name in cfg.priority})
+
+    names = [pl.when(pl.col(name).is_not_null()).then(pl.lit(name)) for name in cfg.priority]
+    return reasons.select(
+        content_bucket=pl.coalesce(*names, pl.lit(cfg.fallback, dtype=pl.String)),
+        content_reason=pl.coalesce(*cfg.priority, pl.lit(FALLBACK)),
+        content_conflict=pl.concat_list(*names).list.drop_nulls().list.slice(1).list.join(","),
     )
 
 
-def rules() -> dict[str, pl.Expr]:
-    """Content bucket -> the reason for which its rule holds, null where it does not."""
-    nobody = (pl.col("n_girl") == 0) & (pl.col("n_boy") == 0) & (pl.col("n_other") == 0)
-    unpeopled = pl.col("is_no_humans") | nobody
-    kind = pl.col("subject").str.extract(r"^(.*):", 1)
-    reason = pl.col("subject").str.extract(r":(.*)$", 1)
-
-    def by_emotion(who: str, *, emotion: bool) -> pl.Expr:
-        return pl.when((kind == who) & (pl.col("is_emotion") == emotion)).then(reason)
-
+def facts(kept: pl.DataFrame) -> dict[str, Any]:
+    """`conflicts`: how many pictures another bucket would hold too; `content`: how often each reason occurs in each
+    bucket, and with which others it is in conflict."""
+    conflicting = kept.filter(pl.col("content_conflict") != "")
+    others = conflicting.select("content_bucket", pl.col("content_conflict").str.split(",")).explode("content_conflict")
     return {
-        "1girl_with_emotion": by_emotion("1girl", emotion=True),
-        "1girl_only": by_emotion("1girl", emotion=False),
-        "1boy_with_emotion": by_emotion("1boy", emotion=True),
-        "1boy_only": by_emotion("1boy", emotion=False),
-        "multiple_girls": pl.when(kind == "multiple_girls").then(reason),
-        "multiple_boys": pl.when(kind == "multiple_boys").then(reason),
-        "animal": pl.when(unpeopled & pl.col("is_animal_focus"))
-        .then(pl.lit("animal_focus"))
-        .when(unpeopled & pl.col("is_animal") & ~pl.col("is_scenery"))
-        .then(pl.lit("animal_tag")),
-        "object": pl.when(unpeopled & pl.col("is_object_focus"))
-        .then(pl.lit("object_focus"))
-        .when(unpeopled & pl.col("is_object") & ~pl.col("is_place"))
-        .then(pl.lit("object_tag")),
-        "no_human": pl.when("is_no_humans")
-        .then(pl.lit("no_humans"))
-        .when(nobody & pl.col("is_scenery"))
-        .then(pl.lit("scenery")),
+        "conflicts": conflicting.height,
+        "content": {"reasons": _counted(kept, "content_reason"), "conflicts": _counted(others, "content_conflict")},
     }
+
+
+def _counted(rows: pl.DataFrame, column: str) -> dict[str, dict[str, int]]:
+    """Bucket -> value -> how often it occurs."""
+    counts = rows.group_by("content_bucket", column).len().sort("content_bucket", column)
+    found: dict[str, dict[str, int]] = {}
+    for bucket, value, count in counts.iter_rows():
+        found.setdefault(bucket, {})[value] = count
+    return found

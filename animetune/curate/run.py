@@ -23,10 +23,13 @@ from animetune.curate.config import CurateConfig
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import PATH_FIELDS
+from animetune.curate.parts import ROW, write_parts
 from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import (
     Published,
     Step,
+    Workplace,
+    Written,
     at_once,
     by_part,
     run_step,
@@ -76,7 +79,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
     return [
         Step(
             "ingest",
-            functools.partial(ingest.ingest, files),
+            functools.partial(_ingest, files),
             settings=_plain(cfg.sources),
             inputs={f"{file.number:05d} {file.label}": file.digest for file in files},
         ),
@@ -100,15 +103,15 @@ def chain(cfg: CurateConfig) -> list[Step]:
         at_once(
             "classes",
             functools.partial(classes.classify, cfg=cfg.classes, class_filters=by_phase["classes"]),
-            reads=CLASSES_READS,
-            writes=CLASSES_WRITES,
+            reads=classes.READS,
+            writes=(*classes.WRITES, "style_class"),
             settings=_plain([cfg.classes, *by_phase["classes"]]),
         ),
         by_part(
             "content",
             functools.partial(content.assign, cfg=cfg.content, vocabulary=vocabulary),
-            reads=("tags_count", "tags_general", "tags_special", "tags_meta"),
-            writes=("content_bucket", "content_reason", "content_conflict"),
+            reads=content.READS,
+            writes=content.WRITES,
             settings=_plain([cfg.content]),
             inputs=lists,
         ),
@@ -156,8 +159,19 @@ FILTER_READS = ("rating", "score", "post_width", "post_height", "file_ext", "is_
 TAGS_READS = ("width", "height", *_POST_TAGS)
 TAGS_WRITES = ("tags_count", "tags_special", *_POST_TAGS)
 DEDUP_READS = ("source", "id", "score", "pixel_md5", "family")
-CLASSES_READS = ("rating", "score", "created_at")
-CLASSES_WRITES = ("quality", "year", "aesthetic", "style_class")
+
+
+def _ingest(files: Sequence[ingest.InputFile], at: Workplace, folder: Path) -> Written:
+    outcome = ingest.ingest(files, at)
+    rows = outcome.kept.with_row_index(ROW)
+    pieces = (rows.slice(start, tables.PART_ROWS) for start in range(0, max(1, rows.height), tables.PART_ROWS))
+    return Written(
+        kept=write_parts(pieces, rows.columns, folder),
+        dropped=outcome.dropped,
+        quarantined=outcome.quarantined,
+        facts=outcome.facts,
+        seen=outcome.seen or 0,
+    )
 
 
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:

@@ -36,7 +36,7 @@ class CurateConfig(StrictModel):
     tags: TagsConfig = TagsConfig()
     """Which tags mean what."""
     classes: ClassesConfig = ClassesConfig()
-    """Quality and year classes."""
+    """Quality, aesthetic, year and rating classes."""
     content: ContentConfig = ContentConfig()
     """Content buckets."""
     balance: tuple[Balance, ...] = ()
@@ -59,3 +59,10 @@ class CurateConfig(StrictModel):
         if len(set(names)) != len(names):
             raise ValueError(f"two sources have the same name: {', '.join(names)}")
         return sources
+
+    @pydantic.model_validator(mode="after")
+    def _classes_are_of_sources(self) -> CurateConfig:
+        known = [source.name for source in self.sources]
+        if strange := [name for name in self.classes.sources if name not in known]:
+            raise ValueError(f"classes.sources: {strange[0]} is no source; there are {', '.join(known)}")
+        return self

@@ -42,7 +42,7 @@ def assigned(posts: list[str], **config) -> list[tuple[str | None, str | None, s
     rows = sort_tags(frame, TagsConfig(), VOCABULARY).kept
     outcome = content.assign(rows, ContentConfig(**config), VOCABULARY)
     assert set(outcome.dropped["reason"]) <= {content.UNASSIGNED}
-    assert outcome.kept.columns == [*rows.columns, "content_bucket", "content_reason", "content_conflict"]
+    assert outcome.kept.columns == [*rows.columns, *content.WRITES]
     decided = {
         row["key"]: (row["content_bucket"], row["content_reason"], row["content_conflict"])
         for row in outcome.kept.iter_rows(named=True)
@@ -108,6 +108,8 @@ def test_decisions(tags, bucket, reason, conflict):
 @pytest.mark.parametrize(
     ("mixed", "tags", "bucket"),
     [
+        ("boys", "2girls 1boy", "multiple_boys"),
+        ("boys", "1girl", "1girl_only"),
         ("majority", "1girl 1boy solo_focus", "multiple_girls"),
         ("majority", "1girl 3boys male_focus", "multiple_boys"),
         ("majority", "3girls 1boy male_focus", "multiple_girls"),
@@ -118,6 +120,67 @@ def test_decisions(tags, bucket, reason, conflict):
 )
 def test_mixed_groups_by_policy(mixed: str, tags: str, bucket: str | None):
     assert assigned([tags], mixed=mixed)[0][0] == bucket
+
+
+@pytest.mark.parametrize(
+    ("others", "tags", "decided"),
+    [
+        ("apart", "1other", (None, None, None)),
+        ("apart", "1girl 1other smile", ("multiple_girls", "majority", "")),
+        ("girls", "1other smile", ("1girl_with_emotion", "count", "")),
+        ("girls", "1girl 1other", ("multiple_girls", "count", "")),
+        ("boys", "1other", ("1boy_only", "count", "")),
+        ("boys", "1girl 1other male_focus", ("multiple_boys", "male_focus", "")),
+        ("ignore", "1girl 1other smile", ("1girl_with_emotion", "count", "")),
+        ("ignore", "1other", (None, None, None)),
+        ("ignore", "1other cat", (None, None, None)),  # somebody is there
+    ],
+)
+def test_people_of_neither_kind_by_policy(others: str, tags: str, decided: tuple):
+    assert assigned([tags], others=others) == [decided]
+
+
+def test_what_no_rule_holds_can_have_a_bucket():
+    assert assigned(["long_hair", "1girl", "1other"], fallback="unclear") == [
+        ("unclear", "fallback", ""),
+        ("1girl_only", "count", ""),
+        ("unclear", "fallback", ""),
+    ]
+    assert assigned(["long_hair"], fallback="no_human") == [("no_human", "fallback", "")]
+    assert ContentConfig(fallback="unclear").names == [*ContentConfig().priority, "unclear"]
+
+
+def test_facts_count_reasons_and_conflicts():
+    posts = ["no_humans cat", "no_humans cat cup", "no_humans", "1girl", "1girl", "long_hair"]
+    frame = pl.DataFrame(
+        {
+            "key": [f"{n}" for n in range(len(posts))],
+            "row": range(len(posts)),
+            **{name: [[]] * len(posts) for name in content.READS},
+            "tags_general": [post.split() for post in posts],
+            "tags_count": [["1girl"] if "1girl" in post else None for post in posts],
+        },
+        schema_overrides=dict.fromkeys(content.READS, LISTS),
+    )
+    found = content.assign(frame, ContentConfig(), VOCABULARY)
+    assert found.kept.columns == [*frame.columns, *content.WRITES]
+    assert found.kept["row"].to_list() == [0, 1, 2, 3, 4]
+    assert found.dropped.rows() == [("5", "unassigned")]
+    assert found.facts == {
+        "conflicts": 2,
+        "content": {
+            "reasons": {"1girl_only": {"count": 2}, "animal": {"animal_tag": 2}, "no_human": {"no_humans": 1}},
+            "conflicts": {"animal": {"no_human": 2, "object": 1}},
+        },
+    }
+
+
+def test_without_rows():
+    frame = pl.DataFrame(schema={"key": pl.String(), **dict.fromkeys(content.READS, LISTS)})
+    for cfg in (ContentConfig(), ContentConfig(fallback="rest")):
+        found = content.assign(frame, cfg, VOCABULARY)
+        assert found.kept.height == found.dropped.height == found.facts["conflicts"] == 0
+        assert found.kept.schema["content_bucket"] == pl.String
 
 
 def test_weak_emotions_count_when_asked():
@@ -133,9 +196,17 @@ def test_priority_is_configuration():
     ]
 
 
-@pytest.mark.parametrize("priority", [[], ["animal", "animal"], ["cats"]])
-def test_a_priority_that_makes_no_sense(priority):
-    with pytest.raises(pydantic.ValidationError):
+@pytest.mark.parametrize(
+    ("priority", "words"),
+    [
+        ([], "at most once"),
+        (["animal", "animal"], "at most once"),
+        (["cats"], "cats is no content bucket; there are 1girl_with_emotion"),
+        (["1girl_onyl"], "did you mean '1girl_only'"),
+    ],
+)
+def test_a_priority_that_makes_no_sense(priority, words: str):
+    with pytest.raises(pydantic.ValidationError, match=words):
         ContentConfig(priority=priority)
 
 

@@ -1,0 +1,60 @@
+"""What the tags of a picture are signs of: many lists of tags looked up at once.
+
+A tag is looked up once, not at each of its uses: it becomes a number with a bit for every list that has it, and a row's
+number is the bits of all of its tags.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from animetune.curate.coded import CodedLists
+
+BITS = 64
+"""Of a word of numpy.uint64; more lists than that take more words."""
+
+
+def read_signs(coded: CodedLists, lists: Mapping[str, Iterable[str]]) -> dict[str, np.ndarray]:
+    """Name of a list -> bool (rows,): whether a row has any of its tags. `*` in a tag stands for any text."""
+    bits = {name: bit for bit, name in enumerate(lists)}
+    numbers = _numbers(coded.names.tolist(), [list(tags) for tags in lists.values()])
+    found = {}
+    for first in range(0, len(bits), BITS):
+        mask = (1 << BITS) - 1
+        word = np.array([number >> first & mask for number in numbers], dtype=np.uint64)
+        of_rows = _any_bits(word[coded.codes], coded.offsets)
+        for name, bit in bits.items():
+            if first <= bit < first + BITS:
+                found[name] = of_rows >> np.uint64(bit - first) & np.uint64(1) == 1
+    return found
+
+
+def _numbers(tags: Sequence[str], lists: Sequence[Sequence[str]]) -> list[int]:
+    """For each tag, the sum of 2 ** place of the lists that have it."""
+    exact: dict[str, int] = {}
+    patterns: list[tuple[re.Pattern[str], int]] = []
+    for bit, listed in enumerate(lists):
+        for tag in listed:
+            if "*" not in tag:
+                exact[tag] = exact.get(tag, 0) | 1 << bit
+        texts = [".*".join(map(re.escape, tag.split("*"))) for tag in listed if "*" in tag]
+        if texts:
+            patterns.append((re.compile("|".join(texts), re.DOTALL), 1 << bit))
+    numbers = [exact.get(tag, 0) for tag in tags]
+    for pattern, bit_of in patterns:
+        numbers = [
+            number | bit_of if pattern.fullmatch(tag) else number for tag, number in zip(tags, numbers, strict=True)
+        ]
+    return numbers
+
+
+def _any_bits(uses: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """uint64 (rows,): the bits that any use of a row has."""
+    of_rows = np.zeros(len(offsets) - 1, np.uint64)
+    filled = np.flatnonzero(np.diff(offsets))  # reduceat gives a run of no uses the use behind it
+    if len(filled):
+        of_rows[filled] = np.bitwise_or.reduceat(uses, offsets[filled])
+    return of_rows
