@@ -23,13 +23,10 @@ from animetune.curate.config import CurateConfig
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import PATH_FIELDS
-from animetune.curate.parts import ROW, write_parts
 from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import (
     Published,
     Step,
-    Workplace,
-    Written,
     at_once,
     by_part,
     run_step,
@@ -79,7 +76,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
     return [
         Step(
             "ingest",
-            functools.partial(_ingest, files),
+            functools.partial(ingest.ingest, files),
             settings=_plain(cfg.sources),
             inputs={f"{file.number:05d} {file.label}": file.digest for file in files},
         ),
@@ -159,19 +156,6 @@ FILTER_READS = ("rating", "score", "post_width", "post_height", "file_ext", "is_
 TAGS_READS = ("width", "height", *_POST_TAGS)
 TAGS_WRITES = ("tags_count", "tags_special", *_POST_TAGS)
 DEDUP_READS = ("source", "id", "score", "pixel_md5", "family")
-
-
-def _ingest(files: Sequence[ingest.InputFile], at: Workplace, folder: Path) -> Written:
-    outcome = ingest.ingest(files, at)
-    rows = outcome.kept.with_row_index(ROW)
-    pieces = (rows.slice(start, tables.PART_ROWS) for start in range(0, max(1, rows.height), tables.PART_ROWS))
-    return Written(
-        kept=write_parts(pieces, rows.columns, folder),
-        dropped=outcome.dropped,
-        quarantined=outcome.quarantined,
-        facts=outcome.facts,
-        seen=outcome.seen or 0,
-    )
 
 
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
