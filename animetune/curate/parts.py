@@ -94,11 +94,11 @@ def write_part(rows: pl.DataFrame, columns: Sequence[str], path: Path, *, number
     tables.write_parquet(rows.select(*first, *(name for name in columns if name != ROW)), path)
 
 
-def write_parts(pieces: Iterable[pl.DataFrame], columns: Sequence[str], folder: Path) -> int:
+def write_parts(pieces: Iterable[pl.DataFrame], columns: Sequence[str], folder: Path, *, numbered: bool = True) -> int:
     """Write each frame as a part, as `write_part` does it; returns how many rows there are in all."""
     rows = 0
     for index, piece in enumerate(pieces):
-        write_part(piece, columns, folder / part_name(index))
+        write_part(piece, columns, folder / part_name(index), numbered=numbered)
         rows += piece.height
     return rows
 

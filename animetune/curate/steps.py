@@ -14,6 +14,7 @@ decides row by row, and what it counts is added up. `at_once` calls it with some
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -184,8 +185,7 @@ def by_part(
     that steps before wrote; it is given them as arguments of these names. Not `numbered`, the files lack `row`: they
     are for others to read, and no step can follow.
     """
-    work_on_part = functools.partial(_work_on_part, function, ("key", *reads), writes, numbered)
-    work = functools.partial(_work_by_part, work_on_part, needs)
+    work = functools.partial(_work_by_part, function, ("key", *reads), writes, needs, numbered)
     return Step(name, work, settings=settings, inputs=inputs or {})
 
 
@@ -203,7 +203,7 @@ def at_once(
 
     Arguments as of `by_part`.
     """
-    work = functools.partial(_work_at_once, function, ("key", *reads), writes, needs)
+    work = functools.partial(_work_at_once, function, ("key", *reads), writes, needs, True)
     return Step(name, work, settings=settings, inputs=inputs or {})
 
 
@@ -268,7 +268,19 @@ def counted(column: pl.Series) -> dict[str, int]:
     return dict(sorted(counts.iter_rows()))
 
 
-def _work_by_part(work_on_part: Callable[..., Manifest], needs: Sequence[str], at: Workplace, folder: Path) -> Written:
+def _work_by_part(
+    function: Function,
+    reads: Sequence[str],
+    writes: Sequence[str],
+    needs: Sequence[str],
+    numbered: bool,
+    at: Workplace,
+    folder: Path,
+) -> Written:
+    if len(at.rows.parts) == 1:  # nothing to share out, and half as many files to wait for
+        written = _work_at_once(function, reads, writes, needs, numbered, at, folder)
+        return dataclasses.replace(written, facts=added([written.facts]))
+    work_on_part = functools.partial(_work_on_part, function, reads, writes, numbered)
     counts = {name: at.rows.tables[name] for name in needs}
     chunks = [Chunk(f"{index:05d}", (part, counts)) for index, part in enumerate(at.rows.parts)]
     manifests = at.executor.run(work_on_part, chunks, at.chunks, progress=at.progress)
@@ -323,6 +335,7 @@ def _work_at_once(
     reads: Sequence[str],
     writes: Sequence[str],
     needs: Sequence[str],
+    numbered: bool,
     at: Workplace,
     folder: Path,
 ) -> Written:
@@ -334,7 +347,7 @@ def _work_at_once(
     del rows
     kept = outcome.kept.select(ROW, *(name for name in writes if name != ROW))
     return Written(
-        kept=write_parts(split_by_part(kept, numbers), writes, folder),
+        kept=write_parts(split_by_part(kept, numbers), writes, folder, numbered=numbered),
         dropped=outcome.dropped,
         quarantined=outcome.quarantined,
         facts=outcome.facts,

@@ -149,8 +149,16 @@ def test_what_a_function_raises_names_the_step_and_keeps_its_remedy(tmp_path: Pa
     with pytest.raises(
         ChunkError, match=r"01-failing-[0-9a-f]{16}: chunk 00000: no such thing; name another"
     ) as caught:
-        run([source(3, 4), step], tmp_path)
+        run([source(6, 4), step], tmp_path / "parts")
     assert caught.value.exit_code == DataError.exit_code
+    with pytest.raises(DataError, match="no such thing; name another"):
+        run([source(3, 4), step], tmp_path / "part")
+
+
+def test_facts_of_a_part_can_be_added_up_however_many_parts_there_are(tmp_path: Path):
+    step = by_part("sharing", lambda rows: Outcome(rows, facts={"share": 0.5}), reads=(), writes=())
+    with pytest.raises(TypeError, match="share: only integers"):
+        run([source(3, 4), step], tmp_path)
 
 
 def test_a_row_without_outcome_is_found(tmp_path: Path):
