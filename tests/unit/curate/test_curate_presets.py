@@ -7,6 +7,7 @@ from typing import get_args
 
 import pydantic
 import pytest
+import yaml
 
 from animetune.config import load_config, to_yaml
 from animetune.curate.config import CurateConfig
@@ -175,3 +176,13 @@ def test_the_settings_of_a_scale_merge_and_all_else_replaces():
 def test_mistakes(given: object, words: str):
     with pytest.raises(pydantic.ValidationError, match=words):
         CurateConfig.model_validate({"stage": "curate", "out": "t", "sources": [SOURCE], "classes": given})
+
+
+def test_the_examples_of_the_docs_are_configurations():
+    text = (Path(__file__).resolve().parents[3] / "docs" / "classes.md").read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
+    sources = [SOURCE, {**SOURCE, "name": "samples"}]
+    for block in blocks:
+        CurateConfig.model_validate({"stage": "curate", "out": "t", "sources": sources, **yaml.safe_load(block)})
+    assert len(blocks) == 2
+    assert all(f"| `{name}`" in text for name in PRESETS)
