@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pydantic
@@ -20,9 +20,12 @@ import pydantic
 from animetune import config, fsio, tables
 from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, table, tags
 from animetune.curate.config import CurateConfig
+from animetune.curate.config.dedup import DedupConfig
+from animetune.curate.config.filter_model import Phase
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import PATH_FIELDS
+from animetune.curate.lists import PostList
 from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import (
     Published,
@@ -34,7 +37,7 @@ from animetune.curate.steps import (
     sorted_quarantine,
 )
 from animetune.curate.tag_lists import Vocabulary
-from animetune.errors import QuarantineLimitError
+from animetune.errors import DataError, QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
 from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, check_place, record_files, write_manifest
 from animetune.progress import track
@@ -58,6 +61,7 @@ def run(cfg: CurateConfig) -> Manifest:
                 if progress.total is None:  # steps that do not work in chunks
                     progress.reach(done[-1].manifest.seen, done[-1].manifest.seen)
             check_quarantine(done, cfg)
+            check_some_left(done, cfg)
         manifest = publish(done, cfg)
         if cfg.prune:
             prune(cfg.out, [step.folder.name for step in done])
@@ -69,10 +73,9 @@ def chain(cfg: CurateConfig) -> list[Step]:
     files = ingest.find_files(cfg.sources)
     vocabulary = Vocabulary.load(cfg.tags.vocabulary)
     lists = {"vocabulary": vocabulary.digest}
-    by_phase = {
-        phase: [item for item in cfg.filters if phase in filters.phases(item)]
-        for phase in ("post", "picture", "classes")
-    }
+    takedown, include = post_lists(cfg)
+    named = filters.with_files(cfg.filters)
+    by_phase = {phase: [item for item in named if phase in filters.phases(item)] for phase in get_args(Phase)}
     return [
         Step(
             "ingest",
@@ -82,11 +85,13 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         by_part(
             "filters",
-            functools.partial(filters.apply, filters=by_phase["post"], phase="post"),
-            reads=FILTER_READS,
-            writes=(),
+            functools.partial(filters.filter_posts, filters=by_phase["post"], takedown=takedown, include=include),
+            reads=filters.reads_of_posts(by_phase["post"], takedown, include),
+            writes=filters.WRITES,
             settings=_plain(by_phase["post"]),
+            inputs={"takedown": takedown.digest, "include": include.digest},
         ),
+        *stated_duplicates_step(cfg),
         pictures_step(cfg.pictures, by_phase["picture"]),
         by_part(
             "tags",
@@ -96,11 +101,12 @@ def chain(cfg: CurateConfig) -> list[Step]:
             settings=cfg.tags.size_tags,
             inputs=lists,
         ),
-        at_once("dedup", dedup.keep_best, reads=DEDUP_READS, writes=("family",)),
+        *filters_step("tag_filters", by_phase["tags"], "tags"),
+        *dedup_steps(cfg.dedup),
         at_once(
             "classes",
             functools.partial(classes.classify, cfg=cfg.classes, class_filters=by_phase["classes"]),
-            reads=classes.READS,
+            reads={*classes.READS, *filters.reads(by_phase["classes"], "classes", made=classes.WRITES)},
             writes=(*classes.WRITES, "style_class"),
             settings=_plain([cfg.classes, *by_phase["classes"]]),
         ),
@@ -112,6 +118,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
             settings=_plain([cfg.content]),
             inputs=lists,
         ),
+        *filters_step("content_filters", by_phase["content"], "content"),
         at_once(
             "balance",
             functools.partial(balance.weigh, factors=cfg.balance, vocabulary=vocabulary),
@@ -134,28 +141,64 @@ def chain(cfg: CurateConfig) -> list[Step]:
 def pictures_step(cfg: PicturesConfig, size_filters: Sequence[Filter]) -> Step:
     """The step that looks at every picture, or takes what posts state."""
     settings = _plain([cfg, *size_filters])
+    reads = filters.reads(size_filters, "picture", made=pictures.WRITES)
     if not cfg.decode:
         return by_part(
             "pictures",
             functools.partial(pictures.as_stated, size_filters=size_filters),
-            reads=pictures.READS,
+            reads={*pictures.READS, *reads},
             writes=pictures.WRITES,
             settings=settings,
         )
     return Step(
         "pictures",
-        functools.partial(pictures.look_at_pictures, cfg, size_filters, ()),
+        functools.partial(pictures.look_at_pictures, cfg, size_filters, reads),
         settings=settings,
         is_stale=functools.partial(pictures.found_since, cfg),
         keeps_chunks=True,
     )
 
 
+def filters_step(name: str, chosen: Sequence[Filter], phase: Phase) -> list[Step]:
+    """A step of filters, where there are any."""
+    work = functools.partial(filters.apply, filters=chosen, phase=phase)
+    return [by_part(name, work, reads=filters.reads(chosen, phase), writes=(), settings=_plain(chosen))] * bool(chosen)
+
+
+def stated_duplicates_step(cfg: CurateConfig) -> list[Step]:
+    """The step that drops, by what posts state, what was taken down and what is there twice; where it has work."""
+    stated = not cfg.dedup.union_tags and set(cfg.dedup.by) & set(dedup.STATED)
+    if not stated and not cfg.lists.takedown:
+        return []
+    work = functools.partial(dedup.before_decoding, cfg=cfg.dedup)
+    settings = cfg.dedup.model_dump(mode="json", exclude={"family_limit"})
+    return [at_once("stated", work, reads=dedup.READS_BEFORE, writes=dedup.WRITES, settings=settings)]
+
+
+def dedup_steps(cfg: DedupConfig) -> list[Step]:
+    """The steps that drop duplicates and the surplus of families, with their tags put together if wished."""
+    work = functools.partial(dedup.after_decoding, cfg=cfg)
+    if not cfg.union_tags:
+        return [at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES, settings=_plain([cfg]))]
+    return [
+        at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES_WITH_UNION, settings=_plain([cfg])),
+        by_part("twin_tags", dedup.collect_tags, reads=dedup.READS_TAGS, writes=()),
+        by_part("unite_tags", dedup.unite_tags, reads=dedup.TAGS, writes=dedup.WRITES_TAGS, needs=[dedup.TWIN_TAGS]),
+    ]
+
+
+def post_lists(cfg: CurateConfig) -> tuple[PostList, PostList]:
+    """What the takedown lists and the include lists name. Raises DataError for a file that is wrong."""
+    sources = [source.name for source in cfg.sources]
+    return (
+        PostList.read(cfg.lists.takedown, "lists: takedown", sources, artists=True),
+        PostList.read(cfg.lists.include, "lists: include", sources, artists=False),
+    )
+
+
 _POST_TAGS = tuple(f"tags_{name}" for name in TAG_CLASSES)
-FILTER_READS = ("rating", "score", "post_width", "post_height", "file_ext", "is_deleted", *_POST_TAGS)
 TAGS_READS = ("width", "height", *_POST_TAGS)
 TAGS_WRITES = ("tags_count", "tags_special", *_POST_TAGS)
-DEDUP_READS = ("source", "id", "score", "pixel_md5", "family")
 
 
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
@@ -165,11 +208,8 @@ def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
     unusable = sum(codes.values())
     if unusable <= cfg.quarantine_limit * seen:
         return
-    manifest = cfg.out / MANIFEST_NAME
-    if manifest.exists():  # of earlier settings: it would vouch for other files than those beside it
-        fsio.remove(manifest)
-    write_refusals(done, cfg.out)
-    by_count = sorted(codes.items(), key=lambda item: (-item[1], item[0]))
+    _refuse(done, cfg.out)
+    by_count = _by_count(codes)
     common = ", ".join(f"{code} {count}" for code, count in by_count)
     key, _, detail = pl.read_parquet(cfg.out / "quarantined.parquet").filter(pl.col("code") == by_count[0][0]).row(0)
     if detail == pictures.NO_CANDIDATE:
@@ -179,6 +219,35 @@ def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
         f"{cfg.quarantine_limit:.1%}): {common}. For example {key or 'a record'}: {detail}. All are listed in "
         f"{cfg.out / 'quarantined.parquet'}; correct the data, or raise quarantine_limit"
     )
+
+
+def check_some_left(done: Sequence[Published], cfg: CurateConfig) -> None:
+    """Raise DataError when the last step dropped all rows that were left, with the reasons of all steps."""
+    last = done[-1].manifest
+    if last.kept or not last.dropped:
+        return
+    _refuse(done, cfg.out)
+    reasons = _by_count(_added(step.manifest.dropped for step in done))
+    common = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    worst = max(last.dropped, key=lambda reason: last.dropped[reason])
+    raise DataError(
+        f"{cfg.out}: nothing is left of {done[0].manifest.seen} posts; dropped: {common}. The last of them were "
+        f"dropped as {worst}: loosen that in the configuration, or see whether these are the data that it is meant "
+        f"for. All are listed in {cfg.out / 'dropped.parquet'}"
+    )
+
+
+def _refuse(done: Sequence[Published], out: Path) -> None:
+    """Write what was refused so far, and withdraw the table."""
+    manifest = out / MANIFEST_NAME
+    if manifest.exists():  # of earlier settings: it would vouch for other files than those beside it
+        fsio.remove(manifest)
+    write_refusals(done, out)
+
+
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The largest first, then by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _where_pictures_are(key: str, cfg: CurateConfig) -> str:

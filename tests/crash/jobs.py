@@ -55,7 +55,7 @@ def pipeline(workers: int, out: Path, posts: Path) -> None:
     from tests.builders import curate_config
 
     executor = {"workers": workers}
-    filters = [{"name": "score_min", "score": 3}, {"name": "exclude_tags", "tags": ["cat"]}]
+    filters = [{"name": "score", "min": 3}, {"name": "exclude_tags", "tags": ["cat"]}]
     balance = [{"name": "content_buckets"}]
     curate.run(curate_config(posts, out=out / "table", filters=filters, balance=balance, executor=executor))
     shard(workers, out / "shards", out / "table")

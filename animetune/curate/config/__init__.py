@@ -11,7 +11,9 @@ from animetune.config import StrictModel
 from animetune.curate.config.balance import Balance
 from animetune.curate.config.classes import ClassesConfig
 from animetune.curate.config.content import ContentConfig
-from animetune.curate.config.filters import Filter
+from animetune.curate.config.dedup import DedupConfig
+from animetune.curate.config.filters import Filters, check_names
+from animetune.curate.config.lists import ListsConfig
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import SourceConfig
 from animetune.curate.config.split import Share, SplitConfig
@@ -29,12 +31,16 @@ class CurateConfig(StrictModel):
     """Folder of the table. Its steps stay there, so that a changed setting re-runs only what depends on it."""
     sources: Annotated[tuple[SourceConfig, ...], pydantic.Field(min_length=1)]
     """Where posts come from."""
-    filters: tuple[Filter, ...] = ()
+    lists: ListsConfig = ListsConfig()
+    """Files of single posts: what must never be used, and what was picked by hand."""
+    filters: Filters = ()
     """What is dropped, first to last; the first filter that drops a row is its reason."""
     pictures: PicturesConfig = PicturesConfig()
     """How pictures are decoded."""
     tags: TagsConfig = TagsConfig()
     """Which tags mean what."""
+    dedup: DedupConfig = DedupConfig()
+    """Which of equal and related pictures are kept."""
     classes: ClassesConfig = ClassesConfig()
     """Quality, aesthetic, year and rating classes."""
     content: ContentConfig = ContentConfig()
@@ -59,6 +65,12 @@ class CurateConfig(StrictModel):
         if len(set(names)) != len(names):
             raise ValueError(f"two sources have the same name: {', '.join(names)}")
         return sources
+
+    @pydantic.model_validator(mode="after")
+    def _filters_name_what_there_is(self) -> CurateConfig:
+        made = {column: self.classes.names(column) for column in ("quality", "aesthetic", "year")}
+        check_names(self.filters, {"source": [source.name for source in self.sources], **made})
+        return self
 
     @pydantic.model_validator(mode="after")
     def _classes_are_of_sources(self) -> CurateConfig:

@@ -1,19 +1,42 @@
-"""What is dropped before anything is weighed."""
+"""What is dropped: one model a kind of filter. `name` says the kind, `reason` what its drops are counted as.
+
+Where what a filter looks at is unknown (null) it drops nothing, unless it says `unknown: drop`; filters by class have
+null in `keep` instead.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import datetime
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from animetune.config import StrictModel
+from animetune.curate.config.filter_model import RESERVED_REASONS, FilterModel, KnownFilter, RangeFilter
+from animetune.curate.config.rule_filter import RuleFilter
+from animetune.curate.config.tag_filters import (
+    BannedArtistsFilter,
+    ExcludeTagsFilter,
+    RequireTagsFilter,
+    TooFewTagsFilter,
+)
 
 Positive = Annotated[float, pydantic.Field(gt=0)]
-Tags = Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
+Pixels = Annotated[int, pydantic.Field(gt=0)]
+Classes = Annotated[tuple[str | None, ...], pydantic.Field(min_length=1)]
 Rating = Literal["g", "s", "q", "e"]
 
 
-class RatingFilter(StrictModel):
+class SourceFilter(FilterModel):
+    """Drop posts of other sources."""
+
+    name: Literal["source"]
+    keep: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
+    """Names of sources that stay."""
+
+
+class RatingFilter(FilterModel):
     """Drop posts of other ratings."""
 
     name: Literal["rating"]
@@ -21,23 +44,66 @@ class RatingFilter(StrictModel):
     """Ratings that stay; null stands for posts without one."""
 
 
-class ScoreFilter(StrictModel):
-    """Drop posts with a lower score; a post without a score stays."""
+class ScoreFilter(RangeFilter):
+    """Drop posts by their score at the source, in votes."""
 
-    name: Literal["score_min"]
-    score: int
-    """The lowest score that stays."""
+    name: Literal["score"]
 
 
-class SideFilter(StrictModel):
+class FavouritesFilter(RangeFilter):
+    """Drop posts by the number of users who have them among their favourites."""
+
+    name: Literal["favourites"]
+
+
+class AestheticScoreFilter(RangeFilter):
+    """Drop posts by the score of a model that the source brings along."""
+
+    name: Literal["aesthetic_score"]
+
+
+class DatesFilter(KnownFilter):
+    """Drop posts that were uploaded earlier or later (UTC)."""
+
+    name: Literal["dates"]
+    first: datetime.date | None = None
+    """First day that stays, as 2021-01-31; null for no limit."""
+    last: datetime.date | None = None
+    """Last day that stays; null for no limit."""
+
+    @pydantic.field_validator("first", "last", mode="before")
+    @classmethod
+    def _is_written_out(cls, value: Any) -> Any:
+        if isinstance(value, int | float):  # pydantic would take it for seconds since 1970
+            raise ValueError(f"should be a day, as 2021-01-31, not {value}")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _has_room(self) -> DatesFilter:
+        if self.first is None and self.last is None:
+            raise ValueError("sets no limit: give first, last or both")
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise ValueError(f"first {self.first} is after last {self.last}: nothing would stay")
+        return self
+
+
+class MinSideFilter(KnownFilter):
     """Drop pictures whose shorter side is shorter."""
 
     name: Literal["min_side"]
-    pixels: Annotated[int, pydantic.Field(gt=0)]
+    pixels: Pixels
     """The shortest side that stays."""
 
 
-class MegapixelsFilter(StrictModel):
+class MaxSideFilter(KnownFilter):
+    """Drop pictures whose longer side is longer."""
+
+    name: Literal["max_side"]
+    pixels: Pixels
+    """The longest side that stays."""
+
+
+class MegapixelsFilter(KnownFilter):
     """Drop pictures with a smaller or larger area."""
 
     name: Literal["megapixels"]
@@ -53,7 +119,7 @@ class MegapixelsFilter(StrictModel):
         return self
 
 
-class AspectRatioFilter(StrictModel):
+class AspectRatioFilter(KnownFilter):
     """Drop pictures that are longer than `max` times their width, or wider than `max` times their height."""
 
     name: Literal["aspect_ratio"]
@@ -61,54 +127,103 @@ class AspectRatioFilter(StrictModel):
     """Longer side / shorter side."""
 
 
-class ExtensionFilter(StrictModel):
-    """Drop posts whose stated extension is another, before their files are read; without one, a post stays."""
+class BytesPerPixelFilter(RangeFilter):
+    """Drop files by size over area: few bytes a pixel are heavy compression, or hardly anything drawn.
+
+    Before decoding by the size that the post states, afterwards by the file itself: a copy that was encoded anew has
+    another size than the original.
+    """
+
+    name: Literal["bytes_per_pixel"]
+
+
+class ExtensionFilter(KnownFilter):
+    """Drop posts whose stated extension is another, before their files are read."""
 
     name: Literal["extension"]
     keep: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
     """Extensions that stay, in lower case without a dot."""
 
 
-class DeletedFilter(StrictModel):
+class DeletedFilter(FilterModel):
     """Drop posts that their site deleted, banned, or has not approved yet."""
 
     name: Literal["deleted"]
 
 
-class ExcludeTagsFilter(StrictModel):
-    """Drop posts that have any of the tags, of whatever class."""
-
-    name: Literal["exclude_tags"]
-    tags: Tags
-    """Tags as on the site."""
-
-
-class RequireTagsFilter(StrictModel):
-    """Drop posts that have none of the tags."""
-
-    name: Literal["require_tags"]
-    tags: Tags
-    """Tags as on the site."""
-
-
-class QualityFilter(StrictModel):
+class QualityFilter(FilterModel):
     """Drop pictures of other quality classes; decided after the classes are known."""
 
     name: Literal["quality"]
-    keep: Annotated[tuple[str | None, ...], pydantic.Field(min_length=1)]
+    keep: Classes
+    """Classes that stay; null stands for pictures without one."""
+
+
+class AestheticFilter(FilterModel):
+    """Drop pictures of other aesthetic classes; decided after the classes are known."""
+
+    name: Literal["aesthetic"]
+    keep: Classes
+    """Classes that stay; null stands for pictures without one."""
+
+
+class YearFilter(FilterModel):
+    """Drop pictures of other year classes; decided after the classes are known."""
+
+    name: Literal["year"]
+    keep: Classes
     """Classes that stay; null stands for pictures without one."""
 
 
 Filter = Annotated[
-    RatingFilter
+    SourceFilter
+    | RatingFilter
     | ScoreFilter
-    | SideFilter
+    | FavouritesFilter
+    | AestheticScoreFilter
+    | DatesFilter
+    | MinSideFilter
+    | MaxSideFilter
     | MegapixelsFilter
     | AspectRatioFilter
+    | BytesPerPixelFilter
     | ExtensionFilter
     | DeletedFilter
     | ExcludeTagsFilter
     | RequireTagsFilter
-    | QualityFilter,
+    | BannedArtistsFilter
+    | TooFewTagsFilter
+    | QualityFilter
+    | AestheticFilter
+    | YearFilter
+    | RuleFilter,
     pydantic.Field(discriminator="name"),
 ]
+
+
+def _distinct_reasons(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    reasons = [item.drop_reason for item in filters]
+    for number, reason in enumerate(reasons):
+        if reason in RESERVED_REASONS:
+            raise ValueError(f"filter {number}: the reason {reason!r} is that of another step; give another `reason`")
+        if reason in reasons[:number]:
+            first = reasons.index(reason)
+            raise ValueError(f"filters {first} and {number} both drop as {reason!r}; give one of them its own `reason`")
+    return filters
+
+
+Filters = Annotated[tuple[Filter, ...], pydantic.AfterValidator(_distinct_reasons)]
+"""Filters whose drops can be told apart."""
+
+
+def check_names(filters: Sequence[Filter], known: Mapping[str, Collection[str]]) -> None:
+    """Raise ValueError for sources and classes in `keep` that do not exist; `known` is filter -> names."""
+    for number, item in enumerate(filters):
+        names = known.get(item.name)
+        kept = getattr(item, "keep", ())
+        for name in kept if names is not None else ():
+            if name is not None and name not in (names or ()):
+                close = difflib.get_close_matches(name, list(names or ()), n=1)
+                meant = f", did you mean {close[0]!r}?" if close else ""
+                listed = f"there are {', '.join(names)}" if names else "there are none"
+                raise ValueError(f"filters.{number}: {item.name}: keep: there is no {name!r}; {listed}{meant}")

@@ -137,7 +137,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(posts: Path, tmp_path: Pat
             {"filters": [{"name": "quality", "keep": ["best", "medium"]}]},
             ["classes", "content", "balance", "split", "table"],
         ),
-        ({"filters": [{"name": "score_min", "score": 20}]}, "all but ingest"),
+        ({"filters": [{"name": "score", "min": 20}]}, "all but ingest"),
         ({"executor": {"workers": 1}, "quarantine_limit": 0.5}, []),
     ],
 )
@@ -158,10 +158,10 @@ def test_old_steps_stay_unless_pruned(posts: Path, tmp_path: Path):
     cfg = fresh(posts, tmp_path)
     digest = run(cfg).digest
     run(fresh(posts, tmp_path, seed=1))
-    assert len(list((cfg.out / "steps").iterdir())) == 11  # two of split
+    assert len(list((cfg.out / "steps").iterdir())) == 12  # two of split
     assert run(cfg).digest == digest
     run(fresh(posts, tmp_path, prune=True))
-    assert len(list((cfg.out / "steps").iterdir())) == 10
+    assert len(list((cfg.out / "steps").iterdir())) == 11
     assert [path.name.split("-")[1] for path in (cfg.out / "chunks").iterdir()] == ["pictures"]
 
 
