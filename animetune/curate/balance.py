@@ -1,92 +1,190 @@
-"""The step `balance`: how often each picture is seen, as a factor on `repeats`.
+"""The step `balance`: how often each picture is seen, as `repeats`, or how much it counts, as `loss_weight`.
 
-DashAnime XL: partition the tags into groups, count each group, sample frequent groups less and rare ones more; then
-move each content bucket toward the median bucket. No formulas are published; ours, for a strength a in [0, 1]:
+The factors of the configuration are applied one after the other, each to the repeats or to the loss weights. What a
+picture is worth, its VIEWS, is the product of both, and every factor counts the views that the ones before left. At
+last, loss weights are divided by their mean over the epoch, so that they change no learning rate.
 
-    group g with f_g pictures       w_g = (median f / f_g)^a
-    picture with the groups G       factor = clip(exp(mean of ln w_g over G), min, max)
-    bucket b with n_b repeats       factor = clip((median n / n_b)^a, min, max)
-
-n_b counts the repeats so far, so factors compose in the order of the configuration. Sums run in row order in NumPy:
-Polars adds up floats in an order that depends on its threads.
+The formulas are in `formulas` and `adaptive`; what the outcome looks like is noted by `expected`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from animetune.curate.config.balance import Balance, ContentBucketsBalance, TagGroupsBalance
+from animetune.curate import expected
+from animetune.curate.adaptive import Adapted, Pictures, adapt
+from animetune.curate.coded import codes
+from animetune.curate.config.balance import (
+    AdaptiveBalance,
+    Balance,
+    ContentBucketsBalance,
+    SyntheticBalance,
+    TagGroupsBalance,
+    TagsBalance,
+)
+from animetune.curate.formulas import bucket_factors, group_factors, synthetic_factor
+from animetune.curate.lists import INCLUDED
+from animetune.curate.literal import literal_repeats
+from animetune.curate.states import States
 from animetune.curate.steps import Outcome
-from animetune.curate.tag_lists import OTHER, Vocabulary
+from animetune.errors import ConfigError
 
-SLICE_ROWS = 262_144
-"""Rows whose tags are taken apart at a time, which bounds the memory."""
+READS = ("tag_groups", "content_bucket", "quality", "style_class", "is_synthetic", INCLUDED)
+"""And `tag_rarity`, where there is a factor `tags`. A picture on an include list is not dropped; how often it is seen
+is for the factors to say."""
+WRITES = ("repeats", "loss_weight", "literal_repeats")
+FITTED = "fitted"
+"""Drop reason: low quality in a style class that is learned already."""
 
 
-def weigh(rows: pl.DataFrame, factors: Sequence[Balance], vocabulary: Vocabulary) -> Outcome:
-    """Add `repeats` and `loss_weight`."""
-    repeats = np.ones(rows.height)
-    facts: dict[str, Any] = {}
-    for cfg in factors:
-        match cfg:
-            case TagGroupsBalance():
-                groups, names = group_table(rows["tags_general"], vocabulary)
-                factor = group_factors(groups, strength=cfg.strength)
-                facts["tag_groups"] = dict(zip(names, groups.sum(axis=0).tolist(), strict=True))
-            case ContentBucketsBalance():
-                factor = bucket_factors(rows["content_bucket"].to_numpy(), repeats, strength=cfg.strength)
-        repeats *= np.clip(factor, cfg.min, cfg.max)
+def weigh(
+    rows: pl.DataFrame, factors: Sequence[Balance], groups: Sequence[str], states: Mapping[int, States]
+) -> Outcome:
+    """Add `repeats`, `loss_weight` and `literal_repeats`; pictures that `adaptive` has no use for are dropped.
+
+    `groups`: names of the places of `tag_groups`; `states`: what is known of style classes, for each `adaptive` by its
+    place in `factors`. `literal_repeats` is null without a factor `tag_groups`, whose published form it is.
+
+    Raises ConfigError for a style class by hand that no picture has, and for a share of synthetic pictures that cannot
+    be had.
+    """
+    weights = {name: np.ones(rows.height) for name in ("repeats", "loss_weight")}
+    alive = np.ones(rows.height, dtype=bool)
+    steps: list[dict[str, Any]] = []
+    for place, cfg in enumerate(factors):
+        views = weights["repeats"] * weights["loss_weight"]
+        noted: dict[str, Any] = {}
+        if isinstance(cfg, AdaptiveBalance):
+            adapted = _adapted(rows, cfg, states[place], views)
+            factor = np.divide(adapted.repeats, views, out=np.ones(rows.height), where=views > 0)
+            dropped = adapted.dropped & alive & ~rows[INCLUDED].to_numpy()
+            factor[dropped] = 0.0
+            alive &= ~dropped
+            noted = adapted.facts | {"dropped": int(dropped.sum())}
+        else:
+            factor = _factor(rows, cfg, views, alive)
+        weights[cfg.result] *= factor
+        steps.append({"name": cfg.name, "result": cfg.result, **_described(factor[alive], views * factor), **noted})
+
+    repeats, loss_weight = weights["repeats"], weights["loss_weight"]
+    seen = float((repeats * loss_weight).sum())
+    loss_weight = loss_weight * (float(repeats[alive].sum()) / seen) if seen else loss_weight
+    literal = _literal(rows, factors)
+    weighed = rows.with_columns(
+        repeats=pl.Series(repeats, dtype=pl.Float32),
+        loss_weight=pl.Series(loss_weight, dtype=pl.Float32),
+        literal_repeats=pl.lit(None, dtype=pl.Float32) if literal is None else pl.Series(literal, dtype=pl.Float32),
+    )
+    by_weight = {"before": np.ones(rows.height), "after": repeats * loss_weight * alive}
     return Outcome(
-        kept=rows.with_columns(repeats=pl.Series(repeats, dtype=pl.Float32), loss_weight=pl.lit(1.0, dtype=pl.Float32)),
-        facts=facts | {"repeats": round(float(repeats.sum()), 3)},
+        kept=weighed.filter(pl.Series(alive)),
+        dropped=rows.filter(pl.Series(~alive)).select("key", reason=pl.lit(FITTED)),
+        facts={
+            "repeats": round(float(repeats[alive].sum()), 3),
+            "epoch": {
+                **_epoch(rows, groups, by_weight if literal is None else by_weight | {"literal": literal}),
+                "factors": steps,
+            },
+        },
     )
 
 
-def group_factors(groups: np.ndarray, *, strength: float) -> np.ndarray:
-    """The geometric mean of (median group / group)^strength over the groups of each picture; 1 without a group.
-
-    `groups`: bool (pictures, groups), which picture has a tag of which group. Returns float64 (pictures,).
-    """
-    pictures = groups.sum(axis=0)
-    present = pictures[pictures > 0]
-    if not len(present):
-        return np.ones(len(groups))
-    log_weights = strength * np.log(np.median(present) / np.maximum(pictures, 1))
-    total = np.zeros(len(groups))
-    for index, log_weight in enumerate(log_weights):  # not a matrix product: BLAS adds up in an order of its own
-        total += groups[:, index] * log_weight
-    return np.exp(total / np.maximum(groups.sum(axis=1), 1))
+def reads(factors: Sequence[Balance]) -> tuple[str, ...]:
+    """The columns that `weigh` needs."""
+    return (*READS, "tag_rarity") if any(isinstance(factor, TagsBalance) for factor in factors) else READS
 
 
-def bucket_factors(buckets: np.ndarray, repeats: np.ndarray, *, strength: float) -> np.ndarray:
-    """(median bucket / bucket)^strength for each picture, where a bucket is as large as the repeats in it.
+def check_names(factors: Sequence[Balance], qualities: Sequence[str]) -> None:
+    """ConfigError when a factor names a quality class that is not among `qualities`, those that are configured."""
+    for factor in factors:
+        if isinstance(factor, AdaptiveBalance):
+            by_hand = factor.drop if "drop" in factor.model_fields_set else ()
+            for setting, names in (("quality", factor.quality), ("drop", by_hand)):
+                for name in names:
+                    if name not in qualities:
+                        raise ConfigError(
+                            f"balance: adaptive: {setting}: {name}: there is no such quality class; "
+                            f"there are {', '.join(qualities) or 'none: set `classes.quality`'}"
+                        )
 
-    `buckets`: (pictures,) names; `repeats`: float64 (pictures,). Returns float64 (pictures,).
-    """
-    if not len(buckets):
-        return np.ones(0)
-    _, index = np.unique(buckets, return_inverse=True)
-    size = np.bincount(index, weights=repeats)
-    return ((np.median(size) / size) ** strength)[index]
+
+def group_table(rows: pl.DataFrame) -> np.ndarray:
+    """uint8 (rows, groups) of the column `tag_groups`; (0, 0) without rows."""
+    return rows["tag_groups"].explode(empty_as_null=False).to_numpy().reshape(rows.height, -1 if rows.height else 0)
 
 
-def group_table(tags: pl.Series, vocabulary: Vocabulary) -> tuple[np.ndarray, list[str]]:
-    """bool (pictures, groups), which picture has a tag of which group; and the names of the groups."""
-    names = [*vocabulary.groups, OTHER]
-    number = {name: index for index, name in enumerate(names)}
-    distinct = sorted(tags.explode().drop_nulls().unique().to_list())
-    group = vocabulary.group_of(distinct)
-    mapping = pl.DataFrame(
-        {"tag": distinct, "group": [number[group[tag]] for tag in distinct]},
-        schema={"tag": pl.String(), "group": pl.Int32()},
-    )
-    table = np.zeros((len(tags), len(names)), dtype=bool)
-    for start in range(0, len(tags), SLICE_ROWS):
-        piece = tags.slice(start, SLICE_ROWS).alias("tag").to_frame().with_row_index("row", offset=start)
-        held = piece.explode("tag").join(mapping, on="tag").select("row", "group").unique()
-        table[held["row"].to_numpy(), held["group"].to_numpy()] = True
-    return table, names
+def _factor(rows: pl.DataFrame, cfg: Balance, views: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """float64 (rows,), within the limits."""
+    match cfg:
+        case TagGroupsBalance():
+            factor = group_factors((group_table(rows) > 0) & alive[:, None], strength=cfg.strength)
+        case TagsBalance():
+            factor = np.exp(cfg.strength * rows["tag_rarity"].to_numpy().astype(np.float64))
+        case ContentBucketsBalance():
+            factor = bucket_factors(codes(rows["content_bucket"])[0], views, strength=cfg.strength)
+        case SyntheticBalance():
+            return _synthetic(rows, cfg, views)
+        case _:
+            raise TypeError(f"{cfg.name} is no factor of its own")
+    return np.clip(factor, cfg.min, cfg.max)
+
+
+def _synthetic(rows: pl.DataFrame, cfg: SyntheticBalance, views: np.ndarray) -> np.ndarray:
+    is_synthetic = rows["is_synthetic"].fill_null(False).to_numpy()
+    try:
+        factor = synthetic_factor(is_synthetic, views, max_share=cfg.max_share)
+    except ValueError as error:
+        raise ConfigError(
+            f"balance: synthetic: max_share {cfg.max_share} cannot be had: {error}; leave this factor out"
+        ) from error
+    return np.where(is_synthetic, factor, 1.0)
+
+
+def _adapted(rows: pl.DataFrame, cfg: AdaptiveBalance, states: States, views: np.ndarray) -> Adapted:
+    style, styles = codes(rows["style_class"])
+    quality, qualities = codes(rows["quality"])
+    return adapt(Pictures(views, style, styles, quality, qualities), cfg, states)
+
+
+def _literal(rows: pl.DataFrame, factors: Sequence[Balance]) -> np.ndarray | None:
+    groups = [factor.strength for factor in factors if isinstance(factor, TagGroupsBalance)]
+    content = [factor.strength for factor in factors if isinstance(factor, ContentBucketsBalance)]
+    if not groups or not rows.height:
+        return None
+    buckets = codes(rows["content_bucket"])[0]
+    return literal_repeats(group_table(rows), buckets, groups=groups[0], content=content[0] if content else 0.0)
+
+
+def _epoch(rows: pl.DataFrame, groups: Sequence[str], weights: expected.Weights) -> dict[str, Any]:
+    """What is seen in an epoch, by all that balancing looks at."""
+    table = group_table(rows)
+    style, styles = codes(rows["style_class"])
+    by_group = {
+        name: np.array([each[table[:, place] > 0].sum() for place in range(table.shape[1])])
+        for name, each in weights.items()
+    }
+    by_style = expected.of_classes(style, styles, weights)
+    synthetic = rows["is_synthetic"].fill_null(False).to_numpy()
+    return {
+        **expected.of_pictures(weights, table.sum(axis=1, dtype=np.int64)),
+        "content_bucket": expected.of_classes(*codes(rows["content_bucket"]), weights),
+        "tag_groups": expected.of_sizes(np.array(groups[: table.shape[1]], dtype=object), by_group),
+        "style_class": {"classes": len(styles), **{name: by_style[name] for name in ("entropy", "gini")}},
+        "synthetic": {name: round(float(each[synthetic].sum()), 3) for name, each in weights.items()},
+    }
+
+
+def _described(factor: np.ndarray, views: np.ndarray) -> dict[str, float]:
+    """A factor in a few numbers, and how much is seen when it was applied."""
+    if not len(factor):
+        return {"samples": 0.0}
+    return {
+        "smallest": round(float(factor.min()), 6),
+        "mean": round(float(factor.mean()), 6),
+        "largest": round(float(factor.max()), 6),
+        "samples": round(float(views.sum()), 3),
+    }

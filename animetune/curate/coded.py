@@ -75,3 +75,10 @@ class CodedLists:
         """The lists with only those uses for which `held`, bool (uses,), is true; order stays."""
         offsets = np.concatenate([[0], self.count(held).cumsum()])
         return CodedLists(offsets, self.codes[held], self.names)
+
+
+def codes(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A column of text as numbers: int32 (rows,), -1 for null, and object (distinct,), in the order of first use."""
+    coded = column.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+    numbers = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return numbers, np.array(coded.dictionary.to_pylist(), dtype=object)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import StrictModel
-from animetune.curate.config.balance import Balance
+from animetune.curate.config.balance import Factors
 from animetune.curate.config.classes import ClassesConfig
 from animetune.curate.config.content import ContentConfig
 from animetune.curate.config.dedup import DedupConfig
@@ -17,6 +17,7 @@ from animetune.curate.config.lists import ListsConfig
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import SourceConfig
 from animetune.curate.config.split import Share, SplitConfig
+from animetune.curate.config.styles import StylesConfig
 from animetune.curate.config.tags import TagsConfig
 from animetune.executor import ExecutorConfig
 from animetune.remote import ON_THIS_MACHINE
@@ -45,8 +46,10 @@ class CurateConfig(StrictModel):
     """Quality, aesthetic, year and rating classes."""
     content: ContentConfig = ContentConfig()
     """Content buckets."""
-    balance: tuple[Balance, ...] = ()
-    """Factors on `repeats`, applied in this order; none leaves every picture at 1."""
+    styles: StylesConfig = StylesConfig()
+    """Style classes."""
+    balance: Factors = ()
+    """Factors on `repeats` or `loss_weight`, applied in this order; none leaves every picture at 1."""
     split: SplitConfig = SplitConfig()
     """Training and validation."""
     seed: int = 0
