@@ -90,15 +90,12 @@ def keep_best(
     order and gain `twin_of`. The families of duplicates are joined, so that what is related to a duplicate is related
     to the one that is kept. Facts: the number of sets, and by column how many rows share their value with others.
     """
-    shared = {name: _shared(rows, name) for name in names}
-    facts = {"sets": 0, **{name: each.height for name, each in shared.items()}}
-    pairs = [pair for each in shared.values() for pair in each.select("first", ROW).iter_rows() if pair[0] != pair[1]]
-    if not pairs:
+    sets, shared = _sets(rows, names)
+    facts = {"sets": sets["set"].n_unique(), **shared}
+    if sets.is_empty():
         alone = rows.with_columns(pl.col(ROW).alias(TWIN_OF))
         return alone, alone.clear(), facts
-    sets = families.roots(pairs)
-    members = pl.DataFrame({ROW: list(sets), "set": list(sets.values())}, schema_overrides={ROW: rows.schema[ROW]})
-    candidates = rows.join(members, on=ROW, how="inner", maintain_order="left").sort(*by_worth, maintain_order=True)
+    candidates = rows.join(sets, on=ROW, how="inner", maintain_order="left").sort(*by_worth, maintain_order=True)
     best = candidates.select(
         ROW, "family", first=pl.col(ROW).first().over("set"), kin=pl.col("family").first().over("set")
     )
@@ -110,7 +107,7 @@ def keep_best(
         pl.col(TWIN_OF).fill_null(pl.col(ROW))
     )
     is_best = pl.col(TWIN_OF) == pl.col(ROW)
-    return rows.filter(is_best), rows.filter(~is_best), {**facts, "sets": len(set(sets.values()))}
+    return rows.filter(is_best), rows.filter(~is_best), facts
 
 
 def limit_families(
@@ -168,12 +165,18 @@ def unite_tags(rows: pl.DataFrame, twin_tags: pl.DataFrame) -> Outcome:
     return Outcome(kept=united, facts={"tags_of_duplicates": added})
 
 
-def _shared(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """`row`, `first`: the rows that share their value of a column, and the first row that has it."""
-    if name not in rows.columns or rows[name].null_count() == rows.height:
-        return rows.select(ROW, first=ROW).clear()
-    known = rows.select(ROW, name).filter(pl.col(name).is_not_null())
-    return known.filter(pl.col(name).is_duplicated()).select(ROW, first=pl.col(ROW).first().over(name))
+def _sets(rows: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, dict[str, int]]:
+    """`row`, `set` (its lowest row) of the rows that share a value of any column; column -> how many share it."""
+    is_shared = {name: rows[name].is_not_null() & rows[name].is_duplicated() for name in names}
+    shared = {name: int(each.sum()) for name, each in is_shared.items()}
+    members = rows.select(ROW, *names, set=ROW).filter(pl.any_horizontal(*is_shared.values(), pl.lit(value=False)))
+    before = None
+    while before is None or not before.equals(members["set"]):  # seldom more than twice: chains of equals are short
+        before = members["set"]
+        for name in names:
+            lowest = pl.col("set").min().over(name)
+            members = members.with_columns(set=pl.when(pl.col(name).is_null()).then("set").otherwise(lowest))
+    return members.select(ROW, "set"), shared
 
 
 def _dropped(rows: pl.DataFrame, reason: str) -> pl.DataFrame:

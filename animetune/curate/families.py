@@ -6,11 +6,8 @@ A family is named by the smallest key in it, which need not be in the data: sibl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 import polars as pl
-
-_Name = TypeVar("_Name", str, int)
 
 
 def with_family(rows: pl.DataFrame) -> pl.DataFrame:
@@ -24,11 +21,11 @@ def join_families(rows: pl.DataFrame, pairs: Iterable[tuple[str, str]]) -> pl.Da
     return _renamed(rows, roots(pairs))
 
 
-def roots(pairs: Iterable[tuple[_Name, _Name]]) -> dict[_Name, _Name]:
+def roots(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Name -> smallest name of its connected component, for every name in `pairs` (union-find, Tarjan 1975)."""
-    above: dict[_Name, _Name] = {}
+    above: dict[str, str] = {}
 
-    def top(name: _Name) -> _Name:
+    def top(name: str) -> str:
         while (parent := above.setdefault(name, name)) != name:
             above[name] = name = above[parent]
         return name
