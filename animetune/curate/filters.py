@@ -173,7 +173,8 @@ def drops(item: Filter, phase: Phase = "post") -> pl.Expr:
         case RequireTagsFilter(tags=tags, match=match, after=after):
             return ~holds(_lists(after), tags, match)
         case BannedArtistsFilter(artists=artists):
-            return holds(POST_TAGS, artists) | holds(["tags_artist"], [BANNED])
+            banned = holds(["tags_artist"], [BANNED])
+            return banned | holds(POST_TAGS, artists) if artists else banned
         case TooFewTagsFilter(min=low, per_person=per_person):
             return pl.col("tags_general").list.len() < low + per_person * pl.col("n_people").cast(pl.Int64)
         case QualityFilter(keep=keep):
