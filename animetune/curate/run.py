@@ -18,7 +18,18 @@ import polars as pl
 import pydantic
 
 from animetune import config, fsio, tables
-from animetune.curate import balance, classes, content, dedup, filters, ingest, pictures, split, table, tags
+from animetune.curate import (
+    classes,
+    content,
+    dedup,
+    filters,
+    ingest,
+    pictures,
+    split,
+    table,
+    tags,
+)
+from animetune.curate.balancing import balance_steps
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.dedup import DedupConfig
 from animetune.curate.config.filter_model import Phase
@@ -107,7 +118,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
             "classes",
             functools.partial(classes.classify, cfg=cfg.classes, class_filters=by_phase["classes"]),
             reads={*classes.READS, *filters.reads(by_phase["classes"], "classes", made=classes.WRITES)},
-            writes=(*classes.WRITES, "style_class"),
+            writes=classes.WRITES,
             settings=_plain([cfg.classes, *by_phase["classes"]]),
         ),
         by_part(
@@ -119,20 +130,20 @@ def chain(cfg: CurateConfig) -> list[Step]:
             inputs=lists,
         ),
         *filters_step("content_filters", by_phase["content"], "content"),
-        at_once(
-            "balance",
-            functools.partial(balance.weigh, factors=cfg.balance, vocabulary=vocabulary),
-            reads=("tags_general", "content_bucket"),
-            writes=("repeats", "loss_weight"),
-            settings=_plain(cfg.balance),
-            inputs=lists,
+        *balance_steps(cfg, vocabulary),
+        by_part(
+            "places",
+            functools.partial(split.add_places, seed=cfg.seed),
+            reads=split.READS_OF_PLACES,
+            writes=split.WRITES_OF_PLACES,
+            settings=cfg.seed,
         ),
         at_once(
             "split",
-            functools.partial(split.hold_out, cfg=cfg.split, seed=cfg.seed),
+            functools.partial(split.hold_out, cfg=cfg.split),
             reads=split.READS,
             writes=split.WRITES,
-            settings=[cfg.seed, *_plain([cfg.split])],
+            settings=_plain([cfg.split]),
         ),
         by_part("table", table.whole_rows, reads=table.READS, writes=table.WRITES, numbered=False),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
-SHARED = {"side_by_side", "synthetic"}
+SHARED = {"posts", "side_by_side", "synthetic"}
 
 
 @pytest.mark.slow

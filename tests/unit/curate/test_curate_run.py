@@ -24,6 +24,8 @@ from animetune.records import CONTENT_BUCKETS
 from tests.builders import curate_config, danbooru_post, picture, write_lines, write_posts
 
 BALANCE = [{"name": "tag_groups"}, {"name": "content_buckets"}]
+BALANCE_ON = ["balance", "tag_views", "tag_epoch", "places", "split", "table"]
+"""The step and those behind it."""
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -128,14 +130,14 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(posts: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "again"),
     [
-        ({"seed": 1}, ["split"]),  # nothing is held out of 36 families: the rows are the same
+        ({"seed": 1}, ["places", "split", "table"]),
         ({"split": {"val_share": 0.5}}, ["split", "table"]),
-        ({"balance": BALANCE[:1]}, ["balance", "split", "table"]),
-        ({"content": {"priority": ["no_human", "1girl_only"]}}, ["content", "balance", "split", "table"]),
+        ({"balance": BALANCE[:1]}, BALANCE_ON),
+        ({"content": {"priority": ["no_human", "1girl_only"]}}, ["content", "weights", *BALANCE_ON]),
         ({"content": {"mixed": "drop"}}, ["content"]),  # there are none: the rows are the same
         (
             {"filters": [{"name": "quality", "keep": ["best", "medium"]}]},
-            ["classes", "content", "balance", "split", "table"],
+            ["classes", "content", "weights", *BALANCE_ON],
         ),
         ({"filters": [{"name": "score", "min": 20}]}, "all but ingest"),
         ({"executor": {"workers": 1}, "quarantine_limit": 0.5}, []),
@@ -157,11 +159,12 @@ def test_a_changed_setting_runs_its_step_again_and_those_behind(posts: Path, tmp
 def test_old_steps_stay_unless_pruned(posts: Path, tmp_path: Path):
     cfg = fresh(posts, tmp_path)
     digest = run(cfg).digest
+    chain = len(steps(cfg.out))
     run(fresh(posts, tmp_path, seed=1))
-    assert len(list((cfg.out / "steps").iterdir())) == 12  # two of split
+    assert len(list((cfg.out / "steps").iterdir())) == chain + 3  # two of places, split and table
     assert run(cfg).digest == digest
     run(fresh(posts, tmp_path, prune=True))
-    assert len(list((cfg.out / "steps").iterdir())) == 11
+    assert len(list((cfg.out / "steps").iterdir())) == chain
     assert [path.name.split("-")[1] for path in (cfg.out / "chunks").iterdir()] == ["pictures"]
 
 

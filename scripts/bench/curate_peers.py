@@ -1,0 +1,331 @@
+"""The work of curation at 200,000 posts, beside the same in plain Python dictionaries and in pandas.
+
+python scripts/bench/curate_peers.py [posts] [--tags danbooru.csv]
+
+The work: a content bucket for each picture, its quality class by the percentile of its score within its rating, and how
+often it is seen: balanced by tag groups, then by content buckets, as in configs/curate.yaml. All begin with the rows in
+memory, in the form that suits them, and use one thread; all must agree, bucket by bucket and to six digits. Ours are
+the functions of the stage, which also note what the others do not: reasons, conflicts, classes by source, styles, how
+often each tag occurs, and the epoch before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import collections
+import importlib.util
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import posts as made_up
+import side_by_side as bench
+
+POSTS = 3_000 if bench.QUICK else 200_000
+CONFIG = Path(__file__).parents[2] / "configs" / "curate.yaml"
+TAGS = ("tags_count", "tags_general", "tags_special", "tags_meta", "tags_character", "tags_copyright", "tags_artist")
+AIMS = {"dictionaries": 20.0, "pandas": 5.0}
+"""How many times as fast ours should be."""
+
+
+class Rules:
+    """What all need to know: the settings, the lists of tags, and the tag group of every general tag."""
+
+    def __init__(self, table: str) -> None:
+        import polars as pl
+
+        from animetune.config import load_config
+        from animetune.curate.bucket_rules import COUNTS
+        from animetune.curate.config import CurateConfig
+        from animetune.curate.tag_lists import Vocabulary
+
+        self.cfg = load_config(CONFIG, CurateConfig)
+        self.vocabulary = Vocabulary.load()
+        self.counts = COUNTS
+        self.lists = {
+            name: frozenset(self.vocabulary.tags(*lists))
+            for name, lists in {
+                "emotion": ("emotion-strong",),
+                "animal_focus": ("animal-focus",),
+                "animal": ("animal",),
+                "object_focus": ("object-focus",),
+                "object": ("object",),
+                "scenery": ("scenery",),
+                "place": ("scenery", "place"),
+            }.items()
+        }
+        self.levels = [(level.name, level.above) for level in self.cfg.classes.quality.levels]
+        by_name = {factor.name: factor for factor in self.cfg.balance}
+        self.balance = self.groups, self.buckets = by_name["tag_groups"], by_name["content_buckets"]
+        self.rows = pl.read_parquet(table)
+
+    def group_of(self) -> dict[str, str]:
+        """Tag -> group, for all general tags; the others get it before the clock runs."""
+        return self.vocabulary.group_of(self.rows["tags_general"].explode().drop_nulls().unique().to_list())
+
+
+def ours(*, table: str, out: str) -> dict[str, float]:
+    """The functions of the steps `content`, `classes`, `weights` and `balance`."""
+    import polars as pl
+
+    from animetune.curate import balance, classes, content, weights
+    from animetune.curate.lists import INCLUDED
+    from animetune.curate.styles import Styles
+
+    rules = Rules(table)
+    styles = Styles.load(rules.cfg.styles)
+    rows = rules.rows.with_columns(pl.lit(value=False).alias(INCLUDED))
+    begun = time.perf_counter()
+    rows = content.assign(rows, rules.cfg.content, rules.vocabulary).kept
+    rows = classes.classify(rows, rules.cfg.classes, []).kept
+    rows = weights.weights(rows, rules.vocabulary, styles).kept
+    rows = balance.weigh(rows, rules.balance, weights.group_names(rules.vocabulary), {}).kept
+    seconds = time.perf_counter() - begun
+    rows.select("key", "content_bucket", "quality", "repeats").write_parquet(out)
+    return {"seconds": seconds}
+
+
+def dictionaries(*, table: str, out: str) -> dict[str, float]:
+    """One dictionary a post, sets of tags, counters."""
+    import polars as pl
+
+    rules = Rules(table)
+    group_of = rules.group_of()
+    posts = rules.rows.select("key", "source", "rating", "score", *TAGS).to_dicts()
+    begun = time.perf_counter()
+
+    for post in posts:
+        post["content_bucket"] = _bucket({tag for name in TAGS for tag in post[name]}, rules)
+
+    scores = collections.defaultdict(list)
+    for post in posts:
+        if post["score"] is not None:
+            scores[post["source"], post["rating"]].append(post["score"])
+    for values in scores.values():
+        values.sort()
+    for post in posts:
+        post["quality"] = _quality(post["score"], scores[post["source"], post["rating"]], rules.levels)
+
+    pictures: collections.Counter[str] = collections.Counter()
+    for post in posts:
+        post["groups"] = {group_of[tag] for tag in post["tags_general"]}
+        pictures.update(post["groups"])
+    median = statistics.median(pictures.values())
+    log_weights = {group: rules.groups.strength * math.log(median / count) for group, count in pictures.items()}
+    sizes: dict[str, float] = collections.defaultdict(float)
+    for post in posts:
+        mean = sum(log_weights[group] for group in post["groups"]) / max(1, len(post["groups"]))
+        post["repeats"] = min(max(math.exp(mean), rules.groups.min), rules.groups.max)
+        sizes[post["content_bucket"]] += post["repeats"]
+    middle = statistics.median(sizes.values())
+    factors = {
+        bucket: min(max((middle / size) ** rules.buckets.strength, rules.buckets.min), rules.buckets.max)
+        for bucket, size in sizes.items()
+    }
+    for post in posts:
+        post["repeats"] *= factors[post["content_bucket"]]
+
+    seconds = time.perf_counter() - begun
+    columns = ("key", "content_bucket", "quality", "repeats")
+    pl.DataFrame({name: [post[name] for post in posts] for name in columns}).write_parquet(out)
+    return {"seconds": seconds}
+
+
+def pandas(*, table: str, out: str) -> dict[str, float]:
+    """One frame, tags exploded to one a line, isin, map and group-by."""
+    import pandas as pd
+    import polars as pl
+
+    rules = Rules(table)
+    group_of = pd.Series(rules.group_of())
+    source = rules.rows.select("key", "source", "rating", "score", *TAGS).to_dict(as_series=False)
+    rows = pd.DataFrame(source)
+    begun = time.perf_counter()
+
+    uses = pd.concat([rows[name].explode().dropna() for name in TAGS])
+    tags, codes = uses.factorize()[::-1]
+
+    def has(listed: Any) -> Any:
+        shown = uses.index[tags.isin(list(listed))[codes]]
+        found = np.zeros(len(rows), bool)
+        found[shown] = True
+        return found
+
+    said = {name: has(listed) for name, listed in rules.lists.items()}
+    said |= {name: has([name]) for name in ("no_humans", "solo_focus", "male_focus")}
+    people = {}
+    for kind, stated in rules.counts.items():
+        of_tag = tags.map(stated).fillna(0).to_numpy()
+        most = pd.Series(of_tag[codes], index=uses.index).groupby(level=0).max()
+        people[kind] = most.reindex(rows.index, fill_value=0).to_numpy()
+    rows["content_bucket"] = _buckets(said, people)
+
+    grouped = rows.groupby(["source", "rating"], dropna=False)["score"]
+    percentile = 100 * (grouped.rank(method="average") - 0.5) / grouped.transform("count")
+    names = [name for name, _ in rules.levels]
+    bounds = [-math.inf, *(above for _, above in rules.levels[-2::-1]), math.inf]
+    rows["quality"] = pd.cut(percentile, bounds, labels=names[::-1], right=True).astype(object)
+
+    general = rows["tags_general"].explode().dropna()
+    pairs = pd.DataFrame({"row": general.index, "group": general.map(group_of).to_numpy()}).drop_duplicates()
+    pictures = pairs["group"].value_counts()
+    log_weights = rules.groups.strength * np.log(pictures.median() / pictures)
+    mean = pairs["group"].map(log_weights).groupby(pairs["row"]).mean().reindex(rows.index, fill_value=0.0)
+    rows["repeats"] = np.exp(mean).clip(rules.groups.min, rules.groups.max)
+    size = rows.groupby("content_bucket")["repeats"].sum()
+    factor = ((size.median() / size) ** rules.buckets.strength).clip(rules.buckets.min, rules.buckets.max)
+    rows["repeats"] *= rows["content_bucket"].map(factor)
+
+    seconds = time.perf_counter() - begun
+    columns = ("key", "content_bucket", "quality", "repeats")
+    pl.DataFrame({name: rows[name].tolist() for name in columns}).write_parquet(out)
+    return {"seconds": seconds}
+
+
+def _bucket(tags: set[str], rules: Rules) -> str | None:
+    """The first bucket of the priority of configs/curate.yaml, from sets of tags."""
+    shows = {name: not tags.isdisjoint(listed) for name, listed in rules.lists.items()}
+    girls, boys, others = (
+        max((number for tag, number in stated.items() if tag in tags), default=0) for stated in rules.counts.values()
+    )
+    nobody = not girls and not boys and not others
+    if nobody or "no_humans" in tags:
+        if shows["animal_focus"] or (shows["animal"] and not shows["scenery"]):
+            return "animal"
+        if shows["object_focus"] or (shows["object"] and not shows["place"]):
+            return "object"
+    if "no_humans" in tags or (nobody and shows["scenery"]):
+        return "no_human"
+    kinds = (girls > 0) + (boys > 0) + (others > 0)
+    on_boys = boys > 0 and ("male_focus" in tags or not girls)
+    if kinds == 1 and girls:
+        who = "1girl" if girls == 1 else "multiple_girls"
+    elif kinds == 1 and boys:
+        who = "1boy" if boys == 1 else "multiple_boys"
+    elif kinds < 2 or not (girls or boys):
+        return None
+    elif "solo_focus" in tags:
+        who = "1boy" if on_boys else "1girl"
+    else:
+        who = "multiple_boys" if on_boys or boys > girls else "multiple_girls"
+    if who.startswith("multiple"):
+        return who
+    return f"{who}_with_emotion" if shows["emotion"] else f"{who}_only"
+
+
+def _buckets(said: dict[str, np.ndarray], people: dict[str, np.ndarray]) -> np.ndarray:
+    """The same over columns."""
+    girls, boys, others = (people[kind] for kind in ("girl", "boy", "other"))
+    nobody = (girls == 0) & (boys == 0) & (others == 0)
+    unpeopled = nobody | said["no_humans"]
+    kinds = (girls > 0).astype(int) + (boys > 0) + (others > 0)
+    on_boys = (boys > 0) & (said["male_focus"] | (girls == 0))
+    mixed = (kinds > 1) & ((girls > 0) | (boys > 0))
+    focused, apart = mixed & said["solo_focus"], mixed & ~said["solo_focus"]
+    one_girl = ((kinds == 1) & (girls == 1)) | (focused & ~on_boys)
+    one_boy = ((kinds == 1) & (boys == 1)) | (focused & on_boys)
+    rules = {
+        "animal": unpeopled & (said["animal_focus"] | (said["animal"] & ~said["scenery"])),
+        "object": unpeopled & (said["object_focus"] | (said["object"] & ~said["place"])),
+        "no_human": said["no_humans"] | (nobody & said["scenery"]),
+        "1girl_with_emotion": one_girl & said["emotion"],
+        "1girl_only": one_girl,
+        "1boy_with_emotion": one_boy & said["emotion"],
+        "1boy_only": one_boy,
+        "multiple_girls": ((kinds == 1) & (girls > 1)) | (apart & ~on_boys & (boys <= girls)),
+        "multiple_boys": ((kinds == 1) & (boys > 1)) | (apart & (on_boys | (boys > girls))),
+    }
+    return np.select(list(rules.values()), list(rules), default=None)
+
+
+def _quality(score: int | None, ordered: list[int], levels: list[tuple[str, float | None]]) -> str | None:
+    """The level of the percentile, equal scores at their mean rank."""
+    if score is None:
+        return None
+    rank = (bisect.bisect_left(ordered, score) + 1 + bisect.bisect_right(ordered, score)) / 2
+    percentile = 100 * (rank - 0.5) / len(ordered)
+    return next(name for name, above in levels if above is None or percentile > above)
+
+
+CONTENDERS = {"ours": ours, "dictionaries": dictionaries} | (
+    {"pandas": pandas} if importlib.util.find_spec("pandas") else {}
+)
+
+
+def make_table(folder: Path, count: int, tags: made_up.TagList) -> Path:
+    """Curate made-up posts, and put the rows of the table in one file."""
+    from animetune import tables
+    from animetune.config import load_config
+    from animetune.curate.config import CurateConfig
+    from animetune.curate.run import run
+
+    made_up.write_posts(folder / "posts", count, tags)
+    settings = [f"sources.0.posts=[{folder}/posts/*.parquet]", "pictures.decode=false", "executor.workers=0"]
+    run(load_config(CONFIG, CurateConfig, [f"out={folder}/table", *settings]))
+    tables.open_table(folder / "table").scan().sink_parquet(folder / "table.parquet")
+    return folder / "table.parquet"
+
+
+def check_agreement(ours: Path, theirs: Path) -> None:
+    """SystemExit, naming the column, when two contenders do not agree."""
+    import polars as pl
+
+    one, other = (pl.read_parquet(path) for path in (ours, theirs))
+    for name in ("key", "content_bucket", "quality"):
+        if not one[name].equals(other[name].cast(one[name].dtype)):
+            raise SystemExit(f"curate_peers: {theirs.stem} has other values of {name}")
+    if not np.allclose(one["repeats"].to_numpy(), other["repeats"].to_numpy(), rtol=1e-6):
+        raise SystemExit(f"curate_peers: {theirs.stem} has other repeats")
+
+
+def main(asked: argparse.Namespace) -> None:
+    """One row for each contender."""
+    tags = made_up.TagList.read(asked.tags) if asked.tags else made_up.TagList.zipf()
+    with tempfile.TemporaryDirectory(prefix="bench-curate-peers-") as place:
+        folder = Path(place)
+        table = make_table(folder, asked.posts, tags)
+        found: bench.Rounds = {name: [] for name in CONTENDERS}
+        for _ in range(1 if bench.QUICK else 3):
+            for name in CONTENDERS:
+                out = str(folder / f"{name}.parquet")
+                found[name].append(bench.fresh(CONTENDERS, name, table=str(table), out=out))
+        for name in CONTENDERS:
+            check_agreement(folder / "ours.parquet", folder / f"{name}.parquet")
+    rows = []
+    for name in CONTENDERS:
+        ratios = bench.paired(found, "seconds", of=name, to="ours")
+        rows.append(
+            {
+                "contender": "animetune" if name == "ours" else name,
+                "seconds": f"{bench.middle(found[name], 'seconds'):.2f}",
+                "times ours": "" if name == "ours" else bench.ratio_text(ratios),
+                "aim": f"{AIMS[name]:.0f}" if name in AIMS else "",
+            }
+        )
+    notes = [
+        f"{asked.posts:,} posts, less those that the filters of configs/curate.yaml drop; buckets, classes and repeats "
+        "of all contenders are equal",
+        "one thread each; median of three processes, ratios round by round",
+        "the others are given the group of every tag beforehand, which ours finds on the clock",
+    ]
+    if "pandas" not in CONTENDERS:
+        notes.append("pandas is not installed, and so not in the table")
+    bench.report("curate-peers", "Buckets, percentiles and balance of posts", rows, notes=notes)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("posts", type=int, nargs="?", default=POSTS)
+    parser.add_argument("--tags", type=Path, help="CSV of name,category,count; without one, by Zipf's law")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    bench.child(CONTENDERS)
+    main(arguments())
