@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Curated tables, shard roots, label sets.
 
@@ -237,3 +237,36 @@ def curate_config(folder: Path, **settings: Any) -> Any:
     }
     own = {"stage": "curate", "out": folder / "table", "sources": [source], "executor": {"workers": 0}}
     return CurateConfig.model_validate({**own, **settings})
+
+
+class Ingested(NamedTuple):
+    """What ingest made of some sources."""
+
+    kept: Any
+    """pl.DataFrame of all parts."""
+    quarantined: Any
+    """pl.DataFrame: key, code, detail."""
+    facts: dict[str, Any]
+    seen: int
+
+
+def ingested(folder: Path, *sources: Any, workers: int = 0) -> Ingested:
+    """Ingest sources into `folder`, and check that every record has one outcome and every row its number."""
+    import polars as pl
+
+    from animetune.curate import ingest
+    from animetune.curate.steps import Workplace
+    from animetune.executor import LocalExecutor
+
+    out = folder / "ingested"
+    out.mkdir(parents=True)
+    at = Workplace(None, folder / "chunks", LocalExecutor(workers), lambda done, total: None)
+    written = ingest.ingest(ingest.find_files(sources), at, out)
+    parts = sorted(out.iterdir())
+    assert sorted(written.hashed) == [part.name for part in parts]
+    kept = pl.concat([pl.read_parquet(part, glob=False) for part in parts])
+    assert kept["row"].to_list() == list(range(kept.height))
+    assert kept["key"].is_unique().all()
+    assert kept.height == written.kept
+    assert written.seen == kept.height + written.quarantined.height
+    return Ingested(kept, written.quarantined, dict(written.facts), written.seen)

@@ -230,38 +230,11 @@ def _read_table(piece: Piece) -> tuple[pl.DataFrame, list[Raw]]:
     if "offset" in table.column_names:  # a column of theirs, which only a pattern of paths may have asked for
         table = table.drop_columns(["offset"])
     table = table.append_column("offset", offset)
-    table, bad_text = _without_bad_text(table)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    dtypes = frame.schema
-    return frame.with_columns(
-        *(pl.col(name).cast(pl.String) for name, dtype in dtypes.items() if dtype in (pl.Categorical, pl.Enum)),
-        *(pl.col(name).fill_nan(None) for name, dtype in dtypes.items() if dtype.is_float()),
-    ), bad_text
-
-
-def _without_bad_text(table: pa.Table) -> tuple[pa.Table, list[Raw]]:
-    """The rows without those that hold text that is not UTF-8, and these."""
-    try:
-        table.validate(full=True)
-    except pa.ArrowInvalid:
-        pass
-    else:
-        return table, []
-    bad: dict[int, Raw] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            continue
-        for place, data in enumerate(column.cast(pa.large_binary()).to_pylist()):
-            try:
-                if data is not None:
-                    data.decode()
-            except UnicodeDecodeError as error:
-                index = table["offset"][place].as_py()
-                detail = f"{name}: byte {error.start} is not UTF-8"
-                bad[place] = Raw(index, f"row {index}", RecordError("bad_unicode", detail))
-    keep = pa.array([place not in bad for place in range(table.num_rows)])
-    return table.filter(keep), list(bad.values())
+    bad = readers.bad_text(table)
+    bad_text = [Raw(table["offset"][row].as_py(), f"row {table['offset'][row]}", error) for row, error in bad.items()]
+    if bad:
+        table = table.filter(pa.array([row not in bad for row in range(table.num_rows)]))
+    return readers.as_frame(table), bad_text
 
 
 def _has_hash(file: Any) -> bool:

@@ -22,7 +22,8 @@ WORDS_IN_A_TAG = 4.0
 # A backslash before a bracket; \m/, \o/, \n/ and \||/ are tags.
 _ESCAPED = re.compile(r"\\([()\[\]{}<>:])")
 _SEPARATOR = re.compile(r",|\|\|\|")
-_END_OF_SENTENCE = re.compile(r"[a-z]{2}[.!?]['\")]*(?:\s|$)", re.IGNORECASE)
+# Behind a word of three letters or more: `dr. stone` and `st. gloriana's` are tags.
+_END_OF_SENTENCE = re.compile(r"[a-z]{3}[.!?]['\")]*(?:\s|$)", re.IGNORECASE)
 _PREFIXES = {"artist": "artist", "character": "character", "copyright": "copyright", "series": "copyright",
              "meta": "meta", "general": "general", "style": "general"}  # fmt: skip
 

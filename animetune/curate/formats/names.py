@@ -9,6 +9,8 @@ from animetune.curate.posts import join_path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp")
 """Of files that are taken for pictures, in the order in which they are looked for."""
+OTHER_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".swf", ".zip", ".rar", ".psd")
+"""Of what sites have beside pictures. Any other end of a name may be part of a stem: `1.v2` of `1.v2.png`."""
 
 
 def hash_id(name: str) -> int:
@@ -45,5 +47,6 @@ def places(folder: str, name: str) -> list[str]:
             "bad_path",
             f"{shown(name)} is not below {folder}; say where pictures are, as in images: path: '{{basename}}'",
         )
-    names = [relative] if is_picture(relative) else [f"{relative}{suffix}" for suffix in PICTURE_SUFFIXES]
+    is_whole = is_picture(relative) or relative.lower().endswith(OTHER_SUFFIXES)
+    names = [relative] if is_whole else [f"{relative}{suffix}" for suffix in PICTURE_SUFFIXES]
     return [join_path(folder, each) for each in names]

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -143,8 +144,39 @@ def read_csv(path: Path) -> Iterator[Raw]:
 def read_parquet(path: Path, start: int, stop: int | None) -> Iterator[Raw]:
     """The rows numbered [start, stop); NaN is unknown, as pandas writes it."""
     with parquet_file(path) as file:
-        for index, row in itertools.islice(_rows(file), start, stop):
-            yield Raw(index, f"row {index}", {name: _known(value) for name, value in row.items()})
+        number = 0
+        for batch in file.iter_batches(_BATCH_ROWS):
+            table = pa.Table.from_batches([batch])[
+                max(0, start - number) : None if stop is None else max(0, stop - number)
+            ]
+            first, number = max(start, number), number + batch.num_rows
+            bad = bad_text(table)
+            good = as_frame(table.filter(pa.array([row not in bad for row in range(len(table))])) if bad else table)
+            values = iter(good.to_dicts())
+            for row in range(table.num_rows):
+                yield Raw(first + row, f"row {first + row}", bad[row] if row in bad else next(values))
+            if stop is not None and number >= stop:
+                return
+
+
+def as_frame(table: pa.Table) -> pl.DataFrame:
+    """A table of Arrow with text for categories and null for NaN."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    dtypes = frame.schema
+    return frame.with_columns(
+        *(pl.col(name).cast(pl.String) for name, dtype in dtypes.items() if dtype in (pl.Categorical, pl.Enum)),
+        *(pl.col(name).fill_nan(None) for name, dtype in dtypes.items() if dtype.is_float()),
+    )
+
+
+def bad_text(table: pa.Table) -> dict[int, RecordError]:
+    """Number -> error, of the rows that hold text that is not UTF-8: Arrow does not look at it, Polars relies on it."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        return _bad_rows(table, 0, len(table))
+    return {}
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -246,19 +278,27 @@ def _csv_record(header: list[str], row: list[str]) -> Any:
         "".join(row).encode()
     except UnicodeEncodeError:
         return RecordError("bad_unicode", "a cell is not UTF-8")
-    return {name: cell for name, cell in zip(header, row, strict=True) if cell != ""}
+    return {name: cell or None for name, cell in zip(header, row, strict=True)}
 
 
-def _rows(file: pq.ParquetFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    index = 0
-    for batch in file.iter_batches(_BATCH_ROWS):
-        for row in batch.to_pylist():
-            yield index, row
-            index += 1
+def _bad_rows(table: pa.Table, start: int, stop: int) -> dict[int, RecordError]:
+    """Those of [start, stop), by halves. Copies, because what lies in objects is looked at beyond a slice."""
+    part = table.take(pa.array(range(start, stop), pa.int64()))
+    if (name := _column_of_bad_text(part)) is None:
+        return {}
+    if stop - start == 1:
+        return {start: RecordError("bad_unicode", f"{name}: is not UTF-8")}
+    half = (start + stop) // 2
+    return _bad_rows(table, start, half) | _bad_rows(table, half, stop)
 
 
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
+def _column_of_bad_text(table: pa.Table) -> str | None:
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            return str(name)
+    return None
 
 
 def _skip_line(stream: io.BufferedIOBase) -> None:

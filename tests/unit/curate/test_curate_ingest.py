@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -17,42 +16,15 @@ from animetune.curate import chunks, families, ingest
 from animetune.curate.config.sources import SourceConfig
 from animetune.curate.formats import readers
 from animetune.curate.posts import MAX_LINE
-from animetune.curate.steps import Workplace
 from animetune.errors import ChunkError, DataError
-from animetune.executor import LocalExecutor
-from tests.builders import danbooru_post, write_lines
+from tests.builders import Ingested, danbooru_post, ingested, write_lines
 
 
 def source(folder: Path, name: str = "site", **fields) -> SourceConfig:
     return SourceConfig.model_validate({"name": name, "posts": [str(folder / "posts.jsonl")], **fields})
 
 
-@dataclass
-class Outcome:
-    """What ingest made of some files."""
-
-    kept: pl.DataFrame
-    quarantined: pl.DataFrame
-    facts: dict
-    seen: int
-
-
-def run(folder: Path, *sources: SourceConfig, workers: int = 0) -> Outcome:
-    out = folder / "out"
-    out.mkdir(parents=True)
-    files = ingest.find_files(sources)
-    at = Workplace(None, folder / "chunks", LocalExecutor(workers), lambda done, total: None)
-    written = ingest.ingest(files, at, out)
-    parts = sorted(out.iterdir())
-    assert sorted(written.hashed) == [part.name for part in parts]
-    kept = pl.concat([pl.read_parquet(part) for part in parts])
-    assert kept["row"].to_list() == list(range(kept.height))
-    assert kept.height == written.kept
-    assert written.seen == kept.height + written.quarantined.height
-    return Outcome(kept, written.quarantined, dict(written.facts), written.seen)
-
-
-def codes(outcome: Outcome) -> list[str]:
+def codes(outcome: Ingested) -> list[str]:
     return outcome.quarantined.sort("detail")["code"].to_list()
 
 
@@ -60,7 +32,7 @@ def test_rows_are_sorted_by_source_and_id(tmp_path: Path):
     for name, ids in (("b", [3, 1]), ("a", [10, 9])):
         (tmp_path / name).mkdir()
         write_lines(tmp_path / name / "posts.jsonl", [danbooru_post(post_id) for post_id in ids])
-    outcome = run(tmp_path, source(tmp_path / "b", "b"), source(tmp_path / "a", "a"))
+    outcome = ingested(tmp_path, source(tmp_path / "b", "b"), source(tmp_path / "a", "a"))
     assert outcome.kept["key"].to_list() == ["a/9", "a/10", "b/1", "b/3"]
 
 
@@ -72,7 +44,7 @@ def test_a_file_can_be_cut_anywhere(tmp_path: Path, monkeypatch, size: int):
     lines[20] = b""
     write_lines(tmp_path / "posts.jsonl", lines)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", size)
-    outcome = run(tmp_path, source(tmp_path))
+    outcome = ingested(tmp_path, source(tmp_path))
     assert outcome.kept["id"].to_list() == [n for n in range(30) if n not in (7, 20)]
     offset = sum(len(line) + 1 for line in lines[:7])
     (detail,) = outcome.quarantined["detail"].to_list()
@@ -107,7 +79,7 @@ LINES = st.one_of(
 def test_any_file_has_one_outcome_for_each_line(tmp_path_factory, lines: list[bytes]):
     folder = tmp_path_factory.mktemp("lines")
     (folder / "posts.jsonl").write_bytes(b"\n".join(lines))
-    outcome = run(folder, source(folder))  # asserts that every record seen was kept or quarantined
+    outcome = ingested(folder, source(folder))  # asserts that every record seen was kept or quarantined
     read = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf").split(b"\n")
     assert outcome.seen == len([line for line in read if line.strip()])
     assert outcome.kept["key"].is_unique().all()
@@ -116,7 +88,7 @@ def test_any_file_has_one_outcome_for_each_line(tmp_path_factory, lines: list[by
 def test_workers_change_nothing(tmp_path: Path, monkeypatch):
     write_lines(tmp_path / "posts.jsonl", [danbooru_post(n) for n in range(40)] + [b"{", b"[]"])
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 4000)
-    one, two = run(tmp_path / "1", source(tmp_path)), run(tmp_path / "2", source(tmp_path), workers=2)
+    one, two = ingested(tmp_path / "1", source(tmp_path)), ingested(tmp_path / "2", source(tmp_path), workers=2)
     assert one.kept.equals(two.kept)
     assert one.quarantined.equals(two.quarantined)
     assert one.facts == two.facts
@@ -124,7 +96,7 @@ def test_workers_change_nothing(tmp_path: Path, monkeypatch):
 
 def test_bom_crlf_and_blank_lines(tmp_path: Path):
     (tmp_path / "posts.jsonl").write_bytes(b'\xef\xbb\xbf{"id": 1}\r\n\r\n   \n{"id": 2}')
-    outcome = run(tmp_path, source(tmp_path))
+    outcome = ingested(tmp_path, source(tmp_path))
     assert outcome.kept["id"].to_list() == [1, 2]
     assert outcome.seen == 2
 
@@ -135,7 +107,7 @@ def test_every_bad_line_has_one_code_and_its_neighbours_none(tmp_path: Path):
         {"id": 6}, {"id": 2}, {"id": 7}, b"[1, 2]", {"id": 8}, {"id": 9, "score": "x"}, {"id": 10},
     ]  # fmt: skip
     write_lines(tmp_path / "posts.jsonl", lines)
-    outcome = run(tmp_path, source(tmp_path))
+    outcome = ingested(tmp_path, source(tmp_path))
     assert outcome.kept["id"].to_list() == [1, 2, 3, 4, 6, 7, 8, 10]
     assert sorted(codes(outcome)) == sorted(
         ["bad_json", "bad_json", "bad_unicode", "dup_key", "dup_id", "bad_record", "bad_record"]
@@ -146,7 +118,7 @@ def test_every_bad_line_has_one_code_and_its_neighbours_none(tmp_path: Path):
 
 def test_a_line_without_end_is_one_refusal_and_no_memory(tmp_path: Path):
     (tmp_path / "posts.jsonl").write_bytes(b'{"id": 1}\n' + b"x" * (2 * MAX_LINE + 7) + b'\n{"id": 2}\n')
-    outcome = run(tmp_path, source(tmp_path))
+    outcome = ingested(tmp_path, source(tmp_path))
     assert outcome.kept["id"].to_list() == [1, 2]
     assert codes(outcome) == ["bad_json"]
 
@@ -158,7 +130,7 @@ def test_gzip_and_json_arrays(tmp_path: Path):
     (tmp_path / "c.json.gz").write_bytes(gzip.compress(json.dumps(danbooru_post(20), indent=1).encode()))
     (tmp_path / "d.json").write_text('{"id": 30}\n{"id": 31}\n')  # JSON lines under the other name
     names = [str(tmp_path / name) for name in ("a.jsonl.gz", "b.json", "c.json.gz", "d.json")]
-    outcome = run(tmp_path, SourceConfig(name="site", posts=tuple(names)))
+    outcome = ingested(tmp_path, SourceConfig(name="site", posts=tuple(names)))
     assert outcome.kept["id"].to_list() == [0, 1, 2, 10, 11, 20, 30, 31]
     assert outcome.quarantined.rows() == [(None, "bad_record", "site:b.json, item 1: is a number, not an object")]
 
@@ -174,13 +146,13 @@ def test_gzip_and_json_arrays(tmp_path: Path):
 def test_a_damaged_file_stops_the_stage(tmp_path: Path, name: str, data: bytes):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ChunkError, match=name):
-        run(tmp_path, SourceConfig(name="site", posts=(str(tmp_path / name),)))
+        ingested(tmp_path, SourceConfig(name="site", posts=(str(tmp_path / name),)))
 
 
 def test_file_patterns_are_sorted_and_a_missing_file_is_named(tmp_path: Path):
     for name in ("posts-2.jsonl", "posts-1.jsonl"):
         write_lines(tmp_path / name, [{"id": 1, "score": int(name[6])}])
-    outcome = run(tmp_path, SourceConfig(name="site", posts=(str(tmp_path / "posts-*.jsonl"),)))
+    outcome = ingested(tmp_path, SourceConfig(name="site", posts=(str(tmp_path / "posts-*.jsonl"),)))
     assert outcome.kept["score"].to_list() == [1]
     assert outcome.quarantined.row(0) == ("site/1", "dup_id", "site:posts-2.jsonl, 0: an earlier post has this id")
     with pytest.raises(DataError, match=r"sources: site: captions: .*absent\.jsonl"):
@@ -199,7 +171,7 @@ def test_file_patterns_are_sorted_and_a_missing_file_is_named(tmp_path: Path):
 )
 def test_what_the_rating_s_means(tmp_path: Path, ratings, scheme, expected, found):
     write_lines(tmp_path / "posts.jsonl", [{"id": n, "rating": rating} for n, rating in enumerate(ratings)])
-    outcome = run(tmp_path, source(tmp_path, rating_scheme=scheme))
+    outcome = ingested(tmp_path, source(tmp_path, rating_scheme=scheme))
     assert outcome.kept["rating"].to_list() == expected
     assert outcome.facts["rating_scheme"] == {"site": found}
 
@@ -216,7 +188,7 @@ def test_captions_join_by_id_or_key_and_bad_ones_are_counted(tmp_path: Path):
             {"long": ["of none"]},
         ],
     )
-    outcome = run(tmp_path, source(tmp_path, captions=[str(tmp_path / "captions.jsonl")]))
+    outcome = ingested(tmp_path, source(tmp_path, captions=[str(tmp_path / "captions.jsonl")]))
     assert outcome.kept["captions_long"].to_list() == [[], ["first", "second"], []]
     assert outcome.kept["captions_short"].to_list() == [[], ["s"], []]
     assert codes(outcome) == ["bad_caption", "bad_caption"]
@@ -226,14 +198,14 @@ def test_captions_join_by_id_or_key_and_bad_ones_are_counted(tmp_path: Path):
 
 def test_no_posts_at_all(tmp_path: Path):
     (tmp_path / "posts.jsonl").write_bytes(b"")
-    outcome = run(tmp_path, source(tmp_path))
+    outcome = ingested(tmp_path, source(tmp_path))
     assert (outcome.seen, outcome.kept.height) == (0, 0)
     assert "family" in outcome.kept.columns
 
 
 def test_a_time_that_cannot_be_read_is_counted(tmp_path: Path):
     write_lines(tmp_path / "posts.jsonl", [{"id": 1, "created_at": "once"}, {"id": 2, "created_at": None}, {"id": 3}])
-    assert run(tmp_path, source(tmp_path)).facts["times_not_read"] == 1
+    assert ingested(tmp_path, source(tmp_path)).facts["times_not_read"] == 1
 
 
 def test_families_link_over_any_number_of_steps_and_absent_parents():
