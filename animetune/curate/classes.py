@@ -42,7 +42,7 @@ _IS_SYNTHETIC = pl.col("is_synthetic").fill_null(value=False)
 def classify(rows: pl.DataFrame, cfg: ClassesConfig, class_filters: Sequence[Filter]) -> Outcome:
     """Add `quality`, `aesthetic` and `year`, map `rating`, and drop the classes that a filter drops."""
     found = pl.concat([classes_of(own, rules) for own, rules in populations(rows, cfg)]).sort(_AT)
-    rows = rows.with_columns(found.drop(_AT, "without_quality"), style_class=pl.lit(None, dtype=pl.String))
+    rows = rows.with_columns(found.drop(_AT, "without_quality"))
     noted = facts(rows.select("source", "created_at", *WRITES).with_columns(found["without_quality"]), cfg)
     outcome = filters.apply(rows, class_filters, "classes")
     return Outcome(kept=outcome.kept, dropped=outcome.dropped, facts={**outcome.facts, **noted})

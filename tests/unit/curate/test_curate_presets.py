@@ -186,3 +186,10 @@ def test_the_examples_of_the_docs_are_configurations():
         CurateConfig.model_validate({"stage": "curate", "out": "t", "sources": sources, **yaml.safe_load(block)})
     assert len(blocks) == 2
     assert all(f"| `{name}`" in text for name in PRESETS)
+
+
+def test_a_filter_by_a_class_that_there_is_not():
+    config = {"stage": "curate", "out": "t", "sources": [SOURCE], "classes": {"preset": "illustrious"}}
+    CurateConfig.model_validate({**config, "filters": [{"name": "quality", "keep": ["good", None]}]})
+    with pytest.raises(pydantic.ValidationError, match=r"no 'great'; there are masterpiece, best, good"):
+        CurateConfig.model_validate({**config, "filters": [{"name": "quality", "keep": ["great"]}]})
