@@ -167,6 +167,26 @@ def preview(
 
 
 @app.command()
+def report(
+    place: Annotated[
+        Path, typer.Argument(metavar="CONFIG_OR_FOLDER", help="A curate or shard config, or the folder of a table.")
+    ],
+    overrides: Overrides = [],  # noqa: B006
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="TRAIN.yaml", help="Show prompts by the rules of this training config.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; report.html beside the table by default.")] = None,
+    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Numbers and words alone.")] = False,
+) -> None:
+    """A curated table as one offline page: what is odd, what was dropped and why, balance, sizes, prompts, pictures."""
+    with _interruptible():
+        from animetune.report.table_request import Request, make_report
+
+        request = Request(place, overrides, prompts=prompts, out=out, thumbnails=not no_thumbnails)
+        typer.echo(f"see {make_report(request)}")
+
+
+@app.command()
 def verify(
     locations: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Shard roots or label sets; URLs, too.")],
 ) -> None:

@@ -12,6 +12,8 @@ import functools
 import io
 import itertools
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ from animetune import fsio
 if TYPE_CHECKING:
     import jinja2
     from PIL import Image, ImageFont
+
+_BREAKS = re.compile(r"[\t\n\r]")
 
 TEMPLATES = Path(__file__).parent / "templates"
 """Folder of the shell, `page.html.j2`, and of its style sheet."""
@@ -68,17 +72,17 @@ def image_grid(
     return grid
 
 
-def thumbnail(image: Image.Image | Path, *, side: int) -> str:
+def thumbnail(image: Image.Image | Path, *, side: int, quality: int = 82) -> str:
     """A `data:` URI of the picture as WebP, shrunk to fit into `side` pixels; small pictures keep their size."""
     from PIL import Image
 
     if isinstance(image, Path):
         with Image.open(image) as opened:
-            return thumbnail(opened, side=side)
+            return thumbnail(opened, side=side, quality=quality)
     small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=82, method=4)
+    small.save(buffer, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -122,6 +126,13 @@ class Line(NamedTuple):
     label: str
     points: Sequence[tuple[float, float]]
     faint: bool = False
+
+
+class Mark(NamedTuple):
+    """A place on the x axis with a vertical line, and what it says."""
+
+    at: float
+    label: str
 
 
 def line_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
@@ -195,6 +206,116 @@ def histogram(values: Sequence[float], *, title: str, x_label: str, bins: int = 
     return Svg(root)
 
 
+def binned_chart(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    marks: Sequence[Mark] = (),
+    ticks: Sequence[Mark] | None = None,
+) -> Svg:
+    """Bars over intervals that were counted before: `counts[i]` lies between `edges[i]` and `edges[i + 1]`.
+
+    `marks` are drawn over the bars, as far as they lie within the edges. `ticks` name places of an axis whose numbers
+    say nothing to a reader, such as logarithms; None numbers the axis.
+    """
+    root = _chart(title, ())
+    if not any(counts):
+        return _nothing(root)
+    frame = _Frame.around(edges[0], edges[-1], 0, max(counts))
+    whole = [value for value in _ticks(frame.y_low, frame.y_high) if value == round(value)]
+    frame.draw_axes(root, x_label, ticks, [Mark(value, format_number(value)) for value in whole])
+    for (start, end), count in zip(itertools.pairwise(edges), counts, strict=True):
+        if not count:
+            continue
+        left, top = frame.x(start), frame.y(count)
+        bar = _add(root, "rect", x=left + 0.3, y=top, width=max(frame.x(end) - left - 0.6, 0.5),
+                   height=frame.y(0) - top, class_="bar series-0")  # fmt: skip
+        interval = f"{format_number(start)} to {format_number(end)}: " if ticks is None else ""
+        _add(bar, "title", text=f"{interval}{format_number(count)}")
+    _add_marks(root, frame, marks)
+    return Svg(root)
+
+
+def log_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
+    """Lines over two logarithmic axes; points that are not above zero are left out."""
+    logs = [
+        line._replace(points=[(math.log10(x), math.log10(y)) for x, y in line.points if x > 0 and y > 0])
+        for line in lines
+    ]
+    logs = [line for line in logs if line.points]
+    root = _chart(title, [line.label for line in logs])
+    if not logs:
+        return _nothing(root)
+    xs = [x for line in logs for x, _ in line.points]
+    ys = [y for line in logs for _, y in line.points]
+    frame = _Frame.around(min(xs), max(xs), math.floor(min(ys)), math.ceil(max(ys)))
+    frame.draw_axes(root, x_label, _decades(min(xs), max(xs)), _decades(frame.y_low, frame.y_high))
+    for place, line in enumerate(logs):
+        points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in _every(line.points, MAX_POINTS))
+        if len(line.points) == 1:
+            x, y = line.points[0]
+            _add(root, "circle", cx=frame.x(x), cy=frame.y(y), r=3, class_=f"bar series-{place}")
+        else:
+            _add(root, "polyline", points=points, class_=f"line series-{place}")
+    return Svg(root)
+
+
+class Cell(NamedTuple):
+    """A rectangle of a plane, and how much lies in it."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    amount: float
+    label: str
+    """What is shown under the pointer."""
+
+
+def density_chart(
+    cells: Sequence[Cell],
+    *,
+    title: str,
+    limits: tuple[float, float],
+    labels: tuple[str, str],
+    ticks: Sequence[Mark],
+    spots: Sequence[Spot] = (),
+) -> Svg:
+    """Cells of a plane, darker the more lies in them, on a logarithmic scale.
+
+    Both axes have the same `limits` and `ticks`; `labels` are those of the x and the y axis. `spots` are drawn over the
+    cells.
+    """
+    root = _chart(title, ())
+    if not cells:
+        return _nothing(root)
+    frame = _Frame(*limits, *limits)
+    frame.draw_axes(root, labels[0], ticks, ticks)
+    _add(root, "text", text=labels[1], x=frame.LEFT, y=frame.TOP - 9)
+    most = math.log1p(max(cell.amount for cell in cells))
+    for cell in cells:
+        top, left = frame.y(cell.y_high), frame.x(cell.x_low)
+        box = _add(root, "rect", x=left, y=top, width=frame.x(cell.x_high) - left, height=frame.y(cell.y_low) - top,
+                   class_="bar series-0")  # fmt: skip
+        box.set("fill-opacity", f"{0.18 + 0.82 * math.log1p(cell.amount) / most:.2f}")
+        _add(box, "title", text=cell.label)
+    for spot in spots:
+        if frame.x_low <= spot.x <= frame.x_high and frame.y_low <= spot.y <= frame.y_high:
+            ring = _add(root, "circle", cx=frame.x(spot.x), cy=frame.y(spot.y), r=3, class_="spot")
+            _add(ring, "title", text=spot.label)
+    return Svg(root)
+
+
+class Spot(NamedTuple):
+    """A point of a plane, and what it says."""
+
+    x: float
+    y: float
+    label: str
+
+
 def smooth(values: Sequence[float], *, half_life: float) -> list[float]:
     """Average of all values, each weighing half as much for every `half_life` values that lie between.
 
@@ -233,6 +354,24 @@ def format_number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def visible(text: str, limit: int = 2000) -> str:
+    """Text of the data as a page may show it, cut to `limit`: line ends are spaces, what has no glyph is named.
+
+    Characters that turn the direction of what follows, or that have no width, would let a tag say one thing and show
+    another; here they read `<U+202E>`.
+    """
+    shown = _shorten(text, limit)
+    if shown.isprintable():
+        return shown
+    shown = _BREAKS.sub(" ", shown)
+    return "".join(f"<U+{ord(char):04X}>" if _is_hidden(char) else char for char in shown)
+
+
+def has_hidden(text: str) -> bool:
+    """Whether the text holds a character that `visible` names."""
+    return not text.isprintable() and any(_is_hidden(char) for char in _BREAKS.sub(" ", text))
+
+
 def page_environment(*folders: Path) -> jinja2.Environment:
     """Templates from `folders` and the shell `page.html.j2`, which they extend. Whatever is put in is escaped."""
     import jinja2
@@ -245,6 +384,7 @@ def page_environment(*folders: Path) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = format_number
+    environment.filters["visible"] = visible
     return environment
 
 
@@ -317,14 +457,51 @@ class _Frame:
     def y(self, value: float) -> float:
         return self.BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (self.BOTTOM - self.TOP)
 
-    def draw_axes(self, root: ElementTree.Element, x_label: str) -> None:
-        for value in _ticks(self.y_low, self.y_high):
-            y = self.y(value)
+    def draw_axes(
+        self,
+        root: ElementTree.Element,
+        x_label: str,
+        x_ticks: Sequence[Mark] | None = None,
+        y_ticks: Sequence[Mark] | None = None,
+    ) -> None:
+        """Grid, numbers and the name of the x axis; ticks that are given stand in for the numbers."""
+        for at, label in self._named_ticks(self.y_low, self.y_high, y_ticks):
+            y = self.y(at)
             _add(root, "path", d=f"M{self.LEFT} {y:.1f}H{self.RIGHT}", class_="grid")
-            _add(root, "text", text=format_number(value), x=self.LEFT - 6, y=y + 4, class_="label")
-        for value in _ticks(self.x_low, self.x_high):
-            _add(root, "text", text=format_number(value), x=self.x(value), y=self.BOTTOM + 15, class_="middle")
+            _add(root, "text", text=label, x=self.LEFT - 6, y=y + 4, class_="label")
+        end = -math.inf
+        for at, label in self._named_ticks(self.x_low, self.x_high, x_ticks):
+            half = 3.6 * len(label) + 4
+            if self.x(at) - half > end:  # two labels never run into one
+                _add(root, "text", text=label, x=self.x(at), y=self.BOTTOM + 15, class_="middle")
+                end = self.x(at) + half
         _add(root, "text", text=x_label, x=(self.LEFT + self.RIGHT) / 2, y=self.BOTTOM + 30, class_="middle")
+
+    @staticmethod
+    def _named_ticks(low: float, high: float, given: Sequence[Mark] | None) -> list[Mark]:
+        if given is None:
+            return [Mark(value, format_number(value)) for value in _ticks(low, high)]
+        return [tick for tick in given if low <= tick.at <= high]
+
+
+def _decades(low: float, high: float) -> list[Mark]:
+    """Powers of ten between two logarithms."""
+    return [Mark(power, format_number(10.0**power)) for power in range(math.floor(low), math.ceil(high) + 1)]
+
+
+def _add_marks(root: ElementTree.Element, frame: _Frame, marks: Sequence[Mark]) -> None:
+    """Vertical lines; labels that would run into the one before stand a line higher."""
+    end, is_raised = -math.inf, False
+    for mark in sorted(marks):
+        if not frame.x_low <= mark.at <= frame.x_high:
+            continue
+        x = frame.x(mark.at)
+        kind = "mark" if mark.label else "mark faint"
+        _add(root, "path", d=f"M{x:.1f} {frame.TOP}V{frame.BOTTOM}", class_=kind)
+        is_raised = x < end and not is_raised
+        if mark.label and (x >= end or is_raised):
+            _add(root, "text", text=mark.label, x=x, y=frame.TOP - (16 if is_raised else 4), class_="middle")
+            end = x + 7.0 * len(mark.label)
 
 
 def _tick_step(low: float, high: float) -> float:
@@ -362,6 +539,11 @@ def _every(items: Sequence[Any], limit: int) -> list[Any]:
     """At most about `limit` items, evenly chosen, the last among them."""
     stride = max(1, math.ceil(len(items) / limit))
     return [*items[: len(items) - 1 : stride], items[-1]] if items else []
+
+
+def _is_hidden(char: str) -> bool:
+    """Controls, formats (direction, zero width), half surrogates, separators of lines and paragraphs."""
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _shorten(text: str, limit: int) -> str:

@@ -51,6 +51,7 @@ def test_every_command_has_help() -> None:
         "plan",
         "preview",
         "exposure",
+        "report",
         "verify",
         "demo",
         "config",

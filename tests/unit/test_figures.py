@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import subprocess
 import sys
@@ -23,15 +24,23 @@ from animetune.figures import (
     FONT_SIZE,
     GRID_GAP,
     MAX_CAPTION_LINES,
+    Cell,
     Line,
+    Mark,
+    Spot,
     bar_chart,
+    binned_chart,
+    density_chart,
     format_number,
+    has_hidden,
     histogram,
     image_grid,
     line_chart,
+    log_chart,
     page_environment,
     smooth,
     thumbnail,
+    visible,
     write_page,
 )
 
@@ -261,3 +270,104 @@ def test_figures_import_neither_torch_nor_pillow():
 
 def test_font_is_the_one_that_is_measured():
     assert figures._font().size == FONT_SIZE
+
+
+# --- charts of what was counted before, of ranks, of planes
+
+
+def test_binned_chart_draws_counts_where_they_lie():
+    chart = binned_chart([0, 1, 2, 4], [3, 0, 6], title="t", x_label="x", marks=[Mark(2, "here"), Mark(9, "outside")])
+    root = parse(chart)
+    first, last = of_class(root, "bar")
+    assert float(last.get("height")) == pytest.approx(2 * float(first.get("height")))
+    assert float(last.get("width")) > 1.9 * float(first.get("width"))
+    assert texts(root, "title") == ["0 to 1: 3", "2 to 4: 6"]
+    assert "here" in texts(root)
+    assert "outside" not in texts(root)
+    (line,) = of_class(root, "mark")
+    assert float(line.get("d")[1:].split()[0]) == pytest.approx(float(last.get("x")), abs=1)
+    assert "nothing to show" in texts(parse(binned_chart([0, 1], [0], title="t", x_label="x")))
+
+
+def test_binned_chart_counts_in_whole_numbers_and_keeps_labels_apart():
+    ticks = [Mark(value, f"label {value}") for value in range(40)]
+    root = parse(binned_chart(range(41), [1] * 40, title="t", x_label="x", ticks=ticks))
+    labels = [text for text in texts(root) if text.startswith("label")]
+    assert labels[0] == "label 0"
+    assert 3 <= len(labels) < 12
+    assert not {"0.2", "0.5"} & set(texts(root))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.lists(st.floats(-5, 70), max_size=30))
+def test_binned_chart_keeps_everything_inside(counts, places):
+    marks = [Mark(place, "label") for place in places]
+    root = parse(binned_chart(range(len(counts) + 1), counts, title="t", x_label="x", marks=marks))
+    for bar in of_class(root, "bar"):
+        assert 0 <= float(bar.get("x")) <= CHART_WIDTH
+        assert 0 <= float(bar.get("y")) <= float(bar.get("y")) + float(bar.get("height")) <= CHART_HEIGHT
+
+
+def test_log_chart_has_decades_and_a_straight_power_law():
+    points = [(rank, 1e6 / rank) for rank in (1, 10, 100, 1000)]
+    root = parse(log_chart([Line("a", [*points, (5, 0), (0, 5)]), Line("b", [(1, 1)])], title="t", x_label="rank"))
+    drawn = [tuple(map(float, pair.split(","))) for pair in of_class(root, "line")[0].get("points").split()]
+    steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in itertools.pairwise(drawn)]
+    assert len(drawn) == 4
+    assert steps[0] == pytest.approx(steps[1], abs=0.2)
+    assert {"1", "10", "100", "1,000", "1M"} <= set(texts(root))
+    assert "nothing to show" in texts(parse(log_chart([Line("a", [(0, 0)])], title="t", x_label="x")))
+
+
+def test_density_chart_is_darker_where_there_is_more():
+    cells = [Cell(0, 1, 0, 1, 1, "few"), Cell(1, 2, 1, 2, 1000, "many")]
+    spots = [Spot(1, 1, "middle"), Spot(5, 5, "outside")]
+    root = parse(density_chart(cells, title="t", limits=(0, 2), labels=("x", "y"), ticks=[Mark(1, "one")], spots=spots))
+    few, many = of_class(root, "bar")
+    assert 0.15 < float(few.get("fill-opacity")) < float(many.get("fill-opacity")) == 1
+    assert float(many.get("x")) > float(few.get("x"))
+    assert float(many.get("y")) < float(few.get("y"))
+    assert texts(root, "title") == ["few", "many", "middle"]
+    assert texts(root).count("one") == 2
+    nothing = density_chart([], title="t", limits=(0, 1), labels=("x", "y"), ticks=[])
+    assert "nothing to show" in texts(parse(nothing))
+
+
+@settings(max_examples=40)
+@given(TEXTS)
+def test_text_in_these_charts_stays_text(text):
+    def charts(label):
+        mark, cell = Mark(0.5, label), Cell(0, 1, 0, 1, 1, label)
+        return [
+            binned_chart([0, 1], [1], title=label, x_label=label, marks=[mark], ticks=[mark]),
+            log_chart([Line(label, [(1, 1), (2, 2)])], title=label, x_label=label),
+            density_chart([cell], title=label, limits=(0, 1), labels=(label, label), ticks=[mark],
+                          spots=[Spot(0.5, 0.5, label)]),
+        ]  # fmt: skip
+
+    for hostile, benign in zip(charts(HOSTILE + text), charts("benign"), strict=True):
+        root = parse(hostile)
+        assert [element.tag for element in root.iter()] == [element.tag for element in parse(benign).iter()]
+        assert HOSTILE + text in texts(root)
+
+
+# --- text of the data
+
+
+def test_what_has_no_glyph_is_named():
+    assert visible("1girl, smile") == "1girl, smile"
+    assert visible("a\u202eb\u200b\0c") == "a<U+202E>b<U+200B><U+0000>c"
+    assert visible("two\nlines\tof text") == "two lines of text"
+    assert visible("\ud83c") == "<U+D83C>"
+    assert visible("初音ミク ★ é") == "初音ミク ★ é"
+    assert visible("x" * 50, 10) == "x" * 9 + "…"
+    assert has_hidden("a\u2066")
+    assert not has_hidden("a\nb ★\u00a0")
+
+
+@given(st.text(max_size=40))
+def test_visible_text_is_visible(text):
+    shown = visible(text, 100)
+    assert not has_hidden(shown)
+    assert ("<U+" in shown) >= has_hidden(text)
+    assert visible(shown, 1000) == shown
