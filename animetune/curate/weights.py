@@ -46,9 +46,10 @@ def weights(rows: pl.DataFrame, vocabulary: Vocabulary, styles: Styles) -> Outco
     The table `tag_counts` has kind, group, tag and count, the pictures that have the tag.
     """
     names = group_names(vocabulary)
+    lists_of = functools.cache(lambda name: CodedLists.of(rows[name]))
     counts = []
     for kind in KINDS:
-        coded = CodedLists.of(rows[f"tags_{kind}"])
+        coded = lists_of(f"tags_{kind}")
         groups = tag_groups(coded.names, kind, vocabulary)
         if kind == "general":
             table = group_table(coded, groups, names)
@@ -65,7 +66,7 @@ def weights(rows: pl.DataFrame, vocabulary: Vocabulary, styles: Styles) -> Outco
         )
     kept = rows.with_columns(
         pl.Series("tag_groups", table, dtype=pl.Array(pl.UInt8, len(names))).cast(pl.List(pl.UInt8)),
-        styles.of_rows(rows),
+        styles.of_lists(lists_of),
     )
     return Outcome(kept=kept, tables={"tag_counts": pl.concat(counts)})
 

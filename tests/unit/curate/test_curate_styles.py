@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from animetune.curate.coded import CodedLists
 from animetune.curate.config.styles import StylesConfig
 from animetune.curate.styles import OTHER_LISTS, Styles
 from animetune.errors import DataError
@@ -22,7 +23,8 @@ def rows(*pictures: dict[str, list[str]]) -> pl.DataFrame:
 
 
 def classes(styles: Styles, *pictures: dict[str, list[str]]) -> list[str | None]:
-    found = styles.of_rows(rows(*pictures))
+    frame = rows(*pictures)
+    found = styles.of_lists(lambda name: CodedLists.of(frame[name]))
     assert found.name == "style_class"
     assert found.dtype == pl.String
     return found.to_list()
@@ -117,5 +119,6 @@ def test_as_said_in_plain_python(pictures, by_tag, tags, artist):
             return None
         return styled[0]
 
-    frame = rows(*(dict(zip(LISTS, picture, strict=True)) for picture in pictures))
-    assert styles.of_rows(frame).to_list() == [plainly(*picture) for picture in pictures]
+    assert classes(styles, *(dict(zip(LISTS, picture, strict=True)) for picture in pictures)) == [
+        plainly(*picture) for picture in pictures
+    ]
