@@ -252,9 +252,9 @@ def spread(facts: TableFacts) -> list[tuple[str, str, str, str]]:
         before = _percent(max(1, round(facts.pictures / 100)) / facts.pictures)
         after = _percent(top_share(facts.views, 0.01))
         rows.append(("Share of the most seen 1 %", before, after, "of an epoch's pictures"))
-        effective = f"{effective(facts.views.astype(np.float64)):,.0f}"
+        after = f"{effective(facts.views.astype(np.float64)):,.0f}"
         meaning = "as many pictures, all equally often, would vary as much"
-        rows.append(("Effective sample size", f"{facts.pictures:,}", effective, meaning))
+        rows.append(("Effective sample size", f"{facts.pictures:,}", after, meaning))
     return rows
 
 
