@@ -97,7 +97,10 @@ def records(piece: Piece) -> Iterator[Raw]:
         case "csv":
             return readers.read_csv(path)
         case "json":
-            return readers.read_json(path, keyed=piece.file.format in ("kohya", "waifuset"))
+            found = readers.read_json(path, keyed=piece.file.format in ("kohya", "waifuset"))
+            if piece.file.format == "gallery-dl":  # the post of the picture that it lies beside
+                return (raw._replace(name=path.name.removesuffix(".json")) for raw in found)
+            return found
     return readers.read_lines(path, piece.start, piece.stop)
 
 

@@ -41,8 +41,8 @@ class InputFile:
 
     @property
     def label(self) -> str:
-        """Its name in manifests and details: no folder, which may differ between machines."""
-        return f"{self.source.name}:{self.path.name}"
+        """Its name in manifests and details: no folder but those of `prefix`; others may differ between machines."""
+        return f"{self.source.name}:{self.prefix}{self.path.name}"
 
 
 def find_files(sources: Sequence[SourceConfig]) -> list[InputFile]:
@@ -96,8 +96,9 @@ def _records_of(path: Path, asked: str, where: str) -> Path:
 def _told(path: Path, how: str) -> str:
     if how in ("folder", "tar"):
         return {"folder": "folder", "tar": "webdataset"}[how]
-    if how == "json" and (found := format_of_object(readers.json_object(path))) is not None:
-        return found
+    if how == "json" and readers.begins_with_object(path):
+        value = readers.json_object(path)
+        return format_of_object(value) or format_of_record(readers.listed(value)[0] if value else None)
     return format_of_record(readers.first_record(path))
 
 

@@ -110,8 +110,15 @@ def read_json(path: Path, *, keyed: bool) -> Iterator[Raw]:
         return
     if keyed and isinstance(value, RecordError):
         raise DataError(f"{path}: {value.detail}: two records have one name")
-    for index, item in enumerate(_listed(value)):
+    for index, item in enumerate(listed(value)):
         yield Raw(index, f"item {index}", item)
+
+
+def begins_with_object(path: Path) -> bool:
+    """Whether the first thing in a `.json` file is an object; false for a file that cannot be read."""
+    with contextlib.suppress(DataError), _stream(path) as stream:
+        return bool(stream.read(MAX_LINE).removeprefix(BOM).lstrip()[:1] == b"{")
+    return False
 
 
 def json_object(path: Path) -> Any:
@@ -206,7 +213,7 @@ def first_record(path: Path) -> Any:
         elif how == "csv":
             found = read_csv(path)
         else:
-            found = read_json(path, keyed=False) if how == "json" else read_lines(path, 0, None)
+            found = _begin_of_json(path) if how == "json" else read_lines(path, 0, None)
         return next((raw.value for raw in itertools.islice(found, 100) if isinstance(raw.value, dict)), None)
     return None
 
@@ -229,7 +236,18 @@ def _parsed(raw: Raw) -> Raw:
         return raw._replace(value=error)
 
 
-def _listed(value: Any) -> list[Any]:
+def _begin_of_json(path: Path) -> Iterator[Raw]:
+    """The first item of an array, which may be large; of other files all."""
+    with _stream(path) as stream:
+        begin = stream.read(MAX_LINE).removeprefix(BOM).lstrip()
+    if begin.startswith(b"["):
+        text = begin[1:].decode(errors="replace").lstrip()
+        with contextlib.suppress(ValueError, RecursionError):
+            yield Raw(0, "item 0", json.JSONDecoder().raw_decode(text)[0])
+    yield from read_json(path, keyed=False)
+
+
+def listed(value: Any) -> list[Any]:
     """The records of a JSON value."""
     if isinstance(value, list):
         return value

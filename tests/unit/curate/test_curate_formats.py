@@ -385,6 +385,18 @@ def test_gallery_dl_and_waifuc():
     assert (tagger["id"], tags(tagger)) == (hash_id("x.png"), {"general": ["1girl"]})
 
 
+def test_json_files_of_gallery_dl_without_their_folder(tmp_path: Path):
+    for number, folder in enumerate(("a", "b")):
+        (tmp_path / folder / "c").mkdir(parents=True)
+        post = {**GALLERY_DL, "id": None if number else 5}
+        (tmp_path / folder / "c" / "1.jpg.json").write_text(json.dumps(post))
+    outcome = ingested(tmp_path / "out", source(tmp_path / "**" / "*.json"))
+    rows = {found["id"]: found for found in outcome.kept.to_dicts()}
+    assert set(rows) == {5, hash_id("b/c/1.jpg")}
+    assert rows[5]["image_candidates"] == [f"{tmp_path}/a/c/1.jpg"]
+    assert outcome.facts["formats"] == dict.fromkeys(["site:a/c/1.jpg.json", "site:b/c/1.jpg.json"], "gallery-dl")
+
+
 def test_answers_of_an_api_are_unwrapped(tmp_path: Path):
     for name, key in (("a", "posts"), ("b", "post"), ("c", "items")):
         (tmp_path / f"{name}.json").write_text(json.dumps({"@attributes": {"count": 1}, key: [{"id": ord(name)}, 5]}))

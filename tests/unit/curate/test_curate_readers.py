@@ -144,5 +144,9 @@ def test_parquet_that_is_damaged(tmp_path: Path, data: bytes):
 def test_the_first_record_that_can_be_read(tmp_path: Path):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"{\n[1]\n" + json.dumps({"id": 5}).encode()))
     assert readers.first_record(tmp_path / "a.jsonl.gz") == {"id": 5}
+    for text, first in (('[{"id": 5}, {"id"', {"id": 5}), ('{"posts": [5, {"id": 6}]}', {"id": 6}), ("[5, ", None)):
+        (tmp_path / "a.json").write_text(text)
+        assert readers.first_record(tmp_path / "a.json") == first
+        assert readers.begins_with_object(tmp_path / "a.json") == text.startswith("{")
     (tmp_path / "b.jsonl.gz").write_bytes(b"no gzip")
     assert readers.first_record(tmp_path / "b.jsonl.gz") is None
