@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from PIL import Image
+
 from animetune import fsio
 from animetune.errors import SetupError
 from animetune.train.config import WandbConfig, WatchConfig
 
 
 class Board(Protocol):
-    """A display of curves."""
+    """A display of curves and pictures."""
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each curve."""
+
+    def show_picture(self, step: int, name: str, file: Path) -> None:
+        """Add a picture to those of this name."""
 
     def close(self) -> None:
         """Write what is not written yet."""
@@ -53,6 +59,11 @@ class Journal:
         """A line of validation.jsonl, which has `weights`; on boards, it is in the group `validation`."""
         self._write("validation.jsonl", line, {f"validation/{line['weights']}/{name}": line[name] for name in line})
 
+    def preview(self, step: int, grid: Path) -> None:
+        """The grid of a preview, for boards alone; the file stays where it is."""
+        for board in self._boards or []:
+            board.show_picture(step, "samples", grid)
+
     def event(self, line: Mapping[str, Any]) -> None:
         """A line of ledger.jsonl, which has `event`."""
         self._write("ledger.jsonl", line, {})
@@ -84,6 +95,11 @@ class TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
+    def show_picture(self, step: int, name: str, file: Path) -> None:
+        """Add a picture to those of this name."""
+        with Image.open(file) as image:
+            self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
     def close(self) -> None:
         """Write what is not written yet."""
         self._writer.close()
@@ -110,11 +126,16 @@ class WeightsAndBiases:
             dir=str(run),
             config=dict(config),
         )
+        self._picture = wandb.Image
         self._run.define_metric("*", step_metric="step")  # its own counter would refuse steps that are done again
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """Log all values at once."""
         self._run.log({"step": step, **values})
+
+    def show_picture(self, step: int, name: str, file: Path) -> None:
+        """Upload a picture."""
+        self._run.log({"step": step, name: self._picture(str(file))})
 
     def close(self) -> None:
         """Upload what is not uploaded yet."""

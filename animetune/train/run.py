@@ -82,7 +82,7 @@ def _run(cfg: TrainConfig, resume: str, stop: Stop) -> Manifest:
         callbacks.HeartbeatCallback(folder, timeout=cfg.watch.step_timeout),
         callbacks.AccumulationCallback(),
         metrics,
-        callbacks.PreviewCallback(folder),
+        callbacks.PreviewCallback(folder, journal),
         *_validating(cfg, journal),
         saver,
         callbacks.StopOnSignal(stop, saver.save_now),

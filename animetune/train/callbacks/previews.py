@@ -8,7 +8,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from animetune import checkpoint
+from animetune.samples import GRID_NAME
 from animetune.train.callbacks.step import StepCallback, aside
+from animetune.train.journal import Journal
 from animetune.train.module import TrainModule
 from animetune.train.parallel import from_first_rank, together
 from animetune.train.preview import draw_preview
@@ -17,9 +19,10 @@ from animetune.train.preview import draw_preview
 class PreviewCallback(StepCallback):
     """Samples the same prompts and seeds every `preview.every` steps, from the moving average if there is one."""
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, journal: Journal):
         super().__init__()
         self.run = run
+        self._journal = journal
 
     def on_train_start(self, trainer: pl.Trainer, module: TrainModule) -> None:  # type: ignore[override]
         """Sample the base, before the first step."""
@@ -47,3 +50,5 @@ class PreviewCallback(StepCallback):
                         device=module.device,
                         publishes=trainer.is_global_zero,
                     )
+        if trainer.is_global_zero and (grid := folder / GRID_NAME).exists():  # also what a killed session has drawn
+            self._journal.preview(module.step, grid)

@@ -8,11 +8,21 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from animetune import fsio
 from animetune.errors import SetupError
 from animetune.train.config import WandbConfig, WatchConfig
 from animetune.train.journal import Journal
+
+
+def pictures(folder: Path) -> list[tuple[str, int, int, int]]:
+    """Name, step, width and height of what TensorBoard shows."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder), size_guidance={"images": 0})
+    found.Reload()
+    return [(tag, each.step, each.width, each.height) for tag in found.Tags()["images"] for each in found.Images(tag)]
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -52,9 +62,22 @@ def test_steps_done_again_replace_those_of_a_killed_session(tmp_path: Path) -> N
     assert curves(tmp_path / "tb") == {"train/loss": [(2, 1.0), (4, 1.0), (6, 2.0), (8, 2.0)]}
 
 
+def test_previews_are_shown(tmp_path: Path) -> None:
+    grid = tmp_path / "grid.png"
+    Image.new("RGB", (6, 4), "teal").save(grid)
+    for first, steps in ((0, (0, 2, 4)), (2, (4, 6))):
+        journal = Journal(tmp_path, WatchConfig(), config={})
+        journal.open(first_step=first)
+        for step in steps:
+            journal.preview(step, grid)
+        journal.close()
+    assert pictures(tmp_path / "tb") == [("samples", step, 6, 4) for step in (0, 2, 4, 6)]
+
+
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path, WatchConfig(), config={})
     journal.metrics({"step": 2, "loss": 0.5})
+    journal.preview(2, tmp_path / "grid.png")
     journal.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -71,6 +94,7 @@ def test_wandb_goes_on_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     starts: list[dict[str, Any]] = []
     run = FakeRun()
     module: Any = ModuleType("wandb")
+    module.Image = lambda path: ("picture", path)
     module.init = lambda **settings: (starts.append(settings), run)[1]
     monkeypatch.setitem(sys.modules, "wandb", module)
     watch = WatchConfig(tensorboard=False, wandb=WandbConfig(project="anime", mode="offline"))
@@ -78,14 +102,16 @@ def test_wandb_goes_on_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         journal = Journal(tmp_path / "run", watch, config={"seed": 3})
         journal.open(first_step=0)
         journal.metrics({"step": 2, "loss": 0.5, "grad_norm": None})
+        journal.preview(2, tmp_path / "grid.png")
         journal.close()
     first, second = starts
     assert first == second
     assert (first["project"], first["mode"], first["name"], first["config"]) == ("anime", "offline", "run", {"seed": 3})
     assert first["resume"] == "allow"
-    assert run.calls[:3] == [
+    assert run.calls[:4] == [
         ("define_metric", (("*",), {"step_metric": "step"})),
         ("log", (({"step": 2, "train/loss": 0.5},), {})),
+        ("log", (({"step": 2, "samples": ("picture", str(tmp_path / "grid.png"))},), {})),
         ("finish", ((), {})),
     ]
     assert not (tmp_path / "run" / "tb").exists()
