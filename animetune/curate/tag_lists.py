@@ -1,29 +1,34 @@
 """Lists of tags with a meaning: text files in `vocabulary/`, which a user can replace one by one.
 
 A file has a tag a line. A line that begins with `# ` is a comment; `include <name>` stands for the tags of another
-file. In `groups/`, whose files partition the general tags for balancing, `*` stands for any text.
+file. Two folders partition the general tags: `classes/` by what a tag says of a picture, for their order, and
+`groups/`, made of classes, for balancing. There and in `noise.txt`, `*` stands for any text. `overlap.txt` says which
+tags say less than others (`overlap`).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from animetune import fsio
+from animetune.curate.tag_patterns import Partition
 from animetune.errors import DataError
 
 NAMES = (
     "count", "special", "emotion-strong", "emotion-weak", "animal-focus", "animal", "object-focus", "object",
-    "scenery", "place",
+    "scenery", "place", "style", "aidxl-triggers", "noise",
 )  # fmt: skip
-"""The lists outside `groups/`."""
+"""The lists of tags outside of folders."""
+OVERLAP = "overlap"
+"""The file of rules about tags that say less than others."""
+FOLDERS = ("groups", "classes")
 OTHER = "other"
-"""The group of general tags that no group lists."""
+"""The group, and the class, of general tags that none lists."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,34 @@ class Vocabulary:
     """Name -> tags, for each of NAMES."""
     groups: dict[str, tuple[str, ...]]
     """Group -> tags and patterns, in order of name."""
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Semantic class -> tags and patterns, in order of name."""
+    overlap: tuple[str, ...] = ()
+    """The lines of overlap.txt."""
 
     @classmethod
     def load(cls, folder: Path | None = None) -> Vocabulary:
         """The built-in lists, with those of `folder` in place of the ones with the same file name.
 
-        A file of `folder/groups/` that has no built-in namesake adds a group; an empty one removes it.
-        Raises DataError for a folder that is not there or that holds files with other names.
+        A file of `folder/groups/` or `folder/classes/` that has no built-in namesake adds a group or class; an empty
+        one removes it. Raises DataError for a folder that is not there or that holds files with other names.
         """
         files = {name: _lines(text) for name, text in _built_in().items()}
         if folder is not None:
-            if not folder.is_dir():
-                raise DataError(f"tags: vocabulary: {folder}: there is no such folder")
-            own = {
-                path.relative_to(folder).with_suffix("").as_posix(): _lines(path.read_text(encoding="utf-8"))
-                for path in sorted(folder.rglob("*.txt"))
+            files |= _own_files(folder)
+        parts = {
+            kind: {
+                name.removeprefix(f"{kind}/"): tags
+                for name in sorted(files)
+                if name.startswith(f"{kind}/") and (tags := _included(name, files))
             }
-            strange = [name for name in own if name not in files and not name.startswith("groups/")]
-            if strange:
-                raise DataError(f"{folder}: {strange[0]}.txt: the lists are named {', '.join(NAMES)}, groups/<group>")
-            files |= own
-        groups = {name.removeprefix("groups/"): _included(name, files) for name in files if name.startswith("groups/")}
+            for kind in FOLDERS
+        }
         return cls(
             lists={name: _included(name, files) for name in NAMES},
-            groups={name: tags for name, tags in sorted(groups.items()) if tags},
+            groups=parts["groups"],
+            classes=parts["classes"],
+            overlap=tuple(files[OVERLAP]),
         )
 
     def tags(self, *names: str) -> list[str]:
@@ -67,33 +76,49 @@ class Vocabulary:
     @property
     def digest(self) -> str:
         """SHA-256 of all lists."""
-        return hashlib.sha256(fsio.canonical_json([self.lists, self.groups]).encode()).hexdigest()
+        everything = [self.lists, self.groups, self.classes, self.overlap]
+        return hashlib.sha256(fsio.canonical_json(everything).encode()).hexdigest()
 
     def group_of(self, tags: Iterable[str]) -> dict[str, str]:
         """Tag -> group. A tag that is listed as it is belongs there; else the longest pattern that fits decides."""
-        listed = [(entry, group) for group, entries in self.groups.items() for entry in entries]
-        exact = {entry: group for entry, group in reversed(listed) if "*" not in entry}
-        patterns = [(-len(entry.replace("*", "")), group, entry) for entry, group in listed if "*" in entry]
-        patterns.sort()
-        # One regular expression of all patterns: the first alternative that fits is the longest pattern.
-        literals = ([re.escape(text) for text in entry.split("*")] for _, _, entry in patterns)
-        fits = re.compile("|".join(f"({'.*'.join(texts)})" for texts in literals))
-        groups = [group for _, group, _ in patterns]
+        return _parts_of(tags, Partition(self.groups))
 
-        def fitting(tag: str) -> str:
-            match = fits.fullmatch(tag) if patterns else None
-            return groups[(match.lastindex or 0) - 1] if match else OTHER
+    def class_of(self, tags: Iterable[str]) -> dict[str, str]:
+        """Tag -> semantic class, decided as groups are."""
+        return _parts_of(tags, Partition(self.classes))
 
-        return {tag: exact.get(tag) or fitting(tag) for tag in tags}
+
+def _parts_of(tags: Iterable[str], partition: Partition) -> dict[str, str]:
+    return {tag: partition.part_of(tag) or OTHER for tag in tags}
 
 
 @functools.cache
 def _built_in() -> dict[str, str]:
     """File name without `.txt`, below `vocabulary/` -> text."""
     root = resources.files("animetune.curate") / "vocabulary"
-    texts = {name: (root / f"{name}.txt").read_text(encoding="utf-8") for name in NAMES}
-    groups = sorted((root / "groups").iterdir(), key=lambda file: file.name)
-    return texts | {f"groups/{file.name.removesuffix('.txt')}": file.read_text(encoding="utf-8") for file in groups}
+    texts = {name: (root / f"{name}.txt").read_text(encoding="utf-8") for name in (*NAMES, OVERLAP)}
+    for folder in FOLDERS:
+        for file in sorted((root / folder).iterdir(), key=lambda file: file.name):
+            texts[f"{folder}/{file.name.removesuffix('.txt')}"] = file.read_text(encoding="utf-8")
+    return texts
+
+
+def _own_files(folder: Path) -> dict[str, list[str]]:
+    """The lines of the files in a user's folder."""
+    if not folder.is_dir():
+        raise DataError(f"tags: vocabulary: {folder}: there is no such folder")
+    own = {}
+    for path in sorted(folder.rglob("*.txt")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        parent, _, stem = name.rpartition("/")
+        if name not in (*NAMES, OVERLAP) and not (parent in FOLDERS and stem):
+            known = ", ".join((*NAMES, OVERLAP, "groups/<group>", "classes/<class>"))
+            raise DataError(f"{folder}: {name}.txt: the lists are named {known}")
+        try:
+            own[name] = _lines(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
+    return own
 
 
 def _lines(text: str) -> list[str]:
@@ -101,14 +126,18 @@ def _lines(text: str) -> list[str]:
     return [line for line in stripped if line and not line.startswith("# ") and line != "#"]
 
 
-def _included(name: str, files: dict[str, list[str]]) -> tuple[str, ...]:
+def _included(name: str, files: dict[str, list[str]], above: tuple[str, ...] = ()) -> tuple[str, ...]:
     tags: dict[str, None] = {}
     for line in files[name]:
         word, _, other = line.partition(" ")
-        if word == "include":
-            if other not in files or other == name:
-                raise DataError(f"vocabulary: {name}.txt: {line}: there is no such list")
-            tags.update(dict.fromkeys(_included(other, files)))
-        else:
+        if word != "include":
             tags[line] = None
+        elif other in (*above, name):
+            raise DataError(
+                f"vocabulary: {name}.txt: {line}: goes round in a circle: {' -> '.join((*above, name, other))}"
+            )
+        elif other not in files or other == OVERLAP:
+            raise DataError(f"vocabulary: {name}.txt: {line}: there is no such list")
+        else:
+            tags.update(dict.fromkeys(_included(other, files, (*above, name))))
     return tuple(tags)
