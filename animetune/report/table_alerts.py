@@ -5,11 +5,12 @@ Every limit is a constant with its reason; an alert is raised from facts alone, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from animetune import figures
 from animetune.report.table_counts import NO_CLASS, column_of, top_share
 from animetune.report.table_facts import TableFacts
 from animetune.report.table_noted import all_facts, homonyms
@@ -30,6 +31,8 @@ ONE_TAG_CLASS = 0.1
 """Share of an epoch that one artist, one style or one character has."""
 TOP_PERCENT = 0.1
 """Share of an epoch that the most often repeated hundredth of the pictures has."""
+MANY = 100
+"""Pictures of which a hundredth is one at least."""
 RARE_BUCKET = 0.005
 """Share of an epoch below which a content bucket is hardly learned."""
 CONFLICTS = 0.2
@@ -59,11 +62,13 @@ def _losses(facts: TableFacts) -> Iterator[Alert]:
     if unusable > UNUSABLE * seen:
         most = max(facts.manifest.quarantined.items(), key=lambda item: item[1])
         yield Alert(
-            "warning", f"{_share(unusable, seen)} of the posts cannot be used, most of them as {most[0]}.", "funnel"
+            "warning",
+            f"{_share(unusable, seen)} of the posts cannot be used, most of them as {_short(most[0])}.",
+            "funnel",
         )
     for reason, count in facts.manifest.dropped.items():
         if count > ONE_FILTER * seen:
-            yield Alert("warning", f"The filter {reason} drops {_share(count, seen)} of the posts.", "funnel")
+            yield Alert("warning", f"The filter {_short(reason)} drops {_share(count, seen)} of the posts.", "funnel")
     noted = all_facts(facts.manifest, facts.steps)
     for name, text in (
         ("size_mismatches", "pictures have another size than their posts say: re-encoded or thumbnails?"),
@@ -91,15 +96,15 @@ def _balance(facts: TableFacts) -> Iterator[Alert]:
     if never:
         yield Alert("note", f"{never:,} training pictures have repeats 0: they are never seen.", "balance")
     top = top_share(facts.views, 0.01)
-    if top > TOP_PERCENT:
+    if top > TOP_PERCENT and facts.pictures >= MANY:
         yield Alert(
-            "warning", f"One in a hundred pictures makes up {top:.0%} of an epoch: they repeat often.", "balance"
+            "warning", f"One in a hundred pictures makes up {_share(top, 1)} of an epoch: they repeat often.", "balance"
         )
     buckets = facts.classes.get("content_bucket", {})
     total = float(column_of(buckets.values(), "seen").sum())
     rare = [name for name, count in buckets.items() if 0 < count.seen < RARE_BUCKET * total]
     if rare:
-        yield Alert("note", f"Under {RARE_BUCKET:.1%} of an epoch: {_listed(rare)}.", "balance")
+        yield Alert("note", f"Under {_share(RARE_BUCKET, 1)} of an epoch: {_listed(rare)}.", "balance")
     if not facts.held_out:
         yield Alert("note", "No picture is held out for validation.", "classes")
 
@@ -119,6 +124,9 @@ def _classes(facts: TableFacts) -> Iterator[Alert]:
 
 
 def _sizes(facts: TableFacts) -> Iterator[Alert]:
+    decoding = facts.manifest.facts.get("pictures")
+    if isinstance(decoding, Mapping) and decoding.get("decoded") is False:
+        yield Alert("note", "No picture was opened: sizes are those that the posts state.", "sizes")
     if facts.sizes.too_small:
         share = _share(facts.sizes.too_small, facts.pictures)
         if facts.sizes_are_given:
@@ -132,7 +140,7 @@ def _sizes(facts: TableFacts) -> Iterator[Alert]:
             yield Alert("note", f"{share} of the pictures are too small for SDXL's sizes.", "sizes")
     least = facts.training.global_batch or NO_BATCH
     few = [row.size.name for row in facts.sizes.rows if 0 < row.pictures < least]
-    if few:
+    if few and facts.sizes_are_given:
         what = "one global batch" if facts.training.global_batch else "64 pictures"
         yield Alert(
             "note", f"{len(few)} of {len(facts.sizes.rows)} sizes have less than {what}: {_listed(few)}.", "sizes"
@@ -148,10 +156,13 @@ def _tags(facts: TableFacts) -> Iterator[Alert]:
             "tags",
         )
     total = float(facts.views.sum(dtype=np.float64))
-    for category in ("artist", "character"):
-        for name, count in facts.tags[category].tags.items() if category in facts.tags else ():
-            if total and count.seen > ONE_TAG_CLASS * total:
-                yield Alert("note", f"The {category} {name} is in {_share(count.seen, total)} of an epoch.", "tags")
+    for category in ("artist", "character") if facts.pictures >= MANY else ():
+        tags = facts.tags[category].tags if category in facts.tags else {}
+        often = [name for name, count in tags.items() if count.seen > ONE_TAG_CLASS * total]
+        if often:
+            most = _share(tags[often[0]].seen, total)
+            more = f"; {len(often) - 1} more in over {_share(ONE_TAG_CLASS, 1)}" if often[1:] else ""
+            yield Alert("note", f"The {category} {_short(often[0])} is in {most} of an epoch{more}.", "tags")
     if alike := homonyms(all_facts(facts.manifest, facts.steps)):
         yield Alert(
             "note", f"{alike:,} texts are written for tags of two categories; tags.rename tells them apart.", "tags"
@@ -212,8 +223,12 @@ def _share(part: float, whole: float) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """The first four, and how many more there are."""
-    shown = ", ".join(names[:4])
+    shown = ", ".join(map(_short, names[:4]))
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
+
+
+def _short(name: str) -> str:
+    return figures.visible(name, 60)
 
 
 def _words(column: str) -> str:

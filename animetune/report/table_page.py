@@ -116,7 +116,7 @@ class Meters(NamedTuple):
 
 
 class FunnelRow(NamedTuple):
-    """One step: how many rows it left, and what it refused."""
+    """A step that refused something: how many rows it left, and what it refused."""
 
     name: str
     left: int
@@ -142,7 +142,7 @@ def write(facts: TableFacts, out: Path) -> Path:
         repeats_chart=repeats_chart(facts),
         loss_weights=loss_weight_limits(facts),
         noted=noted(facts),
-        weighed=weighed(written),
+        literal=[row for row in weighed(written) if row.literal is not None and any(row[1:])],
         factors=factors(written),
         top_tags=meters("", _without_none(facts.tags["general"].tags), most=TOP_TAGS)
         if "general" in facts.tags
@@ -188,11 +188,14 @@ def headline(facts: TableFacts) -> list[tuple[str, str]]:
     if facts.pictures:
         captioned = facts.pictures - facts.captions.get("none", Count(0, 0.0)).pictures
         found.append(("with a caption", f"{100 * captioned / facts.pictures:.0f} %"))
+    newest = all_facts(facts.manifest, facts.steps).get("knowledge_cutoff")
+    if isinstance(newest, str):
+        found.append(("newest post", newest[:10]))
     return found
 
 
 def funnel(facts: TableFacts) -> list[FunnelRow]:
-    """From posts to pictures, step by step; in one step where the steps are gone."""
+    """From posts to pictures, by the steps that refused some; in one step where the steps are gone."""
     seen = facts.manifest.seen
     rows = [FunnelRow("posts read", seen, 100.0, ())]
     if facts.steps:
@@ -206,9 +209,11 @@ def funnel(facts: TableFacts) -> list[FunnelRow]:
             *((reason, count, False) for reason, count in dropped.items() if count),
             *((code, count, True) for code, count in quarantined.items() if count),
         ]
-        lost.sort(key=lambda item: (-item[1], item[0]))
-        rows.append(FunnelRow(name, kept, 100 * kept / seen if seen else 0.0, lost))
-    return rows
+        if lost:
+            lost.sort(key=lambda item: (-item[1], item[0]))
+            rows.append(FunnelRow(name, kept, 100 * kept / seen if seen else 0.0, lost))
+    kept = facts.manifest.kept
+    return [*rows, FunnelRow("kept", kept, 100 * kept / seen if seen else 0.0, ())]
 
 
 def class_meters(title: str, counts: Mapping[str, Count], *, most: int = 24) -> Meters:

@@ -173,7 +173,7 @@ def read_texts(sample: pl.DataFrame, trained: pl.DataFrame, training: Training) 
             if count > CHUNK_BODY
         ),
         prompts_empty=sum(not prompt for prompt in prompts),
-        openings=openings(captions, most=12),
+        openings=[each for each in openings(captions, most=12) if each.times > 1],
         phrases=[PhraseCount(each.text, each.times, in_prompts.get(each.text, 0)) for each in in_captions],
         captions_with_style=with_any(captions, listed),
         prompts_with_style=with_any(prompts, listed),

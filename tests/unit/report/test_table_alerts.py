@@ -65,11 +65,12 @@ RAISED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "md5": ("note", "7 pictures are not the files", {"manifest": manifest(facts={"md5_mismatches": 7})}),
     "conflicts": ("note", "30 % of the pictures fit the rules", {"manifest": manifest(facts={"conflicts": 300})}),
     "homonyms": ("note", "4 texts are written for tags of two", {"manifest": manifest(facts={"homonyms": 4})}),
+    "metadata alone": ("note", "No picture was opened", {"manifest": manifest(facts={"pictures": {"decoded": False}})}),
     "nothing": ("warning", "No picture is for training.", {"pictures": 0}),
     "never": ("note", "3 training pictures have repeats 0", {"repeats": np.array([0, 0, 0, 1])}),
-    "top": ("warning", "One in a hundred pictures makes up 50% of an epoch", {
+    "top": ("warning", "One in a hundred pictures makes up 50 % of an epoch", {
         "views": np.array([99.0, *[1.0] * 99])}),
-    "rare": ("note", "Under 0.5% of an epoch: animal.", {
+    "rare": ("note", "Under 0.5 % of an epoch: animal.", {
         "classes": {"content_bucket": {"1girl_only": Count(999, 999.0), "animal": Count(1, 1.0)}}}),
     "no validation": ("note", "No picture is held out", {"held_out": 0}),
     "no quality": ("note", "40 % of the pictures have no quality class.", {
@@ -86,6 +87,8 @@ RAISED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "hidden tags": ("warning", "1 tags hold characters that cannot be seen", {"hidden_tags": ["a\u200b"]}),
     "artist": ("note", "The artist wlop is in 15 % of an epoch.", {
         "tags": {"artist": TagCounts({"wlop": Count(150, 150.0), "b": Count(50, 50.0)})}}),
+    "artists": ("note", "The artist a is in 30 % of an epoch; 1 more in over 10 %.", {
+        "tags": {"artist": TagCounts({"a": Count(300, 300.0), "b": Count(200, 200.0), "c": Count(1, 1.0)})}}),
     "bare": ("warning", "2 pictures have neither tags nor captions.", {"bare": 2}),
     "cut": ("warning", "6.0 % of the prompts are longer than the 225 tokens", {"texts": texts(prompts_cut=6)}),
     "style in prompts": ("warning", "40 % of the prompts speak of style, as “stylized” does", {
@@ -120,6 +123,10 @@ def test_limits_are_not_passed_by_what_lies_below_them():
         "texts": texts(prompts_cut=5, prompts_with_style=5, openings=[Phrase("a girl with long hair", 20)]),
     }
     assert find_alerts(facts_of(**quiet)) == []
+
+
+def test_a_small_table_has_no_hundredth():
+    assert find_alerts(facts_of(pictures=26, views=np.array([9.0, *[1.0] * 25]))) == []
 
 
 def test_warnings_come_first():

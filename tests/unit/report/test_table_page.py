@@ -220,8 +220,27 @@ def test_an_empty_table_says_so_in_every_section(tmp_path):
 
 def test_funnel_is_one_step_where_the_steps_are_gone():
     rows = funnel(build(steps=[]))
-    assert [(row.name, row.left, row.percent) for row in rows] == [("posts read", 100, 100.0), ("curate", 80, 80.0)]
+    assert [(row.name, row.left, row.percent) for row in rows] == [
+        ("posts read", 100, 100.0),
+        ("curate", 80, 80.0),
+        ("kept", 80, 80.0),
+    ]
     assert rows[1].lost == [("words", 15, False), ("words!", 5, True)]
+
+
+def test_funnel_shows_steps_that_lost_something():
+    steps = [*build().steps, StepCount("tags", None, 80, 80, {}, {"none": 0}, {})]
+    rows = funnel(build(steps=steps))
+    assert [row.name for row in rows] == ["posts read", "words", "filters", "kept"]
+
+
+def test_literal_pseudo_code_stands_beside_what_was_done(tmp_path):
+    epoch = {"gini_pictures": {"before": 0.0, "after": 0.25, "literal": 0.75}, "samples": {"before": 1.0, "after": 2.0}}
+    manifest = Manifest(kind="table", format_version=1, facts={"epoch": epoch, "knowledge_cutoff": "2024-05-06T01:02"})
+    text = re.sub(r"\s+", "", outline(build(manifest=manifest, steps=[]), tmp_path).text)
+    assert "ginipictures00.250.75" in text
+    assert "newestpost2024-05-06" in text
+    assert "pseudo-code" not in outline(build(), tmp_path).text
 
 
 def test_meters_are_as_long_as_their_numbers():
