@@ -45,6 +45,7 @@ Deliver = Callable[[str, Path], None]
 """Given a chunk's name and its folder, which is whole but not published yet, in the process that worked on it. A file
 that it removes is published nowhere but where it took it; the manifest goes on to name it."""
 
+THREADS = "POLARS_MAX_THREADS"
 GRACE = 5.0
 """Seconds that a worker has to remove its unfinished chunk when it is asked to stop."""
 
@@ -67,10 +68,24 @@ class Chunk:
 
 
 class LocalExecutor:
-    """Works in this process (`workers` 0 or 1) or in that many spawned ones."""
+    """Works in this process (`workers` 0 or 1) or in that many spawned ones.
+
+    Within `with executor:` the processes stay from one run to the next, which spares each run the second that it takes
+    them to start and to import what they work with.
+    """
 
     def __init__(self, workers: int):
         self.workers = workers
+        self._processes: list[_Worker] = []
+        self._stay = False
+
+    def __enter__(self) -> LocalExecutor:
+        self._stay = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stay = False
+        self._end_processes()
 
     def run(
         self,
@@ -107,7 +122,7 @@ class LocalExecutor:
         report()
         job = _Job(work, deliver, out)
         if self.workers > 1 and len(missing) > 1:
-            _run_in_workers(min(self.workers, len(missing)), job, missing, report)
+            self._run_in_processes(job, missing, report)
         else:
             for chunk in missing:
                 try:
@@ -116,6 +131,39 @@ class LocalExecutor:
                     raise _Failure.of(error).as_error(chunk, out) from error
                 report(chunk)
         return [read_manifest(out / chunk.name) for chunk in chunks]
+
+    def _run_in_processes(self, job: _Job, chunks: Sequence[Chunk], report: Callable[[Chunk], None]) -> None:
+        """Give each worker one chunk at a time, so that the chunk of one that dies is known and no queue builds up."""
+        waiting = deque(chunks)
+        count = min(self.workers, len(chunks))
+        try:
+            busy: dict[Any, _Worker] = {}
+            for number in range(count):
+                if number == len(self._processes):
+                    self._processes.append(_Worker(self.workers))
+                worker = self._processes[number]
+                worker.begin(job, waiting.popleft())
+                busy[worker.pipe] = worker
+            while busy:
+                for pipe in wait(list(busy)):
+                    busy[pipe].take()
+                    report(busy[pipe].chunk)
+                    if waiting:
+                        busy[pipe].give(waiting.popleft())
+                    else:
+                        del busy[pipe]
+        except BaseException:
+            for worker in self._processes:
+                worker.process.terminate()
+            self._end_processes()
+            raise
+        if not self._stay:
+            self._end_processes()
+
+    def _end_processes(self) -> None:
+        deadline = time.monotonic() + GRACE
+        while self._processes:
+            self._processes.pop().end(deadline - time.monotonic())
 
 
 def build_executor(cfg: ExecutorConfig) -> LocalExecutor:
@@ -159,49 +207,30 @@ class _Failure:
         return error
 
 
-def _run_in_workers(count: int, job: _Job, chunks: Sequence[Chunk], report: Callable[[Chunk], None]) -> None:
-    """Give each worker one chunk at a time, so that the chunk of one that dies is known and no queue builds up."""
-    waiting = deque(chunks)
-    workers: list[_Worker] = []
-    try:
-        for _ in range(count):
-            workers.append(_Worker(job))
-            workers[-1].give(waiting.popleft())
-        busy: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
-        while busy:
-            for pipe in wait(list(busy)):
-                busy[pipe].take()
-                report(busy[pipe].chunk)
-                if waiting:
-                    busy[pipe].give(waiting.popleft())
-                else:
-                    del busy[pipe]
-    except BaseException:
-        for worker in workers:
-            worker.process.terminate()
-        raise
-    finally:
-        deadline = time.monotonic() + GRACE
-        for worker in workers:
-            worker.end(deadline - time.monotonic())
-
-
 class _Worker:
     """A spawned process, the parent's end of its pipe, and the chunk that it is at."""
 
-    def __init__(self, job: _Job):
+    def __init__(self, workers: int):
         spawn = multiprocessing.get_context("spawn")
-        self.out = job.out
         self.pipe, far_end = spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(far_end, os.getpid(), job), daemon=True)
-        with _sigint_blocked():
+        self.process = spawn.Process(target=_serve, args=(far_end, os.getpid()), daemon=True)
+        with _sigint_blocked(), _few_threads(workers):
             self.process.start()
         far_end.close()  # so that the death of the process ends the pipe
 
+    def begin(self, job: _Job, chunk: Chunk) -> None:
+        """Give the first chunk of a run."""
+        self.out = job.out
+        self._send(chunk, job)
+
     def give(self, chunk: Chunk) -> None:
+        """Give another chunk of the run."""
+        self._send(chunk, None)
+
+    def _send(self, chunk: Chunk, job: _Job | None) -> None:
         self.chunk = chunk
         try:
-            self.pipe.send(chunk)
+            self.pipe.send((job, chunk))
         except OSError as error:
             raise self.died() from error
 
@@ -241,18 +270,37 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, parent: int, job: _Job) -> None:
-    """The life of a worker: a chunk in, None or a failure out, until the parent closes the pipe."""
+@contextlib.contextmanager
+def _few_threads(workers: int) -> Iterator[None]:
+    """Let the workers that are started within share the CPUs: Polars starts a thread for each CPU unless it is told."""
+    if THREADS in os.environ:
+        yield
+        return
+    os.environ[THREADS] = str(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+
+
+def _serve(pipe: Connection, parent: int) -> None:
+    """The life of a worker: chunks in, None or a failure out for each, until the parent closes the pipe.
+
+    The first chunk of a run comes with the job, the others without.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # As an exception, so that the unfinished chunk's folder is removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     die_with(parent)
+    job: _Job | None = None
     while True:
         try:
-            chunk = pipe.recv()
+            new, chunk = pipe.recv()
         except EOFError:
             return
+        job = new or job
+        assert job is not None
         try:
             job.publish(chunk)
         except Exception as error:

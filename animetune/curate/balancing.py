@@ -27,6 +27,7 @@ def balance_steps(cfg: CurateConfig, vocabulary: Vocabulary) -> list[Step]:
             functools.partial(weights.weights, vocabulary=vocabulary, styles=styles),
             reads=weights.READS,
             writes=weights.WRITES,
+            coded=True,
             inputs={"vocabulary": vocabulary.digest, "styles": styles.digest},
         ),
         *(_rarity(factor) for factor in cfg.balance if isinstance(factor, TagsBalance)),
@@ -38,7 +39,7 @@ def balance_steps(cfg: CurateConfig, vocabulary: Vocabulary) -> list[Step]:
             settings=[factor.model_dump(mode="json", exclude={"states", "losses"}) for factor in cfg.balance],
             inputs={"states": states.digest(known)},
         ),
-        by_part("tag_views", expected.count_tags, reads=expected.READS, writes=expected.WRITES),
+        by_part("tag_views", expected.count_tags, reads=expected.READS, writes=expected.WRITES, coded=True),
         at_once("tag_epoch", expected.tag_facts, reads=(), writes=(), needs=expected.FACTS_NEEDS),
     ]
 
@@ -49,6 +50,7 @@ def _rarity(factor: TagsBalance) -> Step:
         functools.partial(weights.rarity, cfg=factor),
         reads=weights.RARITY_READS,
         writes=weights.RARITY_WRITES,
+        coded=True,
         needs=weights.RARITY_NEEDS,
         settings=factor.model_dump(mode="json", include={"kinds", "min_pictures"}),  # all that it depends on
     )

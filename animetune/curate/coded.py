@@ -42,14 +42,16 @@ class CodedLists:
         if uses.null_count():
             filled = filled.list.drop_nulls()
             uses = filled.explode(empty_as_null=False)
-        is_coded = isinstance(uses.dtype, pl.Categorical)
-        plain = (uses.to_physical() if is_coded else uses).to_arrow(compat_level=pl.CompatLevel.oldest())
-        coded = plain.dictionary_encode()
-        names = uses.dtype.categories.to_series().gather(coded.dictionary.to_numpy()) if is_coded else coded.dictionary
+        kind = uses.dtype
+        plain = uses.to_physical() if isinstance(kind, pl.Categorical) else uses
+        coded = plain.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+        names = pl.Series(coded.dictionary)
+        if isinstance(kind, pl.Categorical):
+            names = kind.categories.to_series().gather(names)
         return cls(
             offsets=np.concatenate([[0], filled.list.len().to_numpy().astype(np.int64).cumsum()]),
             codes=coded.indices.to_numpy(zero_copy_only=False).astype(np.int32),
-            names=np.array(names.to_list() if is_coded else names.to_pylist(), dtype=object),
+            names=np.array(names.to_list(), dtype=object),
         )
 
     def to_series(self, name: str = "") -> pl.Series:

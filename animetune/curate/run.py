@@ -23,6 +23,7 @@ from animetune.curate import (
     content,
     dedup,
     filters,
+    homonyms,
     ingest,
     pictures,
     split,
@@ -36,10 +37,11 @@ from animetune.curate.config.filter_model import Phase
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import PATH_FIELDS
+from animetune.curate.config.tags import TABLE_FILES
 from animetune.curate.lists import PostList
-from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import (
     Published,
+    Rows,
     Step,
     at_once,
     by_part,
@@ -48,6 +50,7 @@ from animetune.curate.steps import (
     sorted_quarantine,
 )
 from animetune.curate.tag_lists import Vocabulary
+from animetune.curate.tag_tables import TagTables
 from animetune.errors import DataError, QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
 from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, check_place, record_files, write_manifest
@@ -62,9 +65,8 @@ def run(cfg: CurateConfig) -> Manifest:
     the same folder or the disk is full, ConfigError when `out` holds the output of another stage.
     """
     check_place(cfg.out, tables.TABLE_KIND)
-    with fsio.lock(cfg.out):
+    with fsio.lock(cfg.out), build_executor(cfg.executor) as executor:
         fsio.sweep(cfg.out)
-        executor = build_executor(cfg.executor)
         done: list[Published] = []
         for step in chain(cfg):
             with track(f"curate: {step.name}") as progress:
@@ -84,6 +86,8 @@ def chain(cfg: CurateConfig) -> list[Step]:
     files = ingest.find_files(cfg.sources)
     vocabulary = Vocabulary.load(cfg.tags.vocabulary)
     lists = {"vocabulary": vocabulary.digest}
+    tags.check(cfg.tags, vocabulary)
+    tag_tables = TagTables.load(cfg.tags)
     takedown, include = post_lists(cfg)
     named = filters.with_files(cfg.filters)
     by_phase = {phase: [item for item in named if phase in filters.phases(item)] for phase in get_args(Phase)}
@@ -106,11 +110,12 @@ def chain(cfg: CurateConfig) -> list[Step]:
         pictures_step(cfg.pictures, by_phase["picture"]),
         by_part(
             "tags",
-            functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary),
-            reads=TAGS_READS,
-            writes=TAGS_WRITES,
-            settings=cfg.tags.size_tags,
-            inputs=lists,
+            functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary, tables=tag_tables),
+            reads=tags.READS,
+            writes=tags.WRITES,
+            coded=True,
+            settings=cfg.tags.model_dump(mode="json", exclude={"vocabulary", *TABLE_FILES}),
+            inputs={**lists, "tables": tag_tables.digest},
         ),
         *filters_step("tag_filters", by_phase["tags"], "tags"),
         *dedup_steps(cfg.dedup),
@@ -126,6 +131,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
             functools.partial(content.assign, cfg=cfg.content, vocabulary=vocabulary),
             reads=content.READS,
             writes=content.WRITES,
+            coded=True,
             settings=_plain([cfg.content]),
             inputs=lists,
         ),
@@ -207,11 +213,6 @@ def post_lists(cfg: CurateConfig) -> tuple[PostList, PostList]:
     )
 
 
-_POST_TAGS = tuple(f"tags_{name}" for name in TAG_CLASSES)
-TAGS_READS = ("width", "height", *_POST_TAGS)
-TAGS_WRITES = ("tags_count", "tags_special", *_POST_TAGS)
-
-
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
     """Raise QuarantineLimitError when the steps so far could not use a larger share of the posts than allowed."""
     seen = done[0].manifest.seen
@@ -275,6 +276,7 @@ def _where_pictures_are(key: str, cfg: CurateConfig) -> str:
 def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
     """Write the refusals of all steps beside the table, and its manifest last."""
     last = done[-1]
+    alike = homonyms.homonyms(Rows.after(done).table("tag_uses"))
     parts: dict[str, FileRecord] = {
         f"steps/{last.folder.name}/{name}": record
         for name, record in last.manifest.files.items()
@@ -291,10 +293,12 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
         kept=last.manifest.kept,
         dropped=_added(step.manifest.dropped for step in done),
         quarantined=_added(step.manifest.quarantined for step in done),
-        facts=table_facts(done, cfg),
+        facts=table_facts(done, cfg) | {"homonyms": homonyms.texts(alike)},
     )
     manifest.check_outcomes()
-    names = write_refusals(done, cfg.out)
+    with fsio.atomic_file(cfg.out / homonyms.FILE) as temporary:
+        alike.write_csv(temporary)
+    names = [*write_refusals(done, cfg.out), homonyms.FILE]
     files = dict(sorted((parts | record_files(cfg.out, names)).items()))
     return write_manifest(cfg.out, manifest.model_copy(update={"files": files}))
 

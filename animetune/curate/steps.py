@@ -164,6 +164,20 @@ class Step:
         return {**self.inputs, **({} if before is None else {"rows": before.manifest.digest})}
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Which columns a step's function is given and which are written, and in what form (`by_part`)."""
+
+    reads: Sequence[str]
+    writes: Sequence[str]
+    coded: bool = False
+    numbered: bool = True
+
+    def read(self, part: Part) -> pl.DataFrame:
+        """What the function is given of a part."""
+        return part.read(self.reads, coded=self.coded)
+
+
 Function = Callable[..., Outcome]
 """Of a frame with `row`, `key` and the columns that it reads, and of the tables of counts that it needs, by name."""
 
@@ -175,6 +189,7 @@ def by_part(
     reads: Iterable[str],
     writes: Sequence[str],
     needs: Sequence[str] = (),
+    coded: bool = False,
     numbered: bool = True,
     settings: Any = None,
     inputs: Mapping[str, str] | None = None,
@@ -182,10 +197,12 @@ def by_part(
     """A step whose function is called for every part of the rows, in worker processes, and decides row by row.
 
     `function` is at the top of a module, or a functools.partial of such: it is pickled. `needs` names tables of counts
-    that steps before wrote; it is given them as arguments of these names. Not `numbered`, the files lack `row`: they
+    that steps before wrote; it is given them as arguments of these names. `coded`: lists of tags come as lists of
+    categories, for functions that look at them by way of `CodedLists` alone. Not `numbered`, the files lack `row`: they
     are for others to read, and no step can follow.
     """
-    work = functools.partial(_work_by_part, function, ("key", *reads), writes, needs, numbered)
+    form = Form(("key", *reads), writes, coded, numbered)
+    work = functools.partial(_work_by_part, function, form, needs)
     return Step(name, work, settings=settings, inputs=inputs or {})
 
 
@@ -203,7 +220,7 @@ def at_once(
 
     Arguments as of `by_part`.
     """
-    work = functools.partial(_work_at_once, function, ("key", *reads), writes, needs, True)
+    work = functools.partial(_work_at_once, function, Form(("key", *reads), writes), needs)
     return Step(name, work, settings=settings, inputs=inputs or {})
 
 
@@ -268,19 +285,11 @@ def counted(column: pl.Series) -> dict[str, int]:
     return dict(sorted(counts.iter_rows()))
 
 
-def _work_by_part(
-    function: Function,
-    reads: Sequence[str],
-    writes: Sequence[str],
-    needs: Sequence[str],
-    numbered: bool,
-    at: Workplace,
-    folder: Path,
-) -> Written:
+def _work_by_part(function: Function, form: Form, needs: Sequence[str], at: Workplace, folder: Path) -> Written:
     if len(at.rows.parts) == 1:  # nothing to share out, and half as many files to wait for
-        written = _work_at_once(function, reads, writes, needs, numbered, at, folder)
+        written = _work_at_once(function, form, needs, at, folder)
         return dataclasses.replace(written, facts=added([written.facts]))
-    work_on_part = functools.partial(_work_on_part, function, reads, writes, numbered)
+    work_on_part = functools.partial(_work_on_part, function, form)
     counts = {name: at.rows.tables[name] for name in needs}
     chunks = [Chunk(f"{index:05d}", (part, counts)) for index, part in enumerate(at.rows.parts)]
     manifests = at.executor.run(work_on_part, chunks, at.chunks, progress=at.progress)
@@ -304,19 +313,12 @@ def _work_by_part(
     )
 
 
-def _work_on_part(
-    function: Function,
-    reads: Sequence[str],
-    writes: Sequence[str],
-    numbered: bool,
-    payload: tuple[Part, Mapping[str, Path]],
-    folder: Path,
-) -> Manifest:
+def _work_on_part(function: Function, form: Form, payload: tuple[Part, Mapping[str, Path]], folder: Path) -> Manifest:
     """In a worker process: one part, as a chunk."""
     part, counts = payload
-    rows = part.read(reads)
+    rows = form.read(part)
     outcome = function(rows, **{name: pl.read_parquet(path, glob=False) for name, path in counts.items()})
-    write_part(outcome.kept, writes, folder / "rows.parquet", numbered=numbered)
+    write_part(outcome.kept, form.writes, folder / "rows.parquet", numbered=form.numbered)
     tables.write_parquet(outcome.dropped, folder / "dropped.parquet")
     tables.write_parquet(outcome.quarantined, folder / "quarantined.parquet")
     for name, table in outcome.tables.items():
@@ -330,24 +332,16 @@ def _work_on_part(
     )
 
 
-def _work_at_once(
-    function: Function,
-    reads: Sequence[str],
-    writes: Sequence[str],
-    needs: Sequence[str],
-    numbered: bool,
-    at: Workplace,
-    folder: Path,
-) -> Written:
-    pieces = [part.read(reads) for part in at.rows.parts]
+def _work_at_once(function: Function, form: Form, needs: Sequence[str], at: Workplace, folder: Path) -> Written:
+    pieces = [form.read(part) for part in at.rows.parts]
     numbers = [piece[ROW].to_numpy() for piece in pieces]
     rows = pl.concat(pieces)
     del pieces
     outcome = function(rows, **{name: at.rows.table(name) for name in needs})
     del rows
-    kept = outcome.kept.select(ROW, *(name for name in writes if name != ROW))
+    kept = outcome.kept.select(ROW, *(name for name in form.writes if name != ROW))
     return Written(
-        kept=write_parts(split_by_part(kept, numbers), writes, folder, numbered=numbered),
+        kept=write_parts(split_by_part(kept, numbers), form.writes, folder, numbered=form.numbered),
         dropped=outcome.dropped,
         quarantined=outcome.quarantined,
         facts=outcome.facts,

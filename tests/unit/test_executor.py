@@ -204,6 +204,49 @@ def test_the_configuration() -> None:
     assert build_executor(ExecutorConfig(workers=5)).workers == 5
 
 
+def write_process(payload: Any, folder: Path) -> Manifest:
+    """Work that notes who does it, and with how many threads of Polars."""
+    if payload == "fails":
+        raise DataError("no")
+    time.sleep(0.05)  # so that every worker gets some
+    return Manifest(
+        kind="chunk",
+        format_version=1,
+        facts={"process": os.getpid(), "threads": os.environ.get("POLARS_MAX_THREADS")},
+    )
+
+
+def processes(executor: LocalExecutor, out: Path) -> set[int]:
+    return {manifest.facts["process"] for manifest in executor.run(write_process, chunks(*range(6)), out)}
+
+
+def test_processes_stay_within_and_end_with_it(tmp_path: Path) -> None:
+    executor = LocalExecutor(2)
+    with executor:
+        first = processes(executor, tmp_path / "1")
+        assert len(first) == 2
+        assert processes(executor, tmp_path / "2") == first
+        whole = executor.run(write_draws, CHUNKS, tmp_path / "3")  # other work, by the same
+        assert [manifest.facts["payload"] for manifest in whole] == list(range(8))
+        with pytest.raises(ChunkError, match="chunk 001: no"):
+            executor.run(write_process, chunks(0, "fails", 2), tmp_path / "4")
+        after = processes(executor, tmp_path / "5")
+        assert not after & first  # those of a run that failed are ended
+    assert not any(Path(f"/proc/{number}").exists() for number in first | after)
+    assert not processes(executor, tmp_path / "6") & after  # without `with`, a run has its own
+
+
+def test_workers_share_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    facts = [manifest.facts for manifest in LocalExecutor(2).run(write_process, chunks(0, 1), tmp_path / "1")]
+    assert [each["threads"] for each in facts] == ["3", "3"]
+    assert "POLARS_MAX_THREADS" not in os.environ
+    monkeypatch.setenv("POLARS_MAX_THREADS", "5")
+    facts = [manifest.facts for manifest in LocalExecutor(2).run(write_process, chunks(0, 1), tmp_path / "2")]
+    assert [each["threads"] for each in facts] == ["5", "5"]
+
+
 SCRIPT = """
 import os, sys, time
 from pathlib import Path

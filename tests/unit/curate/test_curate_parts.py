@@ -105,3 +105,13 @@ def test_steps_that_drop_and_rewrite_read_as_if_all_rows_were_held(sizes, drops,
         held.filter(pl.col("row").is_between(end - size, end - 1)).height
         for end, size in zip(ends.tolist(), sizes, strict=True)
     ]
+
+
+def test_lists_of_text_may_come_as_categories(tmp_path: Path):
+    first = {"row": [0, 1, 2], "a": ["x", None, "y"], "tags": [["p", "q"], [], ["r"]], "n": [[1], [2], []]}
+    second = {"row": [0, 2], "more": [["q"], None]}
+    (part,) = newest_parts([step(tmp_path / "0", first), step(tmp_path / "1", second)])
+    plain, coded = part.read(["a", "tags", "n", "more"]), part.read(["a", "tags", "n", "more"], coded=True)
+    assert [coded.schema[name] for name in ("tags", "more")] == [pl.List(pl.Categorical)] * 2
+    assert coded.cast({"tags": pl.List(pl.String), "more": pl.List(pl.String)}).equals(plain)
+    assert plain.rows() == [(0, "x", ["p", "q"], [1], ["q"]), (2, "y", ["r"], [], None)]
