@@ -40,6 +40,7 @@ from animetune.curate.tag_lists import Vocabulary
 
 READS = (
     "tags_count", "tags_general", "tags_special", "tags_meta", "tags_character", "tags_copyright", "tags_artist",
+    "tags_implied",
 )  # fmt: skip
 """All lists of tags, since a rule may name any tag."""
 WRITES = ("content_bucket", "content_reason", "content_conflict")

@@ -52,7 +52,7 @@ from animetune.curate.tag_matching import counts, holds, lower
 
 POST_TAGS = tuple(f"tags_{name}" for name in TAG_CLASSES)
 """The lists of tags before the step `tags`."""
-SORTED_TAGS = (*POST_TAGS, "tags_count", "tags_special")
+SORTED_TAGS = (*POST_TAGS, "tags_count", "tags_special", "tags_implied")
 """The lists of tags after it."""
 BANNED = "*banned_artist*"
 """How boorus tag the artists who want no copies."""

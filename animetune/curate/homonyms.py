@@ -12,6 +12,8 @@ import polars as pl
 from animetune.prompts import render_tag
 
 SCHEMA = {"text": pl.String(), "match": pl.String(), "kind": pl.String(), "tag": pl.String(), "count": pl.Int64()}
+FILE = "homonyms.csv"
+"""Where they are listed, beside the table."""
 NAMED = ("character", "copyright")
 """Kinds whose bracketed end is no part of the name."""
 
@@ -34,6 +36,11 @@ def homonyms(uses: pl.DataFrame) -> pl.DataFrame:
         "weight", "text", "count", "kind", "tag", descending=[True, False, True, False, False]
     )
     return order.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+
+
+def texts(found: pl.DataFrame) -> int:
+    """How many texts are written for tags of different kinds, of what `homonyms` found."""
+    return found.filter(match="same_text")["text"].n_unique()
 
 
 def _alike(uses: pl.DataFrame) -> pl.DataFrame:

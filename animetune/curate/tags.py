@@ -37,6 +37,12 @@ READS = ("width", "height", *(f"tags_{kind}" for kind in TAG_CLASSES))
 WRITES = (*(f"tags_{kind}" for kind in KINDS), "tags_implied", "n_people")
 
 
+def check(cfg: TagsConfig, vocabulary: Vocabulary) -> None:
+    """Raise ConfigError for an order that names no class, DataError for rules of overlap that are none."""
+    orders.ranks(cfg.order, vocabulary.classes)
+    Rules.parse(vocabulary.overlap)
+
+
 def sort_tags(rows: pl.DataFrame, cfg: TagsConfig, vocabulary: Vocabulary, tables: TagTables | None = None) -> Outcome:
     """Write the lists of tags anew; add `tags_count`, `tags_special`, `tags_implied` and `n_people`.
 

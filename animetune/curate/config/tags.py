@@ -11,6 +11,8 @@ from animetune.config import StrictModel
 
 OrderName = Literal["site", "aidxl-caption", "aidxl-prompt", "animagine", "illustrious", "novelai"]
 ORDER_NAMES: tuple[str, ...] = get_args(OrderName)
+TABLE_FILES = ("aliases", "categories", "implications")
+"""Settings that name files: what these say counts, and not their names."""
 Class = Annotated[str, pydantic.Field(min_length=1)]
 Place = Class | tuple[Class, ...]
 Tag = Annotated[str, pydantic.Field(min_length=1)]

@@ -22,7 +22,13 @@ from animetune.tables import schema
 
 FILTER = pydantic.TypeAdapter(Filter)
 PHASES = get_args(Phase)
-COLUMNS = {**schema(), "n_people": pl.Int32, "is_included": pl.Boolean, "is_taken_down": pl.Boolean}
+COLUMNS = {
+    **schema(),
+    "n_people": pl.Int32,
+    "tags_implied": pl.List(pl.String),
+    "is_included": pl.Boolean,
+    "is_taken_down": pl.Boolean,
+}
 
 
 def rows(**columns: list) -> pl.DataFrame:

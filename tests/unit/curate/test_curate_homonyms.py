@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animetune.curate.homonyms import SCHEMA, homonyms
+from animetune.curate.homonyms import SCHEMA, homonyms, texts
 from animetune.prompts import render_tag
 
 
@@ -24,6 +24,7 @@ def test_one_text_of_two_kinds():
         ("doctor", "same_text", "character", "doctor", 9),
     ]
     assert found.schema == SCHEMA
+    assert texts(found) == 1
 
 
 def test_alike_but_for_the_series():
@@ -41,6 +42,7 @@ def test_alike_but_for_the_series():
         ("rose", "same_name", "rose_(pokemon)"),
         ("rose", "same_name", "rose_(tales)"),
     ]
+    assert texts(found) == 0
 
 
 def test_brackets_alone_are_a_name():

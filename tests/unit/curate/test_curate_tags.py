@@ -16,7 +16,7 @@ from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.steps import Outcome
 from animetune.curate.tag_lists import Vocabulary
 from animetune.curate.tag_tables import TagTables
-from animetune.curate.tags import READS, WRITES, sort_tags
+from animetune.curate.tags import READS, WRITES, check, sort_tags
 from animetune.errors import ConfigError
 
 BUILT_IN = Vocabulary.load()
@@ -174,8 +174,9 @@ def test_the_order_of_general_tags():
 
 
 def test_an_order_with_an_unknown_class():
-    with pytest.raises(ConfigError, match="'hairs' is no semantic class of tags; did you mean 'hair"):
-        outcome({}, order=["hairs"])
+    for make in (outcome, lambda order: check(TagsConfig(order=order), BUILT_IN)):
+        with pytest.raises(ConfigError, match="'hairs' is no semantic class of tags; did you mean 'hair"):
+            make(order=["hairs"])
 
 
 def test_facts_and_uses():
@@ -211,6 +212,14 @@ def test_it_reads_and_writes_the_columns_that_it_says():
     assert {name: kept.schema[name] for name in WRITES} == {
         name: pl.Int32() if name == "n_people" else pl.List(pl.String) for name in WRITES
     }
+
+
+def test_columns_of_categories_are_columns_of_text():
+    """As steps read them."""
+    frame = posts({"general": ["b", "1girl", "a"], "artist": None}, {"general": ["a", None], "meta": ["highres"]})
+    coded = frame.cast(dict.fromkeys((f"tags_{kind}" for kind in TAG_CLASSES), pl.List(pl.Categorical)))
+    settings = (TagsConfig(overlap="drop", order="aidxl-caption", size_tags="picture"), BUILT_IN)
+    assert sort_tags(coded, *settings).kept.equals(sort_tags(frame, *settings).kept)
 
 
 def test_a_configuration_and_its_tables_go_to_other_processes():
