@@ -38,10 +38,12 @@ SCENES: tuple[tuple[float, str], ...] = (
     (0.008, "1other solo"), (0.016, "no_humans scenery"), (0.020, "animal no_humans"), (0.012, "no_humans still_life"),
     (0.020, "no_humans"), (0.010, "1girl comic"), (0.020, ""),
 )  # fmt: skip
-"""Share of the posts, and the tags that say who is in the picture; such tags are drawn in no other way."""
+"""Share of the posts, and the tags that say who is in the picture. These, and tags that follow from the file, are drawn
+in no other way: a site has each tag of a post once."""
 RATINGS = (("g", 0.27, 2.1), ("s", 0.45, 2.6), ("q", 0.14, 2.9), ("e", 0.14, 3.2))
 """Rating, share, mean of the logarithm of the score."""
 EXTENSIONS = (("jpg", 0.675), ("png", 0.296), ("gif", 0.012), ("mp4", 0.008), ("webp", 0.006), ("zip", 0.003))
+SIZE_TAGS = ("highres", "absurdres", "incredibly_absurdres", "lowres")
 MOVING = {"gif": "animated animated_gif", "mp4": "animated video", "zip": "animated ugoira"}
 FIRST_DAY, LAST_DAY = np.datetime64("2005-05-24"), np.datetime64("2024-12-31")
 ASPECTS = (0.707, 0.75, 0.5625, 0.667, 1.0, 1.333, 1.414, 1.778)
@@ -60,10 +62,13 @@ class TagList:
     @classmethod
     def of(cls, counts: dict[str, dict[str, float]]) -> TagList:
         """From kind -> name -> count."""
-        scenes = {tag for _, tags in SCENES for tag in tags.split()}
+        given = {
+            *SIZE_TAGS,
+            *(tag for text in (*MOVING.values(), *(tags for _, tags in SCENES)) for tag in text.split()),
+        }
         names, cumulative = {}, {}
         for kind, of_kind in counts.items():
-            drawn = sorted(name for name in of_kind if kind != "general" or name not in scenes)
+            drawn = sorted(name for name in of_kind if name not in given)
             weights = np.array([of_kind[name] for name in drawn], float)
             names[kind] = np.array(drawn, dtype=object)
             cumulative[kind] = weights.cumsum() / weights.sum()
@@ -210,12 +215,12 @@ def _words(*texts: pa.Array) -> pa.Array:
 def _of_size(width: np.ndarray, height: np.ndarray) -> pa.Array:
     """The tags that the site gives for a size."""
     rules = (
-        ("highres", (width >= 1600) | (height >= 1200)),
-        ("absurdres", (width >= 3200) | (height >= 2400)),
-        ("incredibly_absurdres", (width >= 10000) | (height >= 10000)),
-        ("lowres", (width <= 500) & (height <= 500)),
+        (width >= 1600) | (height >= 1200),
+        (width >= 3200) | (height >= 2400),
+        (width >= 10000) | (height >= 10000),
+        (width <= 500) & (height <= 500),
     )
-    words = [pa.array(np.where(holds, name, "")) for name, holds in rules]
+    words = [pa.array(np.where(holds, name, "")) for name, holds in zip(SIZE_TAGS, rules, strict=True)]
     return _words(*words)
 
 
