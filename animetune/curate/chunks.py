@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ CHUNK_ROWS = 262_144
 CHUNK_FILES = 4096
 """Pictures of a folder."""
 _SLICE_ROWS = 4096
+_BATCH_RECORDS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,13 @@ def row_ranges(path: Path) -> list[tuple[int, int]]:
 def parse_chunk(piece: Piece, folder: Path) -> Manifest:
     """Parse the records of a piece into runs and `quarantined.parquet`."""
     chunk = _Chunk(piece.file, folder)
-    if piece.file.kind == "posts" and piece.file.format in columns.FORMATS and piece.file.path.suffix == ".parquet":
+    by_column = piece.file.kind == "posts" and piece.file.format in columns.FORMATS
+    if by_column and readers.layout(piece.file.path) == "parquet":
         _parse_table(piece, chunk)
+    elif by_column:
+        found = records(piece)
+        while batch := list(itertools.islice(found, _BATCH_RECORDS)):
+            _parse_batch(batch, chunk)
     else:
         for raw in records(piece):
             chunk.add(raw)
@@ -129,7 +136,7 @@ class _Chunk:
             else:
                 record, row = parsed(raw, self.file)
                 self.times_not_read += record.get("created_at") is not None and row["created_at"] is None
-                self.found.update(theirs for theirs in list(self.found) if _looked_up(raw.value, theirs) is not None)
+                self.count_columns(raw.value)
         except RecordError as error:
             code = error.code if self.file.kind == "posts" else "bad_caption"
             detail = f"{self.file.label}, {raw.where}: {error.detail}"
@@ -138,6 +145,10 @@ class _Chunk:
         self.rows.append({**row, "offset": raw.offset})
         if len(self.rows) == runs.RUN_ROWS:
             self.flush()
+
+    def count_columns(self, record: Any) -> None:
+        """Note which of the names in `columns` a record has."""
+        self.found.update(theirs for theirs in list(self.found) if _looked_up(record, theirs) is not None)
 
     def add_rows(self, rows: pl.DataFrame) -> None:
         """Take rows that need no parsing."""
@@ -178,14 +189,36 @@ def parsed(raw: Raw, file: InputFile) -> tuple[dict[str, Any], dict[str, Any]]:
     source, how = file.source, FORMATS[file.format]
     record = raw.value
     if isinstance(record, dict):
-        if source.columns:
-            record = record | {COLUMNS[ours]: _looked_up(record, theirs) for ours, theirs in source.columns.items()}
-        record = how.adapt(record, Context(raw.name, source.text, file.prefix, raw.texts))
+        record = how.adapt(_renamed(record, source), Context(raw.name, source.text, file.prefix, raw.texts))
     places = [] if raw.place is None else [raw.place]
     if how.of_files and not source.images and isinstance(record, dict) and isinstance(record.get("file_name"), str):
         root = file.path if readers.layout(file.path) == "folder" else file.path.parent
         places = names.places(str(root), record["file_name"])
     return record, parse_post(record, source, places)
+
+
+def _parse_batch(batch: list[Raw], chunk: _Chunk) -> None:
+    """Some records: plain ones by column, the others one by one."""
+    source = chunk.file.source
+    objects = [raw for raw in batch if isinstance(raw.value, dict) and all(type(key) is str for key in raw.value)]
+    posts = [_renamed(raw.value, source) for raw in objects]
+    frame, held = columns.frame_of(posts, [raw.offset for raw in objects], columns.keys_read(source))
+    plain, is_plain = columns.plain_rows(frame, source, chunk.file.format, held)
+    if plain.height:
+        chunk.add_rows(plain)
+    done = set(frame[columns.OFFSET].filter(is_plain))
+    for raw in batch:
+        if raw.offset in done:
+            chunk.count_columns(raw.value)
+        else:
+            chunk.add(raw)
+
+
+def _renamed(record: dict[str, Any], source: SourceConfig) -> dict[str, Any]:
+    """The record with what `columns` names under the keys of Danbooru's post object."""
+    if not source.columns:
+        return record
+    return record | {COLUMNS[ours]: _looked_up(record, theirs) for ours, theirs in source.columns.items()}
 
 
 def _parse_table(piece: Piece, chunk: _Chunk) -> None:
@@ -207,13 +240,13 @@ def _parse_table(piece: Piece, chunk: _Chunk) -> None:
     before = chunk.found.copy()
     for part in table.filter(~is_plain).iter_slices(_SLICE_ROWS):
         for row in part.to_dicts():
-            index = row.pop("offset")
+            index = row.pop(columns.OFFSET)
             chunk.add(Raw(index, f"row {index}", row))
     chunk.found = before
 
 
 def _read_table(piece: Piece) -> tuple[pl.DataFrame, list[Raw]]:
-    """The rows of a piece with `offset`, and those that hold text that is not UTF-8."""
+    """The rows of a piece with `columns.OFFSET`, and those that hold text that is not UTF-8."""
     assert piece.stop is not None
     asked = columns.keys_read(piece.file.source)
     with readers.parquet_file(piece.file.path) as file:
@@ -230,11 +263,9 @@ def _read_table(piece: Piece) -> tuple[pl.DataFrame, list[Raw]]:
         table = file.read_row_groups(groups, paths, use_threads=False)
     table = table.slice(piece.start - first, piece.stop - piece.start)
     offset = pa.array(range(piece.start, piece.start + table.num_rows), pa.int64())
-    if "offset" in table.column_names:  # a column of theirs, which only a pattern of paths may have asked for
-        table = table.drop_columns(["offset"])
-    table = table.append_column("offset", offset)
+    table = table.append_column(columns.OFFSET, offset)
     bad = readers.bad_text(table)
-    bad_text = [Raw(table["offset"][row].as_py(), f"row {table['offset'][row]}", error) for row, error in bad.items()]
+    bad_text = [Raw(piece.start + row, f"row {piece.start + row}", error) for row, error in bad.items()]
     if bad:
         table = table.filter(pa.array([row not in bad for row in range(table.num_rows)]))
     return readers.as_frame(table), bad_text

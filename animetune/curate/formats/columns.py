@@ -1,4 +1,4 @@
-"""Many posts at once: those rows of a parquet file that hold nothing unusual, column by column.
+"""Many posts at once: those of a parquet file, or of lines that were parsed, that hold nothing unusual.
 
 A row is *plain* where every value that is read has the shape that its site writes. Plain rows come out exactly as
 `posts.parse_post` would have them; the others are for it to decide, one by one, so that there is one place that says
@@ -8,7 +8,8 @@ what is refused. Seven million posts take about a quarter of a minute on a core 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,9 @@ from animetune.curate.posts import TAG_CLASSES
 from animetune.curate.runs import ROW_SCHEMA
 
 FORMATS = ("danbooru", "gelbooru", "hakubooru")
-"""Those whose parquet files are read by column."""
+"""Those that are read by column."""
+OFFSET = "\0offset"
+"""The column of where posts were read; no key of a post."""
 
 _KEYS = (
     "id", "md5", "hash", "image_width", "width", "image_height", "height", "file_size", "pixel_hash", "media_asset",
@@ -33,6 +36,9 @@ _KEYS = (
 )  # fmt: skip
 _TIME = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9]\.[0-9]{3}[+-](0[0-9]|1[0-2]):[0-5][0-9]$"
 _INT64 = 2.0**63
+_DTYPES: dict[type, Any] = {
+    int: pl.Int64, float: pl.Float64, str: pl.String, bool: pl.Boolean, list: pl.List(pl.String),
+}  # fmt: skip
 
 
 def keys_read(source: SourceConfig) -> set[str]:
@@ -41,12 +47,66 @@ def keys_read(source: SourceConfig) -> set[str]:
     return {*_KEYS, *patterns, *(theirs.partition(".")[0] for theirs in source.columns.values())}
 
 
-def plain_rows(posts: pl.DataFrame, source: SourceConfig, format_name: str) -> tuple[pl.DataFrame, pl.Series]:
+def frame_of(
+    records: Sequence[Mapping[str, Any]], offsets: Sequence[int], keys: Iterable[str]
+) -> tuple[pl.DataFrame, pl.Series]:
+    """OFFSET and some keys of JSON records as columns, and bool (records,): which of them these columns hold.
+
+    A column has the type that most records have there; of the others nothing is in it. In place of `media_asset`, which
+    is an object, there is its `pixel_hash`.
+    """
+    held = np.ones(len(records), dtype=bool)
+    columns = {OFFSET: pl.Series(offsets, dtype=pl.Int64)}
+    for key in sorted(keys):
+        values: list[Any] = [record.get(key) for record in records]
+        if key == "media_asset":
+            continue
+        if key == "pixel_hash":
+            assets = (record.get("media_asset") for record in records)
+            values = [
+                asset.get(key) if isinstance(asset, dict) else value
+                for asset, value in zip(assets, values, strict=True)
+            ]
+        column, fits = _typed(values)
+        held &= fits
+        if column is not None:
+            columns[key] = column
+    return pl.DataFrame(columns), pl.Series(held, dtype=pl.Boolean)
+
+
+def _typed(values: list[Any]) -> tuple[pl.Series | None, np.ndarray]:
+    """The values as a column of the commonest type, and which of them are in it; no column where all are null."""
+    fits = np.ones(len(values), dtype=bool)
+    kinds = Counter(map(type, values))
+    kinds.pop(type(None), None)
+    if not kinds:
+        return None, fits
+    kind = max(kinds, key=lambda each: (kinds[each], each.__name__))
+    if len(kinds) > 1:
+        fits = np.array([type(value) in (kind, type(None)) for value in values])
+    if kind is list:
+        of_text = [type(value) is not list or all(type(each) is str for each in value) for value in values]
+        fits &= np.array(of_text, dtype=bool)
+    dtype = _DTYPES.get(kind)
+    if dtype is None:
+        return None, np.array([value is None for value in values])
+    if kind is int:
+        fits &= np.array([type(value) is not int or -(2**63) <= value < 2**63 for value in values])
+    kept = values if fits.all() else [value if ok else None for value, ok in zip(values, fits.tolist(), strict=True)]
+    return pl.Series(kept, dtype=dtype), fits
+
+
+def plain_rows(
+    posts: pl.DataFrame, source: SourceConfig, format_name: str, held: pl.Series | None = None
+) -> tuple[pl.DataFrame, pl.Series]:
     """The plain rows, with `offset` and the columns of `runs.ROW_SCHEMA`, and bool (posts,): which those are.
 
-    `posts` has `offset` and the columns of a file, under the names of Danbooru's post object.
+    `posts` has OFFSET and the columns of a file, under the names of Danbooru's post object; only those `held` can be
+    plain.
     """
     found = _Columns(posts)
+    if held is not None:
+        found.narrow(held)
     rows = {
         "id": found.integer("id", lowest=0, required=True),
         "md5": found.matching(r"^[0-9a-f]{32}$", "md5", "hash", lower=True),
@@ -73,7 +133,7 @@ def plain_rows(posts: pl.DataFrame, source: SourceConfig, format_name: str) -> t
         rows[name] = pl.repeat(None, posts.height, dtype=pl.List(pl.String), eager=True).fill_null([])
     for name, places in (("image", source.images), ("mask", source.masks)):
         rows[f"{name}_candidates"] = found.candidates(places, rows, source)
-    frame = pl.DataFrame({"offset": posts["offset"]} | rows).cast(dict(ROW_SCHEMA), strict=False)  # type: ignore[arg-type]
+    frame = pl.DataFrame({"offset": posts[OFFSET]} | rows).cast(dict(ROW_SCHEMA), strict=False)  # type: ignore[arg-type]
     return frame.filter(found.plain), found.plain
 
 

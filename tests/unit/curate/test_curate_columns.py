@@ -18,7 +18,7 @@ from animetune.curate.fields import RecordError
 from animetune.curate.formats import FORMATS, Context, columns
 from animetune.curate.posts import parse_post
 from animetune.curate.runs import ROW_SCHEMA, row_frame
-from tests.builders import danbooru_post, ingested
+from tests.builders import danbooru_post, ingested, write_lines
 
 IMAGES = [
     {"root": "pictures/", "path": "{id_mod_1000:04}/{id}.{ext}"},
@@ -49,7 +49,7 @@ def one_by_one(posts: pl.DataFrame, where: SourceConfig, format_name: str) -> tu
 def check(posts: pl.DataFrame, format_name: str = "danbooru", where: SourceConfig | None = None) -> pl.Series:
     """Plain rows are as one by one, and none of them would be refused; returns which are plain."""
     where = where or source()
-    numbered = posts.with_columns(offset=pl.arange(posts.height))
+    numbered = posts.with_columns(pl.arange(posts.height).alias(columns.OFFSET))
     floats = [name for name, dtype in posts.schema.items() if dtype.is_float()]
     plain, is_plain = columns.plain_rows(numbered.with_columns(pl.col(floats).fill_nan(None)), where, format_name)
     rows, accepted = one_by_one(posts, where, format_name)
@@ -210,6 +210,50 @@ def test_any_parquet_file_has_one_outcome_for_each_row(tmp_path_factory, record:
     assert outcome.seen == 3
 
 
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["pixel_hash", "x"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(sorted(columns.keys_read(source()) | {"unread"}))
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.lists(st.dictionaries(KEYS, JSON_VALUES, max_size=5), min_size=1, max_size=4),
+    st.booleans(),
+    st.sampled_from(columns.FORMATS),
+)
+@example([{"id": 1, "tags": ["a", 1]}, {"id": 2, "tags": ["a"]}, {"id": 2**63}, {"id": True}], False, "gelbooru")
+def test_any_json_records_give_the_rows_that_they_give_one_by_one(changes: list[dict], whole: bool, format_name: str):
+    records = [{**(danbooru_post(7) if whole else {"id": 7}), **each} for each in changes]
+    frame, held = columns.frame_of(records, range(len(records)), columns.keys_read(source()))
+    plain, is_plain = columns.plain_rows(frame, source(), format_name, held)
+    rows, accepted = [], []
+    for index, record in enumerate(records):
+        try:
+            row = parse_post(FORMATS[format_name].adapt(record, Context()), source())
+        except RecordError:
+            accepted.append(False)
+        else:
+            accepted.append(True)
+            rows.append({**row, "offset": index})
+    assert not (is_plain & ~pl.Series(accepted, dtype=pl.Boolean)).any()
+    expected = row_frame(rows).join(plain.select("offset"), on="offset", how="semi")
+    assert expected.to_dicts() == plain.to_dicts()
+
+
+def test_records_of_the_commonest_types_are_held():
+    records = [{"score": 1, "media_asset": {"pixel_hash": "a"}}, {"score": "2"}, {"score": 3, "pixel_hash": "b"}, {}]
+    frame, held = columns.frame_of(records, [5, 6, 7, 8], ["score", "media_asset", "pixel_hash", "absent"])
+    assert held.to_list() == [True, False, True, True]
+    assert frame.to_dict(as_series=False) == {
+        columns.OFFSET: [5, 6, 7, 8], "pixel_hash": ["a", None, "b", None], "score": [1, None, 3, None],
+    }  # fmt: skip
+
+
 def test_text_that_is_not_utf8_costs_its_row(tmp_path: Path):
     tags = pa.array([b"a", b"\xff", b"c"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"id": [1, 2, 3], "tag_string_general": tags}), tmp_path / "posts.parquet")
@@ -235,9 +279,20 @@ def test_only_the_rows_that_are_not_plain_are_parsed_one_by_one(tmp_path: Path, 
     assert outcome.seen == 50
 
 
+@pytest.mark.parametrize("name", ["p.parquet", "p.jsonl"])
+def test_a_key_of_theirs_named_as_ours(tmp_path: Path, name: str):
+    posts = [{"id": 1, "tags": "a", "offset": 99}]
+    if name == "p.parquet":
+        pl.DataFrame(posts).write_parquet(tmp_path / name)
+    else:
+        write_lines(tmp_path / name, posts)
+    images = [{"root": "r", "path": "{offset}.png"}]
+    outcome = ingested(tmp_path, source(posts=[str(tmp_path / name)], images=images))
+    assert outcome.kept["image_candidates"].to_list() == [["r/99.png"]]
+
+
 def test_parquet_gives_the_table_that_lines_give(tmp_path: Path, monkeypatch):
     from animetune.curate import chunks
-    from tests.builders import write_lines
 
     posts = [danbooru_post((number * 7) % 60, score=number, parent_id=number - 1) for number in range(80)]
     write_lines(tmp_path / "posts.jsonl", posts)
