@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 import numpy as np
-import yaml
 
+from animetune import yamltree
 from animetune.curate.coded import CodedLists
 from animetune.curate.config.tags import ORDER_NAMES, Place
 from animetune.curate.tag_lists import OTHER
@@ -60,4 +60,6 @@ def arranged(coded: CodedLists, rank: np.ndarray) -> CodedLists:
 def _built_in(name: str) -> tuple[Place, ...]:
     assert name in ORDER_NAMES
     file = resources.files("animetune.curate") / "vocabulary" / "orders" / f"{name}.yaml"
-    return tuple(yaml.safe_load(file.read_text(encoding="utf-8")))
+    root, problems = yamltree.parse(file.read_text(encoding="utf-8"), str(file))
+    assert root is not None and not problems
+    return tuple(root.plain())
