@@ -17,6 +17,7 @@ from animetune.curate import runs
 from animetune.curate.config.sources import COLUMNS, SourceConfig
 from animetune.curate.fields import RecordError
 from animetune.curate.formats import FORMATS, Context, beside, columns, hakubooru, names, readers
+from animetune.curate.formats.column_values import OFFSET, frame_of
 from animetune.curate.formats.readers import Raw
 from animetune.curate.inputs import InputFile
 from animetune.curate.posts import parse_captions, parse_post
@@ -202,11 +203,11 @@ def _parse_batch(batch: list[Raw], chunk: _Chunk) -> None:
     source = chunk.file.source
     objects = [raw for raw in batch if isinstance(raw.value, dict) and all(type(key) is str for key in raw.value)]
     posts = [_renamed(raw.value, source) for raw in objects]
-    frame, held = columns.frame_of(posts, [raw.offset for raw in objects], columns.keys_read(source))
+    frame, held = frame_of(posts, [raw.offset for raw in objects], columns.keys_read(source))
     plain, is_plain = columns.plain_rows(frame, source, chunk.file.format, held)
     if plain.height:
         chunk.add_rows(plain)
-    done = set(frame[columns.OFFSET].filter(is_plain))
+    done = set(frame[OFFSET].filter(is_plain))
     for raw in batch:
         if raw.offset in done:
             chunk.count_columns(raw.value)
@@ -240,13 +241,13 @@ def _parse_table(piece: Piece, chunk: _Chunk) -> None:
     before = chunk.found.copy()
     for part in table.filter(~is_plain).iter_slices(_SLICE_ROWS):
         for row in part.to_dicts():
-            index = row.pop(columns.OFFSET)
+            index = row.pop(OFFSET)
             chunk.add(Raw(index, f"row {index}", row))
     chunk.found = before
 
 
 def _read_table(piece: Piece) -> tuple[pl.DataFrame, list[Raw]]:
-    """The rows of a piece with `columns.OFFSET`, and those that hold text that is not UTF-8."""
+    """The rows of a piece with OFFSET, and those that hold text that is not UTF-8."""
     assert piece.stop is not None
     asked = columns.keys_read(piece.file.source)
     with readers.parquet_file(piece.file.path) as file:
@@ -263,7 +264,7 @@ def _read_table(piece: Piece) -> tuple[pl.DataFrame, list[Raw]]:
         table = file.read_row_groups(groups, paths, use_threads=False)
     table = table.slice(piece.start - first, piece.stop - piece.start)
     offset = pa.array(range(piece.start, piece.start + table.num_rows), pa.int64())
-    table = table.append_column(columns.OFFSET, offset)
+    table = table.append_column(OFFSET, offset)
     bad = readers.bad_text(table)
     bad_text = [Raw(piece.start + row, f"row {piece.start + row}", error) for row, error in bad.items()]
     if bad:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from animetune.curate.config.sources import SourceConfig
 from animetune.curate.fields import RecordError
 from animetune.curate.formats import FORMATS, Context, columns
+from animetune.curate.formats.column_values import OFFSET, frame_of
 from animetune.curate.posts import parse_post
 from animetune.curate.runs import ROW_SCHEMA, row_frame
 from tests.builders import danbooru_post, ingested, write_lines
@@ -49,7 +50,7 @@ def one_by_one(posts: pl.DataFrame, where: SourceConfig, format_name: str) -> tu
 def check(posts: pl.DataFrame, format_name: str = "danbooru", where: SourceConfig | None = None) -> pl.Series:
     """Plain rows are as one by one, and none of them would be refused; returns which are plain."""
     where = where or source()
-    numbered = posts.with_columns(pl.arange(posts.height).alias(columns.OFFSET))
+    numbered = posts.with_columns(pl.arange(posts.height).alias(OFFSET))
     floats = [name for name, dtype in posts.schema.items() if dtype.is_float()]
     plain, is_plain = columns.plain_rows(numbered.with_columns(pl.col(floats).fill_nan(None)), where, format_name)
     rows, accepted = one_by_one(posts, where, format_name)
@@ -229,7 +230,7 @@ KEYS = st.sampled_from(sorted(columns.keys_read(source()) | {"unread"}))
 @example([{"id": 1, "tags": ["a", 1]}, {"id": 2, "tags": ["a"]}, {"id": 2**63}, {"id": True}], False, "gelbooru")
 def test_any_json_records_give_the_rows_that_they_give_one_by_one(changes: list[dict], whole: bool, format_name: str):
     records = [{**(danbooru_post(7) if whole else {"id": 7}), **each} for each in changes]
-    frame, held = columns.frame_of(records, range(len(records)), columns.keys_read(source()))
+    frame, held = frame_of(records, range(len(records)), columns.keys_read(source()))
     plain, is_plain = columns.plain_rows(frame, source(), format_name, held)
     rows, accepted = [], []
     for index, record in enumerate(records):
@@ -247,10 +248,10 @@ def test_any_json_records_give_the_rows_that_they_give_one_by_one(changes: list[
 
 def test_records_of_the_commonest_types_are_held():
     records = [{"score": 1, "media_asset": {"pixel_hash": "a"}}, {"score": "2"}, {"score": 3, "pixel_hash": "b"}, {}]
-    frame, held = columns.frame_of(records, [5, 6, 7, 8], ["score", "media_asset", "pixel_hash", "absent"])
+    frame, held = frame_of(records, [5, 6, 7, 8], ["score", "media_asset", "pixel_hash", "absent"])
     assert held.to_list() == [True, False, True, True]
     assert frame.to_dict(as_series=False) == {
-        columns.OFFSET: [5, 6, 7, 8], "pixel_hash": ["a", None, "b", None], "score": [1, None, 3, None],
+        OFFSET: [5, 6, 7, 8], "pixel_hash": ["a", None, "b", None], "score": [1, None, 3, None],
     }  # fmt: skip
 
 
