@@ -61,5 +61,6 @@ def _built_in(name: str) -> tuple[Place, ...]:
     assert name in ORDER_NAMES
     file = resources.files("animetune.curate") / "vocabulary" / "orders" / f"{name}.yaml"
     root, problems = yamltree.parse(file.read_text(encoding="utf-8"), str(file))
-    assert root is not None and not problems
+    assert root is not None
+    assert not problems
     return tuple(root.plain())
