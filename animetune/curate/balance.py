@@ -167,13 +167,13 @@ def _epoch(rows: pl.DataFrame, groups: Sequence[str], weights: expected.Weights)
         name: np.array([each[table[:, place] > 0].sum() for place in range(table.shape[1])])
         for name, each in weights.items()
     }
-    by_style = expected.of_classes(style, styles, weights)
+    by_style = expected.evenness(expected.sizes_of(style, len(styles), weights))  # styles may be a hundred thousand
     synthetic = rows["is_synthetic"].fill_null(False).to_numpy()
     return {
         **expected.of_pictures(weights, table.sum(axis=1, dtype=np.int64)),
         "content_bucket": expected.of_classes(*codes(rows["content_bucket"]), weights),
         "tag_groups": expected.of_sizes(np.array(groups[: table.shape[1]], dtype=object), by_group),
-        "style_class": {"classes": len(styles), **{name: by_style[name] for name in ("entropy", "gini")}},
+        "style_class": {"classes": len(styles), **by_style},
         "synthetic": {name: round(float(each[synthetic].sum()), 3) for name, each in weights.items()},
     }
 

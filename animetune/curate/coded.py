@@ -42,15 +42,14 @@ class CodedLists:
         if uses.null_count():
             filled = filled.list.drop_nulls()
             uses = filled.explode(empty_as_null=False)
-        kind = uses.dtype
-        plain = uses.to_physical() if isinstance(kind, pl.Categorical) else uses
-        coded = plain.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
-        names = pl.Series(coded.dictionary)
-        if isinstance(kind, pl.Categorical):
-            names = kind.categories.to_series().gather(names)
+        is_coded = isinstance(uses.dtype, pl.Categorical)
+        coded = (uses.to_physical() if is_coded else uses).to_arrow(compat_level=pl.CompatLevel.oldest())
+        coded = coded.dictionary_encode()
+        codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        names = uses.gather(_first_uses(codes)).cast(pl.String) if is_coded else pl.Series(coded.dictionary)
         return cls(
             offsets=np.concatenate([[0], filled.list.len().to_numpy().astype(np.int64).cumsum()]),
-            codes=coded.indices.to_numpy(zero_copy_only=False).astype(np.int32),
+            codes=codes,
             names=np.array(names.to_list(), dtype=object),
         )
 
@@ -93,3 +92,9 @@ def codes(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     coded = column.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
     numbers = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     return numbers, np.array(coded.dictionary.to_pylist(), dtype=object)
+
+
+def _first_uses(codes: np.ndarray) -> np.ndarray:
+    """int64 (distinct,): where each code is used first, of codes that are numbered in that order."""
+    highest = np.maximum.accumulate(codes)
+    return np.flatnonzero(np.diff(highest, prepend=-1))

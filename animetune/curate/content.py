@@ -66,7 +66,7 @@ def assign(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> Ou
 
 def signs(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> pl.DataFrame:
     """What the tags of each row say: a bool for each list of `evidence`, and `n_<kind>`, people as tags state them."""
-    coded = CodedLists.of(rows.select(pl.concat_list(pl.col(READS).fill_null([]))).to_series())
+    coded = [CodedLists.of(rows[name]) for name in READS]
     found = read_signs(coded, evidence(cfg, vocabulary) | stated_counts())
     people = {
         f"n_{kind}": np.max([number * found.pop(f"{number} {kind}") for number in NUMBERS], axis=0).astype(np.int32)

@@ -87,11 +87,13 @@ def of_pictures(weights: Weights, tags: np.ndarray) -> dict[str, Any]:
 
 def of_classes(classes: np.ndarray, names: np.ndarray, weights: Weights) -> dict[str, Any]:
     """Facts of classes that every picture has at most one of. `classes`: int (pictures,), -1 for none."""
+    return of_sizes(names, sizes_of(classes, len(names), weights))
+
+
+def sizes_of(classes: np.ndarray, count: int, weights: Weights) -> dict[str, np.ndarray]:
+    """How the pictures are weighed -> float64 (count,), how large each class is then. `classes`: as of `of_classes`."""
     held = classes >= 0
-    sizes = {
-        name: np.bincount(classes[held], weights=each[held], minlength=len(names)) for name, each in weights.items()
-    }
-    return of_sizes(names, sizes)
+    return {name: np.bincount(classes[held], weights=each[held], minlength=count) for name, each in weights.items()}
 
 
 def of_sizes(names: np.ndarray, sizes: Weights) -> dict[str, Any]:
@@ -101,7 +103,15 @@ def of_sizes(names: np.ndarray, sizes: Weights) -> dict[str, Any]:
             str(name): {weighed: round(float(size[place]), 3) for weighed, size in sizes.items()}
             for place, name in sorted(enumerate(names), key=lambda item: str(item[1]))
         },
-        **_evenness(sizes),
+        **evenness(sizes),
+    }
+
+
+def evenness(sizes: Weights) -> dict[str, Any]:
+    """Entropy in bits and Gini coefficient, each way of weighing the pictures."""
+    return {
+        "entropy": {name: round(entropy(each), 4) for name, each in sizes.items()},
+        "gini": {name: round(gini(each), 4) for name, each in sizes.items()},
     }
 
 
@@ -147,19 +157,12 @@ def of_tags(kind: str, tag_counts: pl.DataFrame, tag_views: pl.DataFrame) -> dic
     head, tail = behind > (1 - HEAD) * uses, behind <= TAIL * uses
     return {
         "tags": tags.height,
-        **_evenness(sizes),
+        **evenness(sizes),
         "head": {"tags": int(head.sum()), "share": _shares(sizes, head)},
         "tail": {"tags": int(tail.sum()), "share": _shares(sizes, tail)},
         "most": of_sizes(tags["tag"].head(SHOWN).to_numpy(), {name: each[:SHOWN] for name, each in sizes.items()})[
             "samples"
         ],
-    }
-
-
-def _evenness(sizes: Weights) -> dict[str, Any]:
-    return {
-        "entropy": {name: round(entropy(each), 4) for name, each in sizes.items()},
-        "gini": {name: round(gini(each), 4) for name, each in sizes.items()},
     }
 
 

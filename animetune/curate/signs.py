@@ -15,21 +15,24 @@ from animetune.curate.coded import CodedLists
 
 BITS = 64
 """Of a word of numpy.uint64; more lists than that take more words."""
+_WORD = (1 << BITS) - 1
 
 
-def read_signs(coded: CodedLists, lists: Mapping[str, Iterable[str]]) -> dict[str, np.ndarray]:
-    """Name of a list -> bool (rows,): whether a row has any of its tags. `*` in a tag stands for any text."""
+def read_signs(columns: Sequence[CodedLists], lists: Mapping[str, Iterable[str]]) -> dict[str, np.ndarray]:
+    """Name of a list -> bool (rows,): whether a row has any of its tags, in whatever column.
+
+    `*` in a tag stands for any text. All columns have as many rows.
+    """
     bits = {name: bit for bit, name in enumerate(lists)}
-    numbers = _numbers(coded.names.tolist(), [list(tags) for tags in lists.values()])
-    found = {}
-    for first in range(0, len(bits), BITS):
-        mask = (1 << BITS) - 1
-        word = np.array([number >> first & mask for number in numbers], dtype=np.uint64)
-        of_rows = _any_bits(word[coded.codes], coded.offsets)
-        for name, bit in bits.items():
-            if first <= bit < first + BITS:
-                found[name] = of_rows >> np.uint64(bit - first) & np.uint64(1) == 1
-    return found
+    listed = [list(tags) for tags in lists.values()]
+    words = np.zeros((-(-len(bits) // BITS), len(columns[0])), np.uint64)
+    for coded in columns:
+        numbers = _numbers(coded.names.tolist(), listed)
+        for place, of_rows in enumerate(words):
+            of_tag = np.array([number >> place * BITS & _WORD for number in numbers], dtype=np.uint64)
+            if of_tag.any():  # most columns have no tag of any list
+                of_rows |= _any_bits(of_tag[coded.codes], coded.offsets)
+    return {name: words[bit // BITS] >> np.uint64(bit % BITS) & np.uint64(1) == 1 for name, bit in bits.items()}
 
 
 def _numbers(tags: Sequence[str], lists: Sequence[Sequence[str]]) -> list[int]:

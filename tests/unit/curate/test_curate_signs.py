@@ -13,8 +13,11 @@ from animetune.curate.signs import BITS, read_signs
 
 
 def signs(rows: list, lists: dict[str, list[str]]) -> dict[str, list[bool]]:
-    coded = CodedLists.of(pl.Series(rows, dtype=pl.List(pl.String)))
-    return {name: found.tolist() for name, found in read_signs(coded, lists).items()}
+    return {name: found.tolist() for name, found in read_signs([coded(rows)], lists).items()}
+
+
+def coded(rows: list) -> CodedLists:
+    return CodedLists.of(pl.Series(rows, dtype=pl.List(pl.String)))
 
 
 def test_by_hand():
@@ -45,6 +48,13 @@ def test_more_lists_than_a_word_has_bits():
     found = signs(rows, lists)
     for number in range(count):
         assert found[f"list {number}"] == [place == number for place in range(count)] + [True, False]
+
+
+def test_any_column_counts():
+    columns = [coded([["cat"], [], ["x"]]), coded([["y"], ["y"], ["y"]]), coded([[], ["dog"], None])]
+    lists = {"pets": ["cat", "dog"], "both": ["x", "dog"], "none": ["bird"]}
+    found = {name: each.tolist() for name, each in read_signs(columns, lists).items()}
+    assert found == {"pets": [True, True, False], "both": [False, True, True], "none": [False] * 3}
 
 
 def test_no_rows_and_no_tags():
