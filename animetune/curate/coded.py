@@ -95,6 +95,7 @@ def codes(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_uses(codes: np.ndarray) -> np.ndarray:
-    """int64 (distinct,): where each code is used first, of codes that are numbered in that order."""
-    highest = np.maximum.accumulate(codes)
-    return np.flatnonzero(np.diff(highest, prepend=-1))
+    """int64 (distinct,): where each code is used first; every number below the highest is used."""
+    places = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
+    places[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of several, the last that is assigned stays
+    return places
