@@ -7,7 +7,8 @@ import functools
 from animetune.curate import balance, expected, states, weights
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.balance import TagsBalance
-from animetune.curate.steps import Step, at_once, by_part
+from animetune.curate.step_kinds import at_once, by_part
+from animetune.curate.steps import Step
 from animetune.curate.styles import Styles
 from animetune.curate.tag_lists import Vocabulary
 

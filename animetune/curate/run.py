@@ -8,49 +8,19 @@ the parts of the last step. Run again, it continues or does nothing.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
-import pydantic
 
 from animetune import config, fsio, tables
-from animetune.curate import (
-    classes,
-    content,
-    dedup,
-    filters,
-    homonyms,
-    ingest,
-    pictures,
-    split,
-    table,
-    tags,
-)
-from animetune.curate.balancing import balance_steps
+from animetune.curate import homonyms, pictures
+from animetune.curate.chain import chain
 from animetune.curate.config import CurateConfig
-from animetune.curate.config.dedup import DedupConfig
-from animetune.curate.config.filter_model import Phase
-from animetune.curate.config.filters import Filter
-from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import PATH_FIELDS
-from animetune.curate.config.tags import TABLE_FILES
-from animetune.curate.lists import PostList
-from animetune.curate.steps import (
-    Published,
-    Rows,
-    Step,
-    at_once,
-    by_part,
-    run_step,
-    sorted_drops,
-    sorted_quarantine,
-)
-from animetune.curate.tag_lists import Vocabulary
-from animetune.curate.tag_tables import TagTables
+from animetune.curate.steps import Published, Rows, run_step, sorted_drops, sorted_quarantine
 from animetune.errors import DataError, QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
 from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, check_place, record_files, write_manifest
@@ -79,138 +49,6 @@ def run(cfg: CurateConfig) -> Manifest:
         if cfg.prune:
             prune(cfg.out, [step.folder.name for step in done])
     return manifest
-
-
-def chain(cfg: CurateConfig) -> list[Step]:
-    """The steps in order, each with the settings that its outcome depends on."""
-    files = ingest.find_files(cfg.sources)
-    vocabulary = Vocabulary.load(cfg.tags.vocabulary)
-    lists = {"vocabulary": vocabulary.digest}
-    tags.check(cfg.tags, vocabulary)
-    tag_tables = TagTables.load(cfg.tags)
-    takedown, include = post_lists(cfg)
-    named = filters.with_files(cfg.filters)
-    by_phase = {phase: [item for item in named if phase in filters.phases(item)] for phase in get_args(Phase)}
-    return [
-        Step(
-            "ingest",
-            functools.partial(ingest.ingest, files),
-            settings=_plain(cfg.sources),
-            inputs={f"{file.number:05d} {file.label}": file.digest for file in files},
-        ),
-        by_part(
-            "filters",
-            functools.partial(filters.filter_posts, filters=by_phase["post"], takedown=takedown, include=include),
-            reads=filters.reads_of_posts(by_phase["post"], takedown, include),
-            writes=filters.WRITES,
-            settings=_plain(by_phase["post"]),
-            inputs={"takedown": takedown.digest, "include": include.digest},
-        ),
-        *stated_duplicates_step(cfg),
-        pictures_step(cfg.pictures, by_phase["picture"]),
-        by_part(
-            "tags",
-            functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary, tables=tag_tables),
-            reads=tags.READS,
-            writes=tags.WRITES,
-            coded=True,
-            settings=cfg.tags.model_dump(mode="json", exclude={"vocabulary", *TABLE_FILES}),
-            inputs={**lists, "tables": tag_tables.digest},
-        ),
-        *filters_step("tag_filters", by_phase["tags"], "tags"),
-        *dedup_steps(cfg.dedup),
-        at_once(
-            "classes",
-            functools.partial(classes.classify, cfg=cfg.classes, class_filters=by_phase["classes"]),
-            reads={*classes.READS, *filters.reads(by_phase["classes"], "classes", made=classes.WRITES)},
-            writes=classes.WRITES,
-            settings=_plain([cfg.classes, *by_phase["classes"]]),
-        ),
-        by_part(
-            "content",
-            functools.partial(content.assign, cfg=cfg.content, vocabulary=vocabulary),
-            reads=content.READS,
-            writes=content.WRITES,
-            coded=True,
-            settings=_plain([cfg.content]),
-            inputs=lists,
-        ),
-        *filters_step("content_filters", by_phase["content"], "content"),
-        *balance_steps(cfg, vocabulary),
-        by_part(
-            "places",
-            functools.partial(split.add_places, seed=cfg.seed),
-            reads=split.READS_OF_PLACES,
-            writes=split.WRITES_OF_PLACES,
-            settings=cfg.seed,
-        ),
-        at_once(
-            "split",
-            functools.partial(split.hold_out, cfg=cfg.split),
-            reads=split.READS,
-            writes=split.WRITES,
-            settings=_plain([cfg.split]),
-        ),
-        by_part("table", table.whole_rows, reads=table.READS, writes=table.WRITES, numbered=False),
-    ]
-
-
-def pictures_step(cfg: PicturesConfig, size_filters: Sequence[Filter]) -> Step:
-    """The step that looks at every picture, or takes what posts state."""
-    settings = _plain([cfg, *size_filters])
-    reads = filters.reads(size_filters, "picture", made=pictures.WRITES)
-    if not cfg.decode:
-        return by_part(
-            "pictures",
-            functools.partial(pictures.as_stated, size_filters=size_filters),
-            reads={*pictures.READS, *reads},
-            writes=pictures.WRITES,
-            settings=settings,
-        )
-    return Step(
-        "pictures",
-        functools.partial(pictures.look_at_pictures, cfg, size_filters, reads),
-        settings=settings,
-        is_stale=functools.partial(pictures.found_since, cfg),
-        keeps_chunks=True,
-    )
-
-
-def filters_step(name: str, chosen: Sequence[Filter], phase: Phase) -> list[Step]:
-    """A step of filters, where there are any."""
-    work = functools.partial(filters.apply, filters=chosen, phase=phase)
-    return [by_part(name, work, reads=filters.reads(chosen, phase), writes=(), settings=_plain(chosen))] * bool(chosen)
-
-
-def stated_duplicates_step(cfg: CurateConfig) -> list[Step]:
-    """The step that drops, by what posts state, what was taken down and what is there twice; where it has work."""
-    stated = not cfg.dedup.union_tags and set(cfg.dedup.by) & set(dedup.STATED)
-    if not stated and not cfg.lists.takedown:
-        return []
-    work = functools.partial(dedup.before_decoding, cfg=cfg.dedup)
-    settings = cfg.dedup.model_dump(mode="json", exclude={"family_limit"})
-    return [at_once("stated", work, reads=dedup.READS_BEFORE, writes=dedup.WRITES, settings=settings)]
-
-
-def dedup_steps(cfg: DedupConfig) -> list[Step]:
-    """The steps that drop duplicates and the surplus of families, with their tags put together if wished."""
-    work = functools.partial(dedup.after_decoding, cfg=cfg)
-    if not cfg.union_tags:
-        return [at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES, settings=_plain([cfg]))]
-    return [
-        at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES_WITH_UNION, settings=_plain([cfg])),
-        by_part("twin_tags", dedup.collect_tags, reads=dedup.READS_TAGS, writes=()),
-        by_part("unite_tags", dedup.unite_tags, reads=dedup.TAGS, writes=dedup.WRITES_TAGS, needs=[dedup.TWIN_TAGS]),
-    ]
-
-
-def post_lists(cfg: CurateConfig) -> tuple[PostList, PostList]:
-    """What the takedown lists and the include lists name. Raises DataError for a file that is wrong."""
-    sources = [source.name for source in cfg.sources]
-    return (
-        PostList.read(cfg.lists.takedown, "lists: takedown", sources, artists=True),
-        PostList.read(cfg.lists.include, "lists: include", sources, artists=False),
-    )
 
 
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
@@ -338,8 +176,3 @@ def _added(counts: Any) -> dict[str, int]:
     for count in counts:
         total.update(count)
     return dict(sorted(total.items()))
-
-
-def _plain(models: Sequence[pydantic.BaseModel]) -> list[Any]:
-    """JSON values of models, for a digest."""
-    return [model.model_dump(mode="json") for model in models]

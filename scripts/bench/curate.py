@@ -1,6 +1,6 @@
 """Curation of made-up posts by the shipped recipe (configs/curate.yaml): seconds a step, wall time, peak memory.
 
-python scripts/bench/curate.py [posts ...] [--tags danbooru.csv] [--format parquet] [--keep FOLDER]
+python scripts/bench/curate.py [posts ...] [--tags danbooru.csv] [--format parquet]
 
 100,000, 1,000,000 and 7,000,000 posts if not given. No picture is opened (`pictures.decode: false`); the posts are made
 before the clock runs (`posts.py`), by Zipf's law unless a tag list is given. Memory is that of all processes together,
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import tempfile
 import threading
 import time
@@ -104,12 +103,10 @@ def main(asked: argparse.Namespace) -> None:
     tags = made_up.TagList.read(asked.tags) if asked.tags else made_up.TagList.zipf()
     found = {}
     for count in asked.posts or POSTS:
-        with tempfile.TemporaryDirectory(prefix="bench-curate-", dir=asked.keep) as folder:
+        with tempfile.TemporaryDirectory(prefix="bench-curate-") as folder:
             made_up.write_posts(Path(folder, "posts"), count, tags, kind=asked.format)
             settings = {"folder": f"{folder}/posts", "out": f"{folder}/table", "kind": asked.format}
             found[count] = bench.fresh(CONTENDERS, "curate", threads=WORKERS, **settings)
-            if asked.keep:
-                shutil.copytree(folder, asked.keep / str(count), dirs_exist_ok=True)
     table = [
         {"step": name, **{f"{count:,} posts": f"{each['steps'][name]:.1f} s" for count, each in found.items()}}
         for name in next(iter(found.values()))["steps"]
@@ -140,7 +137,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("posts", type=int, nargs="*")
     parser.add_argument("--tags", type=Path, help="CSV of name,category,count; without one, by Zipf's law")
     parser.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
-    parser.add_argument("--keep", type=Path, help="folder in which the posts and tables stay")
     return parser.parse_args()
 
 

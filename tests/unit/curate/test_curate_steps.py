@@ -11,7 +11,8 @@ import pytest
 
 from animetune import fsio
 from animetune.curate.parts import part_name, write_parts
-from animetune.curate.steps import Outcome, Published, Rows, Step, Written, added, at_once, by_part, run_step, total
+from animetune.curate.step_kinds import at_once, by_part
+from animetune.curate.steps import Outcome, Published, Rows, Step, Written, added, run_step, total
 from animetune.errors import ChunkError, DataError
 from animetune.executor import LocalExecutor
 
