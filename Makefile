@@ -42,6 +42,10 @@ test-dist: $(INSTALLED) ## only the tests with several gloo processes
 bench-data: $(INSTALLED) ## loader, shard writer, labels and plans against others (12 minutes; QUICK=1: only whether they run)
 	for name in loader writer labels plan; do $(BIN)/python scripts/bench/$$name.py || exit 1; done
 
+TAGS ?=
+bench-curate: $(INSTALLED) ## curation of up to 7 million made-up posts; its work beside others (15 minutes; TAGS=danbooru.csv draws tags by its counts)
+	for name in curate curate_peers; do $(BIN)/python scripts/bench/$$name.py $(if $(TAGS),--tags $(TAGS)) || exit 1; done
+
 bench-train: $(INSTALLED) ## Adafactor against transformers'; the training step against diffusers' script (a GPU, 15 minutes)
 	for name in adafactor train_step; do $(BIN)/python scripts/bench/$$name.py || exit 1; done
 
@@ -59,4 +63,4 @@ lock: ## compile requirements.lock anew from pyproject.toml
 clean: ## remove .venv and the demo's output
 	rm -rf .venv runs/demo
 
-.PHONY: help install demo test test-slow test-crash test-dist bench-data bench-train check lock clean
+.PHONY: help install demo test test-slow test-crash test-dist bench-data bench-curate bench-train check lock clean
