@@ -105,6 +105,8 @@ def apply(rows: pl.DataFrame, filters: Sequence[Filter], phase: Phase) -> Outcom
 
 def phases(item: Filter) -> tuple[Phase, ...]:
     """When a filter runs."""
+    if item.after == "classes":
+        return ("content",)
     match item:
         case MinSideFilter() | MaxSideFilter() | MegapixelsFilter() | AspectRatioFilter() | BytesPerPixelFilter():
             return ("post", "picture")
@@ -240,7 +242,7 @@ def _flags(rows: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _lists(after: str) -> Sequence[str]:
-    return SORTED_TAGS if after == "tags" else POST_TAGS
+    return POST_TAGS if after == "ingest" else SORTED_TAGS
 
 
 def _named_tags(rows: pl.DataFrame, filters: Sequence[Filter], phase: Phase) -> dict[str, Any]:
@@ -249,7 +251,7 @@ def _named_tags(rows: pl.DataFrame, filters: Sequence[Filter], phase: Phase) -> 
     named = dict.fromkeys(tag for tags in lists for tag in tags if "*" not in tag)
     if not named:
         return {}
-    columns = SORTED_TAGS if phase == "tags" else POST_TAGS
+    columns = POST_TAGS if phase == "post" else SORTED_TAGS
     return {f"filter_tags_{phase}": counts(rows, columns, list(named))}
 
 

@@ -98,7 +98,7 @@ class _Sorter:
 
     def __post_init__(self) -> None:
         self._count = frozenset(self.vocabulary.tags("count"))
-        self._special = frozenset(self.vocabulary.tags("special"))
+        self._special = frozenset(self.vocabulary.tags("special") if self.cfg.special == "take" else ())
         self._noise = Partition({"noise": self.vocabulary.tags("noise")})
 
     def lists(self, rows: pl.DataFrame) -> dict[str, CodedLists]:

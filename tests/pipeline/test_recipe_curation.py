@@ -20,6 +20,7 @@ from animetune.curate.run import run
 from tests.recipe_posts import at_posts, posts, write_recipe_posts
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "curate"
+STAGES = ("curate", "curate-stage2")
 RECIPES = shipped_configs() / "recipes"
 CONFIGS = [path for path in sorted(RECIPES.rglob("*.yaml")) if stage_of(path) == "curate"]
 TAGS = ("tags_count", "tags_character", "tags_copyright", "tags_artist", "tags_general", "tags_special")
@@ -85,6 +86,19 @@ def test_a_recipe_curates(path: Path, files: Path, tmp_path: Path) -> None:
     sources = {source.name for source in load_config(path, CurateConfig).sources}
     keys = [f"{source}/{post['id']}" for source in sorted(sources) for post in posts()[source]]
     assert [line.partition(",")[0] for line in found.splitlines()[1:]] == keys
+
+
+def test_the_second_stage_leaves_the_classes_of_the_first_as_they_were() -> None:
+    """A picture that is `best` in one stage and `high` in the next would teach that these words mean nothing."""
+    first, second = ({row["key"]: row for row in _golden_rows(f"dashanime-{name}")} for name in STAGES)
+    both = [key for key, row in second.items() if not row["outcome"]]
+    assert len(both) > 10
+    for name in ("quality", "aesthetic", "year", "rating", "content_bucket"):
+        assert {key: second[key][name] for key in both} == {key: first[key][name] for key in both}
+
+
+def _golden_rows(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((GOLDEN / f"{name}.csv").read_text(encoding="utf-8"))))
 
 
 def test_there_is_a_golden_for_every_configuration_and_no_other() -> None:

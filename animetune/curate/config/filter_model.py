@@ -23,6 +23,10 @@ class FilterModel(StrictModel):
     """The kind of filter."""
     reason: Reason | None = None
     """What dropped rows are counted as; null for the name. Two filters of one kind need different ones."""
+    after: Literal["classes"] | None = None
+    """Null: the filter runs as soon as what it looks at is known. `classes`: when all classes are decided, so that what
+    it drops still counts in percentiles. A second stage's stricter filters then leave the classes of the first as they
+    were."""
 
     @property
     def drop_reason(self) -> str:

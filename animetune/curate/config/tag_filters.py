@@ -33,9 +33,10 @@ class TagsFilter(FilterModel):
     """File of further tags, a line each; a line that begins with `# ` is a comment."""
     match: Literal["any", "all"] = "any"
     """Whether one of the tags is enough, or all have to be there."""
-    after: Literal["ingest", "tags"] = "ingest"
+    after: Literal["ingest", "tags", "classes"] = "ingest"  # type: ignore[assignment]
     """Which tags are looked at: those that the source has, before any picture is opened; or those that the step `tags`
-    made of them (aliases replaced, noise removed, size tags recomputed)."""
+    made of them (aliases replaced, noise removed, size tags recomputed), as `classes` does too, when all classes are
+    decided, so that what is dropped still counts in percentiles."""
 
     @pydantic.model_validator(mode="after")
     def _has_tags(self) -> TagsFilter:

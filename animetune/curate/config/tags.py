@@ -35,6 +35,9 @@ class TagsConfig(StrictModel):
     do not tell artists and characters from the rest. Categories are Danbooru's numbers or words."""
     rename: dict[Tag, Tag] = pydantic.Field(default={})
     """Tag -> the name that it gets, in every list, or in one: `general:doctor: doctor_(profession)`."""
+    special: Literal["take", "leave"] = "take"
+    """Tags of the list `special` (comic, monochrome, highres): taken into a list of their own, the part `special` of
+    prompts; or left among the general and meta tags, for prompts that have no such part."""
     noise: Literal["drop", "keep"] = "drop"
     """Tags of the list `noise`, which nobody can see in the picture (commentary_request, name_connection)."""
     overlap: Literal["keep", "drop"] = "keep"

@@ -78,7 +78,7 @@ def format_of_record(record: Any) -> str:
             return "zerochan"
         if isinstance(record.get("tags"), str) and keys & {"directory", "image", "sample_url", "creator_id", "author"}:
             return "gelbooru"
-        if keys & {"tags", "md5", "score"}:
+        if keys & {"md5", "score"}:
             return "danbooru"
     return "metadata" if keys & set(datasets.NAME_COLUMNS) else "danbooru"
 

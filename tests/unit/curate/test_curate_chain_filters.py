@@ -104,6 +104,24 @@ def test_filters_of_every_phase(posts: Path, tmp_path: Path):
     assert "family_limit" not in found.values()  # 6 and 7 are gone already
 
 
+def test_what_is_dropped_after_the_classes_counts_in_percentiles(posts: Path, tmp_path: Path):
+    def classes(**settings: Any) -> dict[str, str]:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        cfg = curate_config(posts, out=out, **settings)
+        run(cfg)
+        rows = tables.open_table(cfg.out).scan().select("key", "quality", "width").collect()
+        return {key: quality for key, quality, width in rows.iter_rows() if width < 64}
+
+    everything = classes()
+    small = {"name": "min_side", "reason": "small", "pixels": 48, "after": "classes"}
+    tagged = {"name": "exclude_tags", "tags": ["seen_in_3", "smile"], "after": "classes"}
+    late = classes(filters=[small, tagged])
+    assert 0 < len(late) < len(everything)
+    assert late == {key: everything[key] for key in late}
+    early = classes(filters=[{**tagged, "after": "ingest"}])
+    assert early != {key: everything[key] for key in early}  # what this test would not tell apart otherwise
+
+
 def test_the_tags_of_duplicates_are_put_together(posts: Path, tmp_path: Path):
     cfg = fresh(posts, tmp_path, dedup={"union_tags": True})
     run(cfg)

@@ -29,7 +29,7 @@ def config(**settings) -> CurateConfig:
         ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id!r}"}]}]}, "is not a field"),
         (
             {"sources": [{**SOURCE, "images": [{"root": "x", "path": "{0:04}/{id}"}]}]},
-            r"\{0:04\} is not a field; there are id, id_mod_<n>, md5, md5_ab, md5_cd, ext, key, source, basename, and the keys",
+            r"\{0:04\} is not a field; there are id, id_mod_<n>, md5, md5_ab, md5_cd, ext, key, source, basename, and",
         ),
         ({"sources": [{**SOURCE, "images": [{"root": "x", "path": "{id"}]}]}, "is not a pattern"),
         ({"filters": [{"name": "scores"}]}, "favourites"),

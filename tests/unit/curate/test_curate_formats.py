@@ -90,6 +90,8 @@ def test_the_settings_name_all_formats():
     ("record", "name"),
     [
         (danbooru_post(1), "danbooru"), ({"id": 1}, "danbooru"), ({"id": 1, "tags": "a b"}, "danbooru"),
+        ({"id": 1, "file_name": "a.png", "tags": "a b"}, "metadata"),
+        ({"id": 1, "file_name": "a.png", "tags": "a b", "md5": "0"}, "danbooru"),
         ({"id": 1, "tags": [{"name": "a", "category": "0"}]}, "danbooru"), ([], "danbooru"), (None, "danbooru"),
         (danbooru_post(1, file_name="x.png", caption="y"), "danbooru"), (danbooru_post(1, rating=2), "hakubooru"),
         (E621, "e621"), (E621_EXPORT, "e621"), (MOEBOORU, "gelbooru"), (GALLERY_DL, "gallery-dl"), (HF, "metadata"),

@@ -57,6 +57,13 @@ def test_case_and_repeats():
     assert row["tags_special"] == ["highres"]
 
 
+def test_special_tags_may_stay_where_they_are():
+    row = sorted_post(["1girl", "comic", "smile"], ["highres"], special="leave")
+    assert row["tags_special"] == []
+    assert row["tags_general"] == ["comic", "smile"]
+    assert row["tags_meta"] == ["highres"]
+
+
 def test_a_tag_in_two_lists_is_special_once():
     assert sorted_post(["comic"], ["comic"])["tags_special"] == ["comic"]
 
