@@ -254,7 +254,7 @@ def ingested(folder: Path, *sources: Any, workers: int = 0) -> Ingested:
     """Ingest sources into `folder`, and check that every record has one outcome and every row its number."""
     import polars as pl
 
-    from animetune.curate import ingest
+    from animetune.curate.read import ingest
     from animetune.curate.steps import Workplace
     from animetune.executor import LocalExecutor
 

@@ -8,19 +8,23 @@ from typing import Any, get_args
 
 import pydantic
 
-from animetune.curate import classes, content, dedup, filters, ingest, pictures, split, table, tags
-from animetune.curate.balancing import balance_steps
+from animetune.curate import pictures, split, table
+from animetune.curate.classify import classes, content
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.dedup import DedupConfig
 from animetune.curate.config.filter_model import Phase
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.tags import TABLE_FILES
-from animetune.curate.lists import PostList
+from animetune.curate.read import ingest
+from animetune.curate.select import dedup, filters
+from animetune.curate.select.lists import PostList
 from animetune.curate.step_kinds import at_once, by_part
 from animetune.curate.steps import Step
-from animetune.curate.tag_lists import Vocabulary
-from animetune.curate.tag_tables import TagTables
+from animetune.curate.tag import tags
+from animetune.curate.tag.tag_lists import Vocabulary
+from animetune.curate.tag.tag_tables import TagTables
+from animetune.curate.weigh.balancing import balance_steps
 
 
 def chain(cfg: CurateConfig) -> list[Step]:

@@ -23,10 +23,10 @@ from typing import Any
 import polars as pl
 
 from animetune import fsio, tables
-from animetune.curate import filters
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.parts import Part, part_name, write_part
+from animetune.curate.select import filters
 from animetune.curate.steps import Outcome, Workplace, Written, added
 from animetune.errors import DataError, PictureError
 from animetune.executor import Chunk

@@ -16,11 +16,12 @@ from typing import Any
 import polars as pl
 
 from animetune import config, fsio, tables
-from animetune.curate import homonyms, pictures
+from animetune.curate import pictures
 from animetune.curate.chain import chain
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.sources import PATH_FIELDS
 from animetune.curate.steps import Published, Rows, run_step, sorted_drops, sorted_quarantine
+from animetune.curate.tag import homonyms
 from animetune.errors import DataError, QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
 from animetune.manifest import MANIFEST_NAME, FileRecord, Manifest, check_place, record_files, write_manifest

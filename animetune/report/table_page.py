@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from animetune import figures
-from animetune.curate.expected import effective, entropy, gini
+from animetune.curate.weigh.expected import effective, entropy, gini
 from animetune.figures import Line, Mark, Svg, binned_chart, format_number, log_chart
 from animetune.records import CONTENT_BUCKETS
 from animetune.report.table_alerts import find_alerts

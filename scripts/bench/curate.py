@@ -39,8 +39,9 @@ WHY = {
 def curate(*, folder: str, out: str, kind: str) -> dict[str, Any]:
     """Run the whole stage; seconds in all and of each step, the peak of memory, and how many rows were kept."""
     from animetune.config import load_config
-    from animetune.curate import ingest, run
+    from animetune.curate import run
     from animetune.curate.config import CurateConfig
+    from animetune.curate.read import ingest
 
     overrides = [
         f"out={out}",

@@ -43,11 +43,11 @@ class Rules:
     """What all need to know: the settings, the lists of tags, and the tag group of every general tag."""
 
     def __init__(self, table: str) -> None:
-        from animetune.curate.bucket_rules import COUNTS
+        from animetune.curate.classify.bucket_rules import COUNTS
         from animetune.curate.config.balance import ContentBucketsBalance, TagGroupsBalance, TagsBalance
         from animetune.curate.config.classes import ClassesConfig
         from animetune.curate.config.content import ContentConfig
-        from animetune.curate.tag_lists import Vocabulary
+        from animetune.curate.tag.tag_lists import Vocabulary
 
         self.content, self.classes = ContentConfig(), ClassesConfig()
         self.vocabulary = Vocabulary.load()
@@ -80,11 +80,12 @@ class Rules:
 
 def ours(*, table: str, out: str) -> dict[str, float]:
     """The functions of the steps `content`, `classes`, `weights`, `rarity` and `balance`."""
-    from animetune.curate import balance, classes, content, weights
+    from animetune.curate.classify import classes, content
     from animetune.curate.config.styles import StylesConfig
-    from animetune.curate.lists import INCLUDED
     from animetune.curate.parts import Part, PartFile
-    from animetune.curate.styles import Styles
+    from animetune.curate.select.lists import INCLUDED
+    from animetune.curate.weigh import balance, weights
+    from animetune.curate.weigh.styles import Styles
 
     rules = Rules(table)
     styles = Styles.load(StylesConfig())
@@ -314,7 +315,7 @@ def make_table(folder: Path, count: int, tags: made_up.TagList) -> Path:
     """Curate made-up posts, and put what the work needs of the rows that are left in one file."""
     from animetune import tables
     from animetune.config import load_config
-    from animetune.curate import classes
+    from animetune.curate.classify import classes
     from animetune.curate.config import CurateConfig
     from animetune.curate.parts import newest_parts
     from animetune.curate.run import run

@@ -88,7 +88,7 @@ class TagList:
     @classmethod
     def zipf(cls) -> TagList:
         """By Zipf's law, with a shift: the general tags of the vocabulary first, in turns, then made-up ones."""
-        from animetune.curate.tag_lists import Vocabulary
+        from animetune.curate.tag.tag_lists import Vocabulary
 
         groups = [[tag for tag in tags if "*" not in tag] for tags in Vocabulary.load().groups.values()]
         longest = max(map(len, groups))

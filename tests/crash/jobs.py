@@ -48,12 +48,14 @@ def chunks(workers: int, out: Path) -> None:
 
 
 def pipeline(workers: int, out: Path, posts: Path) -> None:
-    """curate -> shard -> labels over the posts, as three commands one after the other."""
+    """curate -> shard -> labels over the posts, as three commands one after the other; the table has several parts."""
+    from animetune import tables
     from animetune.curate import run as curate
     from animetune.shards import labels
     from animetune.shards.config import LabelsConfig
     from tests.builders import curate_config
 
+    tables.PART_ROWS = 256
     executor = {"workers": workers}
     filters = [{"name": "score", "min": 3}, {"name": "exclude_tags", "tags": ["cat"]}]
     balance = [{"name": "content_buckets"}]

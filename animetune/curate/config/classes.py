@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from animetune.config import StrictModel
-from animetune.curate.presets import PRESETS, PresetName, merged
-from animetune.curate.windows import Window
+from animetune.curate.classify.presets import PRESETS, PresetName, merged
+from animetune.curate.classify.windows import Window
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
 Rating = Literal["g", "s", "q", "e"]

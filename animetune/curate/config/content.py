@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pydantic
 
 from animetune.config import StrictModel
-from animetune.curate.tag_lists import NAMES
+from animetune.curate.tag.tag_lists import NAMES
 from animetune.records import CONTENT_BUCKETS
 
 LIST = "list:"

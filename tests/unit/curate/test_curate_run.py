@@ -16,7 +16,7 @@ from animetune.config import load_config
 from animetune.curate import pictures
 from animetune.curate.config import CurateConfig
 from animetune.curate.run import run
-from animetune.curate.tag_lists import Vocabulary
+from animetune.curate.tag.tag_lists import Vocabulary
 from animetune.errors import ChunkError, DataError, QuarantineLimitError, SetupError
 from animetune.fsio import lock
 from animetune.manifest import has_manifest, verify_files

@@ -10,8 +10,8 @@ import yaml
 
 from animetune import config, prompts
 from animetune.config import StrictModel, identity, load_config
+from animetune.curate.classify.presets import PRESETS as CLASS_PRESETS
 from animetune.curate.config.classes import ClassesConfig
-from animetune.curate.presets import PRESETS as CLASS_PRESETS
 from animetune.errors import ConfigError
 from animetune.prompts import PromptConfig
 from animetune.prompts.presets import PRESETS, settings_of

@@ -113,7 +113,7 @@ def test_paraphrases_in_their_shares() -> None:
 
 
 def test_the_table_of_counts_says_what_the_tags_say() -> None:
-    from animetune.curate.tag_lists import Vocabulary
+    from animetune.curate.tag.tag_lists import Vocabulary
 
     counts = set(Vocabulary.load().tags("count"))
     assert set(COUNT_VARIANTS) - {"no_humans"} <= counts

@@ -1,0 +1,1 @@
+"""Quality, aesthetic, rating and year classes; content buckets."""

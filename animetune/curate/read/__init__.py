@@ -1,0 +1,1 @@
+"""Files of posts and captions -> rows."""

@@ -1,0 +1,1 @@
+"""What is left out: filters, lists of posts, duplicates."""

@@ -1,0 +1,1 @@
+"""What tags mean, how they are written, and in which order."""

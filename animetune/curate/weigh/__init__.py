@@ -1,0 +1,1 @@
+"""How often each picture is seen in an epoch, and what the epoch then is."""

@@ -1,0 +1,114 @@
+"""Style classes: what is learned as one style, such as an artist, or what a map makes of several.
+
+AIDXL counts and boosts the pictures of a style class (`adaptive`); `styles` in the configuration says what a class is.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from animetune import fsio
+from animetune.curate.coded import CodedLists
+from animetune.curate.config.styles import StylesConfig
+from animetune.curate.weigh.csv_rows import read_rows
+from animetune.errors import DataError
+
+OTHER_LISTS = ("tags_general", "tags_special", "tags_meta")
+"""Where style tags are, beside the artists."""
+
+_UNDECIDED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Styles:
+    """How tags make style classes."""
+
+    cfg: StylesConfig
+    by_tag: dict[str, str]
+    """Tag -> style class, as the map has it; empty for no style."""
+
+    @classmethod
+    def load(cls, cfg: StylesConfig) -> Styles:
+        """Read the map. DataError when it cannot be read, or when it has two styles for one tag."""
+        by_tag: dict[str, str] = {}
+        for line, row in read_rows(cfg.map, "styles: map", ("tag", "style")) if cfg.map else ():
+            tag = underscored(row["tag"])
+            if by_tag.setdefault(tag, row["style"]) != row["style"]:
+                raise DataError(
+                    f"styles: map: {cfg.map}:{line}: {tag} is {row['style']!r} here and {by_tag[tag]!r} above; keep one"
+                )
+        return cls(cfg, by_tag)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides."""
+        decides = [self.cfg.model_dump(mode="json", exclude={"map"}), sorted(self.by_tag.items())]
+        return hashlib.sha256(fsio.canonical_json(decides).encode()).hexdigest()
+
+    def of_artist(self, artist: str) -> str | None:
+        """The style class of pictures of that artist alone; None for none."""
+        style = self.by_tag.get(artist)
+        return style or None if style is not None or self.cfg.artist == "none" else artist
+
+    def of_lists(self, lists_of: Callable[[str], CodedLists]) -> pl.Series:
+        """The style class of each row, `style_class`; null for none.
+
+        `lists_of` gives the column of a name, of `tags_artist` and OTHER_LISTS, and is asked for what has a say.
+        """
+        artists = lists_of("tags_artist")
+        classes: dict[str, int] = {}
+        number = functools.partial(_number, classes)
+        decided = _first(artists, artists.property(lambda tag: number(self.by_tag.get(tag)), np.int32))
+        lists = [lists_of(name) for name in OTHER_LISTS] if self.by_tag or self.cfg.tags else []
+        for other in lists:
+            _fill(decided, _first(other, other.property(lambda tag: number(self.by_tag.get(tag)), np.int32)))
+        for tag in map(underscored, self.cfg.tags):
+            for other in lists:
+                shown = other.any((other.names == tag)[other.codes])
+                _fill(decided, np.where(shown, number(tag), _UNDECIDED))
+        _fill(decided, self._by_artist(artists, number))
+        names = np.array([*classes, None], dtype=object)  # _UNDECIDED is the last
+        return pl.Series("style_class", names[decided].tolist(), dtype=pl.String)
+
+    def _by_artist(self, artists: CodedLists, number: functools.partial[int]) -> np.ndarray:
+        if self.cfg.artist == "none":
+            return np.full(len(artists), _UNDECIDED)
+        styled = artists.property(lambda tag: self.by_tag.get(tag, tag) != "")
+        kept = artists.keep(styled[artists.codes])
+        first = _first(kept, kept.property(number, np.int32))
+        if self.cfg.artist == "only":
+            first[np.diff(kept.offsets) > 1] = _UNDECIDED
+        return first
+
+
+def underscored(tag: str) -> str:
+    """A tag as tables have it, however a person wrote it."""
+    return tag.strip().lower().replace(" ", "_")
+
+
+def _number(classes: dict[str, int], style: str | None) -> int:
+    """The number of a style class, a new one if need be; _UNDECIDED for none."""
+    return classes.setdefault(style, len(classes)) if style else _UNDECIDED
+
+
+def _first(lists: CodedLists, number: np.ndarray) -> np.ndarray:
+    """The first number of a class among the names of each row; _UNDECIDED for none. `number`: int32 (distinct,)."""
+    of_use = number[lists.codes] if len(number) else np.zeros(0, np.int32)
+    held = of_use >= 0
+    rows = lists.rows[held]
+    is_first = np.concatenate([[True], rows[1:] != rows[:-1]])[: len(rows)]
+    found = np.full(len(lists), _UNDECIDED)
+    found[rows[is_first]] = of_use[held][is_first]
+    return found
+
+
+def _fill(decided: np.ndarray, more: np.ndarray) -> None:
+    """Decide, in place, the rows that are not decided yet."""
+    open_rows = decided == _UNDECIDED
+    decided[open_rows] = more[open_rows]
