@@ -158,6 +158,10 @@ def write_page(out: Path, looks: Sequence[Look], scores: Sequence[Score]) -> Pat
             scores=scores,
             commands=[
                 *page.commands,
+                Command(
+                    "Look at the data closely",
+                    "animetune report runs/demo/table --prompts configs/demo/train.yaml",
+                ),
                 Command("Draw something else", "animetune sample configs/demo/sample.yaml --set out=runs/demo/more"),
                 Command("Curate, shard and train on your own pictures", "animetune curate configs/curate.yaml"),
             ],
