@@ -42,15 +42,11 @@ class CodedLists:
         if uses.null_count():
             filled = filled.list.drop_nulls()
             uses = filled.explode(empty_as_null=False)
-        is_coded = isinstance(uses.dtype, pl.Categorical)
-        coded = (uses.to_physical() if is_coded else uses).to_arrow(compat_level=pl.CompatLevel.oldest())
-        coded = coded.dictionary_encode()
-        codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-        names = uses.gather(_first_uses(codes)).cast(pl.String) if is_coded else pl.Series(coded.dictionary)
+        numbers, names = _codes_of_categories(uses) if isinstance(uses.dtype, pl.Categorical) else codes(uses)
         return cls(
             offsets=np.concatenate([[0], filled.list.len().to_numpy().astype(np.int64).cumsum()]),
-            codes=codes,
-            names=np.array(names.to_list(), dtype=object),
+            codes=numbers,
+            names=names,
         )
 
     def to_series(self, name: str = "") -> pl.Series:
@@ -94,8 +90,11 @@ def codes(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return numbers, np.array(coded.dictionary.to_pylist(), dtype=object)
 
 
-def _first_uses(codes: np.ndarray) -> np.ndarray:
-    """int64 (distinct,): where each code is used first; every number below the highest is used."""
-    places = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
-    places[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of several, the last that is assigned stays
-    return places
+def _codes_of_categories(uses: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """As `codes`, without null: their own numbers are those of all categories that this process ever met."""
+    own = uses.to_physical()
+    first_uses = own.arg_unique().sort()
+    own = own.to_numpy()
+    number = np.zeros(int(own.max(initial=0)) + 1, dtype=np.int32)
+    number[own[first_uses]] = np.arange(len(first_uses), dtype=np.int32)
+    return number.take(own), np.array(uses.gather(first_uses).cast(pl.String).to_list(), dtype=object)
