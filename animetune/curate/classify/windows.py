@@ -54,18 +54,31 @@ class Bounds(NamedTuple):
 def bounds(times: np.ndarray, window: Window, *, at_least: int) -> Bounds:
     """The window around each of so many posts, whose `times`, int64 (posts,) in microseconds, do not fall.
 
-    A window of time reaches half its length before and behind a post, both ends included; one with fewer than
-    `at_least` posts is widened to the nearest so many. A window of posts has as many before as behind. Either is moved
-    inwards where it would reach beyond the first or the last post, so that it is as full as elsewhere.
+    A window of time reaches half its length before and behind a post, both ends included, and so is half as long for
+    the first and the last post; one with fewer than `at_least` posts is widened to so many (`widened`). A window of
+    posts has as many before as behind, and is moved inwards where it would reach beyond the first or the last post.
     """
     if window.is_of_posts:
         return nearest(len(times), max(window.number, at_least))
     half = round(window.number * _DAYS[window.unit] * DAY / 2)
-    widened = nearest(len(times), at_least)
-    return Bounds(
-        first=np.minimum(np.searchsorted(times, times - half, side="left"), widened.first),
-        last=np.maximum(np.searchsorted(times, times + half, side="right"), widened.last),
+    of_time = Bounds(
+        first=np.searchsorted(times, times - half, side="left"),
+        last=np.searchsorted(times, times + half, side="right"),
     )
+    return widened(of_time, at_least)
+
+
+def widened(windows: Bounds, number: int) -> Bounds:
+    """Windows, one around each post, with at least so many: all that one held, and as many before as behind its post.
+
+    What has enough stays as it is, even where all of it lies on one side of a long gap.
+    """
+    posts = len(windows.first)
+    number = min(number, posts)
+    centred = np.arange(posts, dtype=np.int64) - number // 2
+    first = np.clip(np.minimum(np.maximum(centred, windows.last - number), windows.first), 0, posts - number)
+    is_short = windows.last - windows.first < number
+    return Bounds(first=np.where(is_short, first, windows.first), last=np.where(is_short, first + number, windows.last))
 
 
 def nearest(posts: int, number: int) -> Bounds:

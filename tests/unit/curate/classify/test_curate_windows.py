@@ -58,6 +58,15 @@ def test_a_window_with_few_posts_is_widened_to_the_nearest():
     assert ends(found) == [(0, 3), (0, 3), (1, 4), (2, 5), (2, 5)]
 
 
+def test_a_window_with_enough_posts_is_not_widened_over_a_gap():
+    """Posts behind a gap of years have nothing in common with those before it."""
+    days = np.array([0, 1, 2, *range(2000, 2010)]) * DAY
+    found = windows.bounds(days, Window(10, "days"), at_least=6)
+    assert ends(found)[3:5] == [(3, 9), (3, 10)]
+    assert ends(found)[0] == (0, 6)  # three posts are too few
+    assert ends(windows.bounds(days, Window(10, "days"), at_least=8))[3] == (1, 9)  # two more, from before the gap
+
+
 def test_months_and_years_have_their_mean_length():
     year = round(365.25 * DAY)
     times = np.array([0, year // 2, year], np.int64)
@@ -122,3 +131,5 @@ def test_every_post_is_in_its_window_which_is_full(days: list[int], number: int,
         near = np.abs(times[:, None] - times[None, :]) * 2 <= number * DAY
         inside = (places[None, :] >= found.first[:, None]) & (places[None, :] < found.last[:, None])
         assert (inside | ~near).all()
+        least = min(len(times), at_least)
+        assert (found.last - found.first == np.maximum(near.sum(axis=1), least)).all()  # no more than is needed
