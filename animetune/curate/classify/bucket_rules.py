@@ -12,13 +12,9 @@ from collections.abc import Sequence
 import polars as pl
 
 from animetune.curate.config.content import LIST, BucketRule, Comparison, ContentConfig
+from animetune.curate.tag.people import COUNTS
 from animetune.curate.tag.tag_lists import Vocabulary
 
-COUNTS: dict[str, dict[str, int]] = {
-    kind: {f"1{kind}": 1, f"multiple_{kind}s": 2, f"6+{kind}s": 6} | {f"{n}{kind}s": n for n in range(2, 6)}
-    for kind in ("girl", "boy", "other")
-}
-"""Kind of person -> tag -> the least number that it states."""
 NUMBERS = range(1, 7)
 """The numbers that tags state."""
 RULE = "rule"
@@ -33,6 +29,7 @@ def evidence(cfg: ContentConfig, vocabulary: Vocabulary) -> dict[str, list[str]]
     emotion = ("emotion-strong",) if cfg.emotion == "strong" else ("emotion-strong", "emotion-weak")
     built_in = {
         "is_no_humans": ["no_humans"],
+        "is_peopled": _uncounted_people(vocabulary),
         "is_solo_focus": ["solo_focus"],
         "is_male_focus": ["male_focus"],
         "is_emotion": vocabulary.tags(*emotion),
@@ -82,9 +79,9 @@ def subject(mixed: str) -> pl.Expr:
     by_number = (
         pl.when(boys > girls).then(pl.lit("multiple_boys:majority")).otherwise(pl.lit("multiple_girls:majority"))
     )
-    on_boys = (boys > 0) & (pl.col("is_male_focus") | (girls == 0))
+    on_boys = (boys > 0) & pl.col("is_male_focus")
     by_focus = (
-        pl.when(pl.col("is_solo_focus") & on_boys)
+        pl.when(pl.col("is_solo_focus") & (on_boys | (girls == 0)))
         .then(pl.lit("1boy:solo_focus"))
         .when("is_solo_focus")
         .then(pl.lit("1girl:solo_focus"))
@@ -95,8 +92,8 @@ def subject(mixed: str) -> pl.Expr:
     policies = {
         "focus": by_focus,
         "majority": by_number,
-        "girls": pl.lit("multiple_girls:mixed"),
-        "boys": pl.lit("multiple_boys:mixed"),
+        "girls": pl.when(girls > 0).then(pl.lit("multiple_girls:mixed")).otherwise(pl.lit("multiple_boys:mixed")),
+        "boys": pl.when(boys > 0).then(pl.lit("multiple_boys:mixed")).otherwise(pl.lit("multiple_girls:mixed")),
         "drop": pl.lit(None, dtype=pl.String),
     }
     return (
@@ -115,7 +112,7 @@ def subject(mixed: str) -> pl.Expr:
 
 def built_in_rules() -> dict[str, pl.Expr]:
     """The nine buckets. Needs `subject`, `people` and the signs."""
-    nobody = pl.col("people") == 0
+    nobody = (pl.col("people") == 0) & ~pl.col("is_peopled")
     unpeopled = pl.col("is_no_humans") | nobody
     kind = pl.col("subject").str.extract(r"^(.*):", 1)
     reason = pl.col("subject").str.extract(r":(.*)$", 1)
@@ -155,6 +152,12 @@ def own_rule(rule: BucketRule) -> pl.Expr:
         *(_OPERATORS[each.operator](stated[each.who], each.number) for each in comparisons),
     ]
     return pl.when(functools.reduce(operator.and_, holds)).then(pl.lit(RULE))
+
+
+def _uncounted_people(vocabulary: Vocabulary) -> list[str]:
+    """Tags of people that state no number, such as `crowd` and `couple`."""
+    counts = set(vocabulary.tags("count"))
+    return [tag for tag in vocabulary.classes.get("people", ()) if tag not in counts]
 
 
 def _signs(rule: BucketRule) -> dict[str, Sequence[str]]:

@@ -2,10 +2,10 @@
 
 Rules are about tags alone. DashAnime XL publishes the names of nine buckets, not their rules: these are ours.
 
-    unpeopled      tagged no_humans, or without any people-count tag
+    unpeopled      tagged no_humans, or without a tag of people: neither a count nor another one (`crowd`, `couple`)
     animal         unpeopled, and a tag says that an animal is the subject, or names one and the picture is no scenery
     object         unpeopled, and a tag says that a thing is the subject, or names one and the picture shows no place
-    no_human       tagged no_humans, or without a count tag and tagged as scenery
+    no_human       tagged no_humans, or without a tag of people and tagged as scenery
     1girl_*        one girl and nobody else, or the one in focus of a mixed group; by emotion tags
     1boy_*         the same
     multiple_girls, multiple_boys    several of one kind; a mixed group goes where `mixed` says
@@ -23,7 +23,6 @@ import numpy as np
 import polars as pl
 
 from animetune.curate.classify.bucket_rules import (
-    COUNTS,
     NUMBERS,
     built_in_rules,
     counted_as,
@@ -36,6 +35,7 @@ from animetune.curate.classify.signs import read_signs
 from animetune.curate.coded import CodedLists
 from animetune.curate.config.content import ContentConfig
 from animetune.curate.steps import Outcome
+from animetune.curate.tag.people import COUNTS
 from animetune.curate.tag.tag_lists import Vocabulary
 
 READS = (
@@ -46,7 +46,7 @@ READS = (
 WRITES = ("content_bucket", "content_reason", "content_conflict")
 
 UNASSIGNED = "unassigned"
-"""Drop reason: no rule holds, as for a post without people-count tags that is no scenery either."""
+"""Drop reason: no rule holds, as for a post without tags of people that is no scenery either."""
 FALLBACK = "fallback"
 """The reason of pictures for which no rule holds, if they have a bucket."""
 _ROW = "row of said"

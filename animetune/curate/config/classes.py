@@ -160,7 +160,7 @@ class ClassRules(StrictModel):
     """Year classes by upload time (UTC); a year in none of them has none."""
     rating: dict[Literal["g", "s", "q", "e", "none"], Rating | None] = pydantic.Field(default={})
     """Rating at the source -> rating in the table, as in `{none: g}` for pictures of your own, or `{q: e}`. Filters on
-    ratings and percentiles go by the one at the source."""
+    ratings and percentiles go by the one at the source; filters with `after: classes` by the one in the table."""
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ import pydantic
 
 from animetune.config import StrictModel
 from animetune.curate.tag.tag_lists import NAMES
+from animetune.curate.tag.tag_names import NamedTag
 from animetune.records import CONTENT_BUCKETS
 
 LIST = "list:"
@@ -18,7 +19,6 @@ LIST = "list:"
 PEOPLE = ("girls", "boys", "others", "people")
 """Whom a comparison of `count` can be about; `people` are all of them."""
 BucketName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-Tag = Annotated[str, pydantic.Field(min_length=1)]
 _COMPARISON = re.compile(rf"({'|'.join(PEOPLE)})\s*(>=|<=|==|!=|>|<)\s*([0-9]{{1,3}})")
 
 
@@ -49,12 +49,12 @@ class BucketRule(StrictModel):
 
     name: BucketName
     """The bucket; one of the nine has this rule in place of its own."""
-    any: tuple[Tag, ...] = ()
+    any: tuple[NamedTag, ...] = ()
     """The picture has at least one of these tags, of whatever class. `*` stands for any text, `list:animal` for the
     tags of that list of the vocabulary."""
-    all: tuple[Tag, ...] = ()
+    all: tuple[NamedTag, ...] = ()
     """The picture has each of these; of a list or a pattern, at least one tag."""
-    none: tuple[Tag, ...] = ()
+    none: tuple[NamedTag, ...] = ()
     """The picture has none of these."""
     count: str | None = None
     """The people that its count tags state, as in `girls >= 2, boys == 0`: girls, boys, others, or people for all of
@@ -102,7 +102,8 @@ class ContentConfig(StrictModel):
     """Which tags show an emotion: `strong` (smile, crying ...), or `any`, with weak ones (blush, parted_lips ...)."""
     mixed: Literal["focus", "majority", "girls", "boys", "drop"] = "focus"
     """Where pictures of girls and boys go. `focus`: by solo_focus and male_focus, then by majority; `majority`: by the
-    larger number, girls when equal; `girls`: multiple_girls; `boys`: multiple_boys; `drop`: nowhere."""
+    larger number, girls when equal; `girls`: multiple_girls where there is a girl; `boys`: multiple_boys where there is
+    a boy; `drop`: nowhere."""
     others: Literal["apart", "girls", "boys", "ignore"] = "apart"
     """What people of neither kind (1other ...) count as. `apart`: neither, so that a group with them is mixed, and
     alone they are in no bucket; `girls` or `boys`; `ignore`: nobody beside girls and boys."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from animetune.config import StrictModel
+from animetune.curate.tag.tag_names import NamedTag
 
 
 class StylesConfig(StrictModel):
@@ -14,7 +15,7 @@ class StylesConfig(StrictModel):
     map: Path | None = None
     """CSV with the columns `tag` and `style`: artist tags or others, and the style class of their pictures. Artists
     come first. A tag without a style is none, so that its pictures are of the next one."""
-    tags: tuple[str, ...] = ()
+    tags: tuple[NamedTag, ...] = ()
     """Tags that are a style class each, such as flat_color; of several, the first in this order."""
     artist: Literal["first", "only", "none"] = "first"
     """Pictures that neither decides are of the style of their `first` artist; of their `only` artist, and none when

@@ -11,23 +11,15 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.curate.config.filter_model import FilterModel
+from animetune.curate.tag.tag_names import NamedTag
 
-Tag = Annotated[str, pydantic.AfterValidator(lambda text: normal_tag(text))]
 Number = Annotated[int, pydantic.Field(ge=0)]
-
-
-def normal_tag(text: str) -> str:
-    """Lower case, `_` between words. ValueError where nothing, or only `*`, is left: it would fit every tag."""
-    tag = "_".join(text.lower().split())
-    if not tag.strip("*"):
-        raise ValueError(f"{text!r} is not a tag")
-    return tag
 
 
 class TagsFilter(FilterModel):
     """A filter by named tags, of whatever class."""
 
-    tags: tuple[Tag, ...] = ()
+    tags: tuple[NamedTag, ...] = ()
     """Tags as on the site; `*` stands for any text, as in `*_(cosplay)`."""
     file: Path | None = None
     """File of further tags, a line each; a line that begins with `# ` is a comment."""
@@ -64,7 +56,7 @@ class BannedArtistsFilter(FilterModel):
     """
 
     name: Literal["banned_artists"]
-    artists: tuple[Tag, ...] = ()
+    artists: tuple[NamedTag, ...] = ()
     """Artist tags as on the site; `*` stands for any text."""
     file: Path | None = None
     """File of further artist tags, a line each; a line that begins with `# ` is a comment."""
@@ -78,7 +70,7 @@ class TooFewTagsFilter(FilterModel):
 
     name: Literal["too_few_tags"]
     min: Number = 0
-    """The fewest general tags of a picture without people."""
+    """The fewest general tags of a picture without people, or without tags that state how many there are."""
     per_person: Number = 0
     """How many more it needs for each person."""
 

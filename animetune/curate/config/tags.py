@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import pydantic
 
 from animetune.config import StrictModel
+from animetune.curate.tag.tag_names import normal_tag
 
 OrderName = Literal["site", "aidxl-caption", "aidxl-prompt", "animagine", "illustrious", "novelai"]
 ORDER_NAMES: tuple[str, ...] = get_args(OrderName)
@@ -65,8 +66,3 @@ class TagsConfig(StrictModel):
         if self.implications and self.overlap == "keep":
             raise ValueError("implications does nothing with overlap: keep; set overlap: drop")
         return self
-
-
-def normal_tag(tag: str) -> str:
-    """Lower case, `_` between words, brackets without backslashes; empty for a tag of blanks."""
-    return "_".join(tag.lower().split()).replace("\\(", "(").replace("\\)", ")")

@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from animetune import fsio
-from animetune.curate.config.tag_filters import normal_tag
 from animetune.curate.read.posts import TAG_CLASSES
 from animetune.curate.tag.tag_matching import holds, lower
+from animetune.curate.tag.tag_names import named_tag
 from animetune.errors import DataError
 
 INCLUDED = "is_included"
@@ -87,7 +87,7 @@ def tag_lines(path: Path, setting: str) -> list[str]:
     tags = []
     for number, line in _lines(path, setting):
         try:
-            tags.append(normal_tag(line))
+            tags.append(named_tag(line))
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
     if not tags:
@@ -114,7 +114,7 @@ def _named(line: str, sources: Sequence[str], *, artists: bool) -> tuple[str, st
     if line.lower().startswith(_ARTIST):
         if not artists:
             raise ValueError("names an artist; only posts can be listed here")
-        return "artists", normal_tag(line[len(_ARTIST) :])
+        return "artists", named_tag(line[len(_ARTIST) :])
     if _MD5.fullmatch(line.lower()):
         return "md5s", line.lower()
     if _ID.fullmatch(line):

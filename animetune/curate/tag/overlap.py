@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from animetune.curate.coded import CodedLists
+from animetune.curate.read.fields import MAX_TAG_BYTES
 from animetune.errors import DataError
 
 OF_PICTURES = frozenset({
@@ -114,7 +115,7 @@ def implied_tags(tags: Sequence[str], rules: Rules, classes: Mapping[str, str]) 
             current = waiting.pop()
             if current not in known:
                 known[current] = rules.direct(current, classes)
-            new = known[current] - reached
+            new = {less for less in known[current] if len(less) <= MAX_TAG_BYTES} - reached  # `x* > xx*` has no end
             reached |= new
             waiting += new
         return reached

@@ -2,8 +2,8 @@
 
 A file has a tag a line. A line that begins with `# ` is a comment; `include <name>` stands for the tags of another
 file. Two folders partition the general tags: `classes/` by what a tag says of a picture, for their order, and
-`groups/`, made of classes, for balancing. There and in `noise.txt`, `*` stands for any text. `overlap.txt` says which
-tags say less than others (`overlap`).
+`groups/`, made of classes, for balancing. There and in `noise.txt`, `*` stands for any text. Upper case, and spaces for
+`_`, make no other tag. `overlap.txt` says which tags say less than others (`overlap`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from animetune import fsio
+from animetune.curate.tag.tag_names import normal_tag
 from animetune.curate.tag.tag_patterns import Partition
 from animetune.errors import DataError
 
@@ -131,7 +132,7 @@ def _included(name: str, files: dict[str, list[str]], above: tuple[str, ...] = (
     for line in files[name]:
         word, _, other = line.partition(" ")
         if word != "include":
-            tags[line] = None
+            tags[normal_tag(line)] = None
         elif other in (*above, name):
             raise DataError(
                 f"vocabulary: {name}.txt: {line}: goes round in a circle: {' -> '.join((*above, name, other))}"

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from animetune import fsio
-from animetune.curate.config.tags import TagsConfig, normal_tag
+from animetune.curate.config.tags import TagsConfig
+from animetune.curate.tag.tag_names import normal_tag
 from animetune.errors import DataError
 
 CATEGORIES = {

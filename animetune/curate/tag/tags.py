@@ -15,13 +15,14 @@ import numpy as np
 import polars as pl
 
 from animetune.curate.coded import CodedLists
-from animetune.curate.config.tags import TagsConfig, normal_tag
+from animetune.curate.config.tags import TagsConfig
 from animetune.curate.read.posts import TAG_CLASSES
 from animetune.curate.steps import Outcome
 from animetune.curate.tag import orders
 from animetune.curate.tag.overlap import Rules, redundant
 from animetune.curate.tag.people import least_people
 from animetune.curate.tag.tag_lists import Vocabulary
+from animetune.curate.tag.tag_names import normal_tag
 from animetune.curate.tag.tag_patterns import Partition
 from animetune.curate.tag.tag_tables import TagTables
 

@@ -16,6 +16,7 @@ import polars as pl
 from animetune import fsio
 from animetune.curate.coded import CodedLists
 from animetune.curate.config.styles import StylesConfig
+from animetune.curate.tag.tag_names import normal_tag
 from animetune.curate.weigh.csv_rows import read_rows
 from animetune.errors import DataError
 
@@ -38,7 +39,9 @@ class Styles:
         """Read the map. DataError when it cannot be read, or when it has two styles for one tag."""
         by_tag: dict[str, str] = {}
         for line, row in read_rows(cfg.map, "styles: map", ("tag", "style")) if cfg.map else ():
-            tag = underscored(row["tag"])
+            tag = normal_tag(row["tag"])
+            if not tag:
+                raise DataError(f"styles: map: {cfg.map}:{line}: names no tag")
             if by_tag.setdefault(tag, row["style"]) != row["style"]:
                 raise DataError(
                     f"styles: map: {cfg.map}:{line}: {tag} is {row['style']!r} here and {by_tag[tag]!r} above; keep one"
@@ -68,7 +71,7 @@ class Styles:
         lists = [lists_of(name) for name in OTHER_LISTS] if self.by_tag or self.cfg.tags else []
         for other in lists:
             _fill(decided, _first(other, other.property(lambda tag: number(self.by_tag.get(tag)), np.int32)))
-        for tag in map(underscored, self.cfg.tags):
+        for tag in self.cfg.tags:
             for other in lists:
                 shown = other.any((other.names == tag)[other.codes])
                 _fill(decided, np.where(shown, number(tag), _UNDECIDED))
@@ -85,11 +88,6 @@ class Styles:
         if self.cfg.artist == "only":
             first[np.diff(kept.offsets) > 1] = _UNDECIDED
         return first
-
-
-def underscored(tag: str) -> str:
-    """A tag as tables have it, however a person wrote it."""
-    return tag.strip().lower().replace(" ", "_")
 
 
 def _number(classes: dict[str, int], style: str | None) -> int:

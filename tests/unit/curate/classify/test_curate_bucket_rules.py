@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune.curate.classify import content
-from animetune.curate.classify.bucket_rules import COUNTS
 from animetune.curate.config.content import BucketRule, Comparison, ContentConfig
+from animetune.curate.tag.people import COUNTS
 from animetune.curate.tag.tag_lists import Vocabulary
 from animetune.records import CONTENT_BUCKETS
 
@@ -45,6 +45,7 @@ POSTS = ["1girl comic", "2girls", "1girl 4koma cat", "1boy", "no_humans comic"]
         ({"any": ["comic", "4koma"], "none": ["no_humans"]}, [0, 2]),
         ({"none": ["1girl", "2girls"]}, [3, 4]),
         ({"any": ["*koma"]}, [2]),
+        ({"any": [" Comic", "4Koma"]}, [0, 2, 4]),  # as people write them
         ({"any": ["list:animal"]}, [2]),
         ({"all": ["list:animal", "*koma"]}, [2]),
         ({"count": "girls >= 1"}, [0, 1, 2]),
@@ -108,7 +109,7 @@ def test_people_are_counted_as_tags_state_them():
         ({"buckets": [{"name": "a"}]}, "a would hold every picture.*content.fallback: a"),
         ({"buckets": [{"name": "a", "any": []}]}, "would hold every picture"),
         ({"buckets": [{"name": "a,b", "any": ["x"]}]}, "pattern"),
-        ({"buckets": [{"name": "a", "any": [""]}]}, "at least 1 character"),
+        ({"buckets": [{"name": "a", "any": [""]}]}, "'' is not a tag"),
         ({"buckets": [{"name": "a", "any": ["list:animals"]}]}, "did you mean 'animal'"),
         ({"buckets": [{"name": "a", "count": "girls"}]}, "'girls >= 2'"),
         ({"buckets": [{"name": "a", "count": "girls = 2"}]}, "'girls = 2' should be a comparison"),

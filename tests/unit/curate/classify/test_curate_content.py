@@ -78,6 +78,7 @@ def test_each_bucket_has_its_example(bucket: str, tags: str):
         ("1girl 1boy solo_focus male_focus", "1boy_only", "solo_focus", ""),
         ("1boy 1other solo_focus", "1boy_only", "solo_focus", ""),
         ("1girl 1other", "multiple_girls", "majority", ""),
+        ("1boy 1other", "multiple_boys", "majority", ""),
         ("1other", None, None, None),
         # nobody
         ("no_humans", "no_human", "no_humans", ""),
@@ -94,6 +95,9 @@ def test_each_bucket_has_its_example(bucket: str, tags: str):
         # without a count tag
         ("landscape", "no_human", "scenery", ""),
         ("cat", "animal", "animal_tag", ""),
+        ("crowd cityscape", None, None, None),  # people are there
+        ("male_focus cat", None, None, None),
+        ("crowd no_humans cityscape", "no_human", "no_humans", ""),
         ("long_hair dress", None, None, None),
         ("", None, None, None),
         # contradictions
@@ -114,6 +118,8 @@ def test_decisions(tags, bucket, reason, conflict):
         ("majority", "1girl 3boys male_focus", "multiple_boys"),
         ("majority", "3girls 1boy male_focus", "multiple_girls"),
         ("girls", "1girl 3boys male_focus", "multiple_girls"),
+        ("girls", "1boy 1other", "multiple_boys"),  # no girl is there
+        ("boys", "1girl 1other", "multiple_girls"),
         ("drop", "1girl 1boy", None),
         ("drop", "2girls", "multiple_girls"),
     ],

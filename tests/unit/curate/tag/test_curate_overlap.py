@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animetune.curate.coded import CodedLists
+from animetune.curate.read.fields import MAX_TAG_BYTES
 from animetune.curate.tag import overlap
 from animetune.curate.tag.overlap import Rules, implied_tags, redundant
 from animetune.curate.tag.tag_lists import Vocabulary
@@ -121,6 +122,12 @@ def test_what_follows_is_followed_to_the_end():
         "z_a": {"a", "b", "c", "e"},
         "no_a": set(),
     }
+
+
+def test_a_rule_that_makes_ever_longer_tags_comes_to_an_end():
+    found = implied_tags(["xa"], Rules.parse(["x* > xx*"]), {})["xa"]
+    assert {"xxa", "xxxa"} <= found
+    assert len(max(found, key=len)) == MAX_TAG_BYTES
 
 
 @pytest.mark.parametrize("line", ["a", "a b", "a >", "a > ", "a b > c", "a*b* > c", "> b", "not "])

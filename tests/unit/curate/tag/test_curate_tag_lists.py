@@ -147,16 +147,16 @@ def test_the_longest_pattern_decides(tmp_path: Path):
 
 def test_a_user_can_replace_a_list_and_add_or_remove_groups(tmp_path: Path):
     (tmp_path / "groups").mkdir()
-    (tmp_path / "special.txt").write_text("# mine\n\nlowres\nfoo\nlowres\n")
+    (tmp_path / "special.txt").write_text("# mine\n\nlowres\nfoo\nlowres\nFoo  Bar\n")
     (tmp_path / "groups" / "cats.txt").write_text("cat*\ninclude special\n")
     (tmp_path / "groups" / "hair.txt").write_text("")
     (tmp_path / "classes").mkdir()
     (tmp_path / "classes" / "cats.txt").write_text("*cat*\n")
     (tmp_path / "overlap.txt").write_text("kitten > cat\n")
     own = Vocabulary.load(tmp_path)
-    assert own.lists["special"] == ("lowres", "foo")
+    assert own.lists["special"] == ("lowres", "foo", "foo_bar")
     assert own.lists["count"] == BUILT_IN.lists["count"]
-    assert own.groups["cats"] == ("cat*", "lowres", "foo")
+    assert own.groups["cats"] == ("cat*", "lowres", "foo", "foo_bar")
     assert "hair" not in own.groups
     assert own.class_of(["a_cat_x"]) == {"a_cat_x": "cats"}
     assert own.overlap == ("kitten > cat",)
