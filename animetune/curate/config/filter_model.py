@@ -38,7 +38,8 @@ class KnownFilter(FilterModel):
     """A filter of a value that may be unknown."""
 
     unknown: Literal["keep", "drop"] = "keep"
-    """What becomes of rows of which the value is not known."""
+    """What becomes of rows of which the value is not known; of a picture's size and bytes, not known once it has been
+    opened."""
 
 
 class RangeFilter(KnownFilter):

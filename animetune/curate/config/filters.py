@@ -26,6 +26,15 @@ Positive = Annotated[float, pydantic.Field(gt=0)]
 Pixels = Annotated[int, pydantic.Field(gt=0)]
 Classes = Annotated[tuple[str | None, ...], pydantic.Field(min_length=1)]
 Rating = Literal["g", "s", "q", "e"]
+Extension = Annotated[str, pydantic.AfterValidator(lambda text: normal_extension(text))]
+
+
+def normal_extension(text: str) -> str:
+    """Lower case without a dot. ValueError where nothing is left."""
+    extension = text.strip().lower().removeprefix(".")
+    if not extension:
+        raise ValueError(f"{text!r} is no extension; write e.g. jpg")
+    return extension
 
 
 class SourceFilter(FilterModel):
@@ -141,8 +150,8 @@ class ExtensionFilter(KnownFilter):
     """Drop posts whose stated extension is another, before their files are read."""
 
     name: Literal["extension"]
-    keep: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
-    """Extensions that stay, in lower case without a dot."""
+    keep: Annotated[tuple[Extension, ...], pydantic.Field(min_length=1)]
+    """Extensions that stay, such as jpg; upper case or a dot before it make no other."""
 
 
 class DeletedFilter(FilterModel):

@@ -84,7 +84,7 @@ def apply(rows: pl.DataFrame, filters: Sequence[Filter], phase: Phase) -> Outcom
     if phase == "post" and any(isinstance(item, TagsFilter | BannedArtistsFilter) for item in running):
         looked_at = rows.with_columns(lower(POST_TAGS))
     found = looked_at.select(drops(item, phase).alias(item.drop_reason) for item in running)
-    drop = found.select(pl.col(item.drop_reason).fill_null(value=_drops_unknown(item)) for item in running)
+    drop = found.select(pl.col(item.drop_reason).fill_null(value=_drops_unknown(item, phase)) for item in running)
     passing = _flags(rows, INCLUDED) | _flags(rows, TAKEN_DOWN)
     verdicts = [pl.when(pl.col(name) & ~passing).then(pl.lit(name)) for name in drop.columns]
     reason = drop.select(pl.coalesce(verdicts).alias("reason"))["reason"]
@@ -178,7 +178,8 @@ def drops(item: Filter, phase: Phase = "post") -> pl.Expr:
             banned = holds(["tags_artist"], [BANNED])
             return banned | holds(POST_TAGS, artists) if artists else banned
         case TooFewTagsFilter(min=low, per_person=per_person):
-            return pl.col("tags_general").list.len() < low + per_person * pl.col("n_people").cast(pl.Int64)
+            people = pl.col("n_people").cast(pl.Int64).fill_null(0)  # at least nobody
+            return pl.col("tags_general").list.len() < low + per_person * people
         case QualityFilter(keep=keep):
             return is_other("quality", keep)
         case AestheticFilter(keep=keep):
@@ -232,8 +233,9 @@ def _is_one_of(rule: RuleFilter, values: Sequence[Any]) -> pl.Expr:
     return is_one.fill_null(value=True) if None in values else is_one
 
 
-def _drops_unknown(item: Filter) -> bool:
-    return isinstance(item, KnownFilter) and item.unknown == "drop"
+def _drops_unknown(item: Filter, phase: Phase) -> bool:
+    """Of a filter that runs twice, only the second time: what a post does not state may be known by then."""
+    return isinstance(item, KnownFilter) and item.unknown == "drop" and phase == phases(item)[-1]
 
 
 def _flags(rows: pl.DataFrame, name: str) -> pl.Series:

@@ -71,9 +71,9 @@ def dropped(frame: pl.DataFrame, *settings: dict, phase: str = "post") -> dict[s
         ({"name": "extension", "keep": ["png", "jpg"]}, {"file_ext": ["png", "mp4", None]}, "b"),
         ({"name": "deleted"}, {"is_deleted": [True, False]}, "a"),
         (
-            {"name": "min_side", "pixels": 100, "unknown": "drop"},
-            {"post_width": [100, 500, None, None], "post_height": [100, None, 500, None]},
-            "bcd",
+            {"name": "min_side", "pixels": 100, "unknown": "drop"},  # unknown until the picture is opened
+            {"post_width": [100, 500, None, 99], "post_height": [100, None, 500, None]},
+            "d",
         ),
         (
             {"name": "max_side", "pixels": 100},
@@ -219,11 +219,28 @@ def test_too_few_tags_for_the_people_shown():
     tags = [["a"] * 4, ["a"] * 5, ["a"] * 8, ["a"] * 9, ["a"], []]
     frame = rows(tags_general=tags, n_people=[0, 0, 2, 2, None, None])
     few = {"name": "too_few_tags", "min": 5, "per_person": 2}
-    assert dropped(frame, few, phase="tags") == dict.fromkeys("ac", "too_few_tags")
+    assert dropped(frame, few, phase="tags") == dict.fromkeys("acef", "too_few_tags")  # whoever is there: under 5
     assert dropped(frame, few) == {}
     crowd = {"name": "too_few_tags", "per_person": 3}
     assert dropped(frame, crowd, phase="tags") == {}
     assert dropped(rows(tags_general=[["a"] * 5], n_people=[2]), crowd, phase="tags") == {"a": "too_few_tags"}
+
+
+def test_what_posts_do_not_state_is_unknown_only_when_pictures_were_looked_at():
+    sizes = {"width": [200, None], "height": [200, None], "image_bytes": [9, None]}
+    of = {f"post_{name.removeprefix('image_')}": [None, None] for name in sizes}
+    frame = rows(**sizes, **of)
+    for setting in ({"name": "min_side", "pixels": 100}, {"name": "bytes_per_pixel", "max": 4}):
+        setting = {**setting, "unknown": "drop"}
+        assert dropped(frame, setting, phase="post") == {}
+        assert dropped(frame, setting, phase="picture") == {"b": setting["name"]}
+
+
+def test_extensions_as_people_write_them():
+    frame = rows(file_ext=["jpg", "png", "gif"])
+    assert dropped(frame, {"name": "extension", "keep": ["JPG", ".png"]}) == {"c": "extension"}
+    with pytest.raises(pydantic.ValidationError, match=r"'.' is no extension; write e.g. jpg"):
+        models({"name": "extension", "keep": ["."]})
 
 
 def test_a_rule_runs_when_its_column_is_known():
