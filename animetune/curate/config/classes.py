@@ -72,6 +72,15 @@ class ScaleConfig(StrictModel):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _ids_are_of_one_source(self) -> ScaleConfig:
+        if self.measure == "window" and Window.parse(self.window).is_of_posts and "source" not in self.within:
+            raise ValueError(
+                f"window: {self.window} goes by the ids of posts, which say nothing across sources: list source in "
+                "within, or give a window in days, months or years"
+            )
+        return self
+
 
 class QualityConfig(ScaleConfig):
     """Quality classes."""

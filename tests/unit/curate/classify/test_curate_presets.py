@@ -162,6 +162,7 @@ def test_the_settings_of_a_scale_merge_and_all_else_replaces():
         ({"quality": {"levels": [{"name": "a", "above": float("inf")}, {"name": "b"}]}}, "finite number"),
         ({"quality": {"levels": [{"name": "a", "above": 150}, {"name": "b"}]}}, "150 is no percentile"),
         ({"preset": "animagine-2.0", "quality": {"measure": "percentile"}}, "150 is no percentile"),
+        ({"quality": {"measure": "window", "window": "9 posts", "within": ["rating"]}}, "9 posts goes by the ids"),
         ({"rating": {"x": "g"}}, "'g', 's', 'q', 'e' or 'none'"),
         ({"rating": {"q": "none"}}, "'g', 's', 'q' or 'e'"),
         ({"sources": {"site": {"quality": {"levels": [{"name": "a", "above": 1}]}}}}, "takes the rest"),
