@@ -110,6 +110,8 @@ def explain(error: pydantic.ValidationError, tree: Node, model: type[pydantic.Ba
         spot = _locate(details["loc"], tree, model)
         if spot.path == ("stage",) and details["type"] == "literal_error":
             return [_wrong_stage(spot, details)]
+        if details["type"] == "too_short" and len(spot.node.value) >= details["ctx"]["min_length"]:
+            continue  # pydantic counts the items without mistakes; those that have some are named by themselves
         place, key, what, ending = _explain_one(details, spot, model)
         wanted.setdefault((place, key), {})[what] = ending
     return [Problem(place, key, _joined(whats)) for (place, key), whats in wanted.items()]
@@ -211,16 +213,32 @@ def _explain_one(details: Any, spot: _Spot, model: type[pydantic.BaseModel]) -> 
         name = context["discriminator"].strip("'")
         path, place = (*path, name), node.value[name].place
         what, ending = _should_be(context["expected_tags"].replace(", ", " or "), context["tag"])
+    elif kind == "too_short":
+        what = f"should have at least {context['min_length']}, not {context['actual_length']}"
     elif kind in ("literal_error", "enum"):
         what, ending = _should_be(context["expected"], value)
     elif kind in ("value_error", "assertion_error"):
-        what = str(context["error"])
+        inner, node, what = _named_in(str(context["error"]), node)
+        path, place = (*path, *inner), node.shown_at
     else:
         what = _WORDS.get(kind, details["msg"].removeprefix("Input "))
         ending = "" if ", not " in what else f", not {shown(value)}"
         if kind == "string_type" and isinstance(value, bool | int | float):
             ending += "; put it in quotes"
     return place, ".".join(path), what, ending
+
+
+def _named_in(message: str, node: Node) -> tuple[list[str], Node, str]:
+    """What a validator of a whole group names first, as in `sources.0: ...`: its keys, its node, the rest.
+
+    Without keys, and with the whole message, where it names no setting below `node`.
+    """
+    name, colon, rest = message.partition(": ")
+    keys = name.split(".") if colon else []
+    named: Node | None = node
+    for key in keys:
+        named = named and _child(named, int(key) if isinstance(named.value, list) and key.isdecimal() else key)
+    return (keys, named, rest) if keys and named else ([], node, message)
 
 
 def _should_be(expected: str, value: Any) -> tuple[str, str]:

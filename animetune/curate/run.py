@@ -18,6 +18,7 @@ import polars as pl
 from animetune import config, fsio, tables
 from animetune.curate import pictures
 from animetune.curate.chain import chain
+from animetune.curate.classify.content import UNASSIGNED
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.sources import PATH_FIELDS
 from animetune.curate.steps import Published, Rows, run_step, sorted_drops, sorted_quarantine
@@ -63,8 +64,8 @@ def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
     by_count = _by_count(codes)
     common = ", ".join(f"{code} {count}" for code, count in by_count)
     key, _, detail = pl.read_parquet(cfg.out / "quarantined.parquet").filter(pl.col("code") == by_count[0][0]).row(0)
-    if detail == pictures.NO_CANDIDATE:
-        detail = f"{detail}; {_where_pictures_are(key, cfg)}"
+    if by_count[0][0] == pictures.MISSING:
+        detail = f"{detail}; {_where_pictures_are(key, detail, cfg)}"
     raise QuarantineLimitError(
         f"{cfg.out}: {unusable} of {seen} posts cannot be used ({unusable / seen:.1%}; quarantine_limit is "
         f"{cfg.quarantine_limit:.1%}): {common}. For example {key or 'a record'}: {detail}. All are listed in "
@@ -73,18 +74,31 @@ def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
 
 
 def check_some_left(done: Sequence[Published], cfg: CurateConfig) -> None:
-    """Raise DataError when the last step dropped all rows that were left, with the reasons of all steps."""
+    """Raise DataError when nothing was read, or the last step dropped all that was left, with the reasons of all."""
     last = done[-1].manifest
-    if last.kept or not last.dropped:
+    if last.kept:
         return
     _refuse(done, cfg.out)
+    seen = done[0].manifest.seen
+    if not seen:
+        asked = "; ".join(f"{source.name}: {', '.join(source.posts)}" for source in cfg.sources)
+        raise DataError(f"sources: no post was read ({asked}): the files and folders of `posts` are empty; name others")
+    codes = _by_count(_added(step.manifest.quarantined for step in done))
+    unusable = ", ".join(f"{code} {count}" for code, count in codes)
+    if not last.dropped:
+        raise DataError(
+            f"{cfg.out}: nothing is left of {seen} posts; not usable: {unusable}. All are listed in "
+            f"{cfg.out / 'quarantined.parquet'}; correct the data"
+        )
     reasons = _by_count(_added(step.manifest.dropped for step in done))
     common = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    common += f"; not usable: {unusable}" if unusable else ""
     worst = max(last.dropped, key=lambda reason: last.dropped[reason])
+    remedy = "loosen that in the configuration" if worst != UNASSIGNED else "name a bucket for them in content.fallback"
     raise DataError(
-        f"{cfg.out}: nothing is left of {done[0].manifest.seen} posts; dropped: {common}. The last of them were "
-        f"dropped as {worst}: loosen that in the configuration, or see whether these are the data that it is meant "
-        f"for. All are listed in {cfg.out / 'dropped.parquet'}"
+        f"{cfg.out}: nothing is left of {seen} posts; dropped: {common}. The last of them were "
+        f"dropped as {worst}: {remedy}, or see whether these are the data that it is meant for. "
+        f"All are listed in {cfg.out / 'dropped.parquet'}"
     )
 
 
@@ -101,9 +115,13 @@ def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _where_pictures_are(key: str, cfg: CurateConfig) -> str:
-    """What the source of a post says of its pictures, and what is wrong with the placeholders."""
+def _where_pictures_are(key: str, detail: str, cfg: CurateConfig) -> str:
+    """What the source of a post says of its pictures, and what is wrong with it where that can be told."""
     source = next(source for source in cfg.sources if key.startswith(f"{source.name}/"))
+    if detail != pictures.NO_CANDIDATE:
+        places = " or ".join(f"{images.root.rstrip('/')}/{images.path}" for images in source.images)
+        given = f"`images` of source {source.name} is {places}" if places else f"source {source.name} names no `images`"
+        return f"there is no such file; {given}"
     if not source.images:
         return f"the source {source.name} names no `images`: give their root and path"
     asked = " or ".join(images.path for images in source.images)

@@ -16,6 +16,9 @@ from animetune.records import Label
 from animetune.seeding import Purpose, rng_for
 from animetune.tokens import Split, count_fitting, count_tokens
 
+EMPTY = "(an empty prompt)"
+"""Stands for a prompt that was dropped as a whole, or has no parts."""
+
 
 class Labelled(Protocol):
     """Samples whose prompts can be looked at: those of shards, or the rows of a curated table."""
@@ -82,7 +85,7 @@ def preview_lines(label: Label, prompts: Sequence[str], *, chunks: int, split: S
     for prompt in prompts:
         tokens, trained = count_tokens(prompt), count_fitting(prompt, chunks=chunks, split=split)
         cut = f"  [cut: {tokens} tokens, {trained} are trained]" if tokens > trained else ""
-        yield f"    {_visible(prompt)}{cut}"
+        yield f"    {_visible(prompt) or EMPTY}{cut}"
 
 
 def _visible(text: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,13 +75,15 @@ _ORDER = {
     name: place
     for place, name in enumerate(
         (
-            *CONTENT_BUCKETS, "masterpiece", "best", "amazing", "great", "high", "good", "medium", "average", "normal",
-            "low", "bad", "worst", "newest", "recent", "late", "mid", "early", "oldest", "old", "g", "s", "q", "e",
-            "very aesthetic", "aesthetic", "displeasing", "very displeasing",
+            *CONTENT_BUCKETS, "masterpiece", "amazing", "best", "best quality", "high", "great", "good", "medium",
+            "average", "normal", "bad", "low", "low quality", "worst", "worst quality", "newest", "recent", "late",
+            "modern", "mid", "early", "old", "oldest", "g", "s", "q", "e", "very awa", "very aesthetic", "aesthetic",
+            "displeasing", "very displeasing", "worst aesthetic",
         )
     )
 }  # fmt: skip
 """Classes that are known stand in this order, others by number behind them."""
+_YEAR = re.compile(r"year ([0-9]{4})")
 
 _TITLES = {
     "style_class": "Style class", "image_format": "File format", "is_synthetic": "Drawn by a model",
@@ -216,9 +219,15 @@ def funnel(facts: TableFacts) -> list[FunnelRow]:
     return [*rows, FunnelRow("kept", kept, 100 * kept / seen if seen else 0.0, ())]
 
 
+def _place(name: str) -> tuple[int, int]:
+    """Sort key of a class; of classes such as `year 2023` the newest is first."""
+    year = _YEAR.fullmatch(name)
+    return _ORDER.get(name, len(_ORDER) + (name == NO_CLASS)), -int(year[1]) if year else 0
+
+
 def class_meters(title: str, counts: Mapping[str, Count], *, most: int = 24) -> Meters:
     """`meters` of classes: those with an order in it, others behind them by number, and pictures without one last."""
-    names = sorted(counts, key=lambda name: _ORDER.get(name, len(_ORDER) + (name == NO_CLASS)))
+    names = sorted(counts, key=_place)
     return meters(title, {name: counts[name] for name in names}, most=most)
 
 

@@ -527,3 +527,44 @@ numbers: {x: 1}
         "a.yaml:8:13: either.1: should be a whole number, not 'x'",
         "a.yaml:9:14: numbers.x: should be a whole number, not 'x'",
     ]
+
+
+class Places(StrictModel):
+    sources: Annotated[tuple[Source, ...], pydantic.Field(min_length=1)]
+    words: dict[str, float] = pydantic.Field(default={})
+
+    @pydantic.model_validator(mode="after")
+    def _light(self) -> Places:
+        for number, source in enumerate(self.sources):
+            if source.weight > 9:
+                raise ValueError(f"sources.{number}: weight: is above 9")
+            if source.weight > 8:
+                raise ValueError(f"source {number}: is above 8")
+            if source.weight > 7:
+                raise ValueError(f"words.a: is above {source.weight:g}")
+        return self
+
+
+def place_problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write("a.yaml", text), Places)
+    return caught.value.problems
+
+
+def test_a_list_whose_items_have_mistakes_is_not_called_too_short() -> None:
+    assert place_problems("sources:\n  - {shards: a, wieght: 1}\n") == [
+        "a.yaml:2:17: sources.0.wieght: is not a setting here, did you mean 'sources.0.weight'?"
+    ]
+    assert place_problems("sources: []\n") == ["a.yaml:1:1: sources: should have at least 1, not 0"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "problem"),
+    [
+        (10, "a.yaml:3:5: sources.1: weight: is above 9"),
+        (9, "a.yaml:1:1: source 1: is above 8"),  # names no setting
+        (8, "a.yaml:1:1: words.a: is above 8"),  # names one that the file does not have
+    ],
+)
+def test_what_a_validator_of_the_whole_names_first_is_the_place(weight: int, problem: str) -> None:
+    assert place_problems(f"sources:\n  - {{shards: a}}\n  - {{shards: b, weight: {weight}}}\n") == [problem]

@@ -387,7 +387,9 @@ def test_a_flipped_byte_is_found_when_the_md5_is_checked(tmp_path: Path):
     facts = run(curate_config(folder)).facts
     assert facts["md5_mismatches"] == 1  # the builder's md5 is made up
     cfg = curate_config(folder, out=tmp_path / "checked", pictures={"check_md5": True}, quarantine_limit=1)
-    assert run(cfg).quarantined == {"md5_mismatch": 1}
+    with pytest.raises(DataError, match="nothing is left of 1 posts; not usable: md5_mismatch 1"):
+        run(cfg)
+    assert pl.read_parquet(cfg.out / "quarantined.parquet")["code"].to_list() == ["md5_mismatch"]
 
 
 def test_transparent_pixels_and_rotation_are_facts_of_the_row(tmp_path: Path):
@@ -425,11 +427,35 @@ def test_small_sets_may_have_no_validation(posts: Path, tmp_path: Path):
     assert manifest.facts["counts"]["split"] == {"train": 36}
 
 
-def test_no_posts_make_an_empty_table(tmp_path: Path):
+def test_no_posts_are_an_error_that_names_where_they_were_looked_for(tmp_path: Path):
     folder = write_posts(tmp_path / "posts", 0)
     cfg = curate_config(folder, balance=BALANCE)
-    assert run(cfg).kept == 0
-    assert table(cfg).height == 0
+    with pytest.raises(DataError, match=re.escape(f"no post was read (tiny: {cfg.sources[0].posts[0]})")):
+        run(cfg)
+    assert not has_manifest(cfg.out)
+
+
+def test_nothing_left_but_what_cannot_be_used_is_an_error(tmp_path: Path):
+    folder = write_posts(tmp_path / "posts", 3)
+    write_lines(folder / "posts.jsonl", [b"{", b"{"])
+    with pytest.raises(DataError, match="nothing is left of 2 posts; not usable: bad_json 2"):
+        run(curate_config(folder, quarantine_limit=1.0))
+
+
+def test_when_no_picture_has_a_bucket_the_setting_is_named(tmp_path: Path):
+    folder = write_posts(tmp_path / "posts", 2, general="smile")
+    with pytest.raises(DataError, match=re.escape("dropped as unassigned: name a bucket for them in content.fallback")):
+        run(curate_config(folder))
+
+
+def test_missing_pictures_are_told_with_where_they_were_looked_for(tmp_path: Path):
+    folder = write_posts(tmp_path / "posts", 3)
+    cfg = curate_config(folder)
+    images = [{"root": str(tmp_path / "nowhere"), "path": "{id}.{ext}"}]
+    source = {**cfg.sources[0].model_dump(mode="json"), "images": images}
+    where = f"there is no such file; `images` of source tiny is {tmp_path}/nowhere/{{id}}.{{ext}}. All are"
+    with pytest.raises(QuarantineLimitError, match=re.escape(where)):
+        run(curate_config(folder, sources=[source]))
 
 
 def test_one_process_at_a_time(posts: Path, tmp_path: Path):

@@ -66,7 +66,7 @@ def test_preview_shows_what_the_rules_make(stage):
     assert len(girl) == len(boy) == 200
     assert all("nude" in prompt for prompt in girl)
     assert "nude" in girl  # an empty prompt, but for what is never dropped
-    assert "" in boy
+    assert "(an empty prompt)" in boy
     assert not any("digital" in prompt for prompt in girl)
     for seen in (
         "A girl. best quality",
@@ -172,3 +172,11 @@ def test_tags_do_not_command_the_terminal():
     label = Label(key="a/\x1b]0;b", content_bucket="animal")
     lines = list(preview_lines(label, ["red\x1b[31m\r\nhat \u202e \u3042"], chunks=1, split="anywhere"))
     assert lines == ["a/\\x1b]0;b  [animal]", "    red\\x1b[31m\\r\\nhat \\u202e \u3042"]
+
+
+def test_an_empty_prompt_is_seen():
+    from animetune.data.preview import preview_lines
+    from animetune.records import Label
+
+    lines = list(preview_lines(Label(key="a/1", content_bucket="animal"), ["", "cat"], chunks=1, split="anywhere"))
+    assert lines == ["a/1  [animal]", "    (an empty prompt)", "    cat"]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune import figures
+from animetune.curate.classify.presets import PRESETS
 from animetune.manifest import Manifest
 from animetune.records import CONTENT_BUCKETS, Size
 from animetune.report.table_alerts import find_alerts
@@ -302,3 +303,22 @@ def test_without_pictures_the_page_says_why(tmp_path, has_thumbnails):
     assert ("no picture to show" in found.text) is has_thumbnails
     assert ("without thumbnails" in found.text) is not has_thumbnails
     assert not [tag for tag, _ in found.elements if tag == "img"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("scale", ["quality", "aesthetic", "years"])
+def test_classes_of_every_preset_stand_best_and_newest_first(preset: str, scale: str):
+    given = PRESETS[preset].get(scale, [])
+    levels = given[::-1] if scale == "years" else given["levels"] if given else []
+    names = [level["name"].replace("{year}", "2011") for level in levels if level["name"]]
+    assert [item.name for item in class_meters("t", dict.fromkeys(sorted(names), Count(1, 1.0))).items] == names
+
+
+def test_years_by_number_stand_newest_first():
+    counts = {
+        "year 2009": Count(9, 9.0),
+        "year 2023": Count(1, 1.0),
+        NO_CLASS: Count(1, 1.0),
+        "year 2011": Count(5, 5.0),
+    }
+    assert [item.name for item in class_meters("t", counts).items] == ["year 2023", "year 2011", "year 2009", NO_CLASS]
