@@ -15,7 +15,7 @@ import pyarrow as pa
 from animetune import tables
 from animetune.curate.config.sources import COLUMNS, SourceConfig
 from animetune.curate.read import runs
-from animetune.curate.read.fields import RecordError
+from animetune.curate.read.fields import RecordError, integer
 from animetune.curate.read.formats import FORMATS, Context, beside, columns, hakubooru, names, readers
 from animetune.curate.read.formats.column_values import OFFSET, frame_of
 from animetune.curate.read.formats.readers import Raw
@@ -231,7 +231,7 @@ def _parse_table(piece: Piece, chunk: _Chunk) -> None:
     if not table.height:
         return
     if piece.file.format == "hakubooru":
-        table = hakubooru.with_tags(table, piece.file.path)
+        table = hakubooru.with_tags(table, _column(table, source.columns.get("id", "id")), piece.file.path)
     filled = table.with_columns(_column(table, theirs).alias(COLUMNS[ours]) for ours, theirs in source.columns.items())
     for theirs in chunk.found:
         chunk.found[theirs] += int(_column(table, theirs).is_not_null().sum())
@@ -252,17 +252,11 @@ def _read_table(piece: Piece) -> tuple[pl.DataFrame, list[Raw]]:
     asked = columns.keys_read(piece.file.source)
     with readers.parquet_file(piece.file.path) as file:
         wanted = [name for name in file.schema_arrow.names if name in asked]
-        groups: list[int] = []
-        first = at = 0
-        for index in range(file.num_row_groups):
-            size = file.metadata.row_group(index).num_rows
-            if at < piece.stop and at + size > piece.start:
-                first = at if not groups else first
-                groups.append(index)
-            at += size
         paths = [f"{name}.pixel_hash" if name == "media_asset" and _has_hash(file) else name for name in wanted]
-        table = file.read_row_groups(groups, paths, use_threads=False)
-    table = table.slice(piece.start - first, piece.stop - piece.start)
+        found = list(readers.rows_between(file, piece.start, piece.stop, _BATCH_RECORDS, paths))
+    if not found:
+        return pl.DataFrame(), []
+    table = pa.concat_tables(found)
     offset = pa.array(range(piece.start, piece.start + table.num_rows), pa.int64())
     table = table.append_column(OFFSET, offset)
     bad = readers.bad_text(table)
@@ -313,6 +307,8 @@ def _post_of(key: str) -> dict[str, Any]:
 
 def _key_of(record: Any, source: SourceConfig) -> str | None:
     """The key of a refused record, where it has an id."""
-    post_id = record.get("id") if isinstance(record, dict) else None
-    is_id = isinstance(post_id, int) and not isinstance(post_id, bool) and 0 <= post_id < 2**63
-    return f"{source.name}/{post_id}" if is_id else None
+    try:
+        post_id = integer(_renamed(record, source), "id") if isinstance(record, dict) else None
+    except RecordError:
+        return None
+    return f"{source.name}/{post_id}" if post_id is not None and post_id >= 0 else None

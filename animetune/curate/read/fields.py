@@ -38,12 +38,15 @@ RATINGS = {
     "general": "g", "safe": "g", "sensitive": "s", "questionable": "q", "explicit": "e",
 }  # fmt: skip
 """What sites write -> letter."""
-_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_FLAGS = {
+    "true": True, "t": True, "1": True, "1.0": True, "false": False, "f": False, "0": False, "0.0": False,
+}  # fmt: skip
 _INT64 = 2**63
 _INT32 = 2**31
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
+# With `.0`, as pandas writes a column that has gaps.
+_INTEGER = re.compile(r"(-?[0-9]{1,19})(?:\.0)?")
 # Ruby's way to write a time, which Gelbooru's engine uses: Sat Sep 13 06:00:00 -0500 2025
 _RUBY_TIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d) (\d{4})")
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
@@ -66,12 +69,12 @@ def first(record: Record, *names: str) -> tuple[str, Any]:
 
 
 def integer(record: Record, *names: str) -> int | None:
-    """An integer of 64 bits, also written as text or as 12.0, which old dumps do."""
+    """An integer of 64 bits, also written as text or as 12.0, which old dumps and pandas do."""
     name, value = first(record, *names)
     if value is None:
         return None
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        value = int(value)
+    if isinstance(value, str) and (written := _INTEGER.fullmatch(value)):
+        value = int(written[1])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
@@ -114,7 +117,7 @@ def flag(record: Record, name: str) -> bool:
     value = record.get(name)
     if value is None or isinstance(value, bool):
         return bool(value)
-    if isinstance(value, str | int) and (found := _FLAGS.get(str(value).lower())) is not None:
+    if isinstance(value, str | int | float) and (found := _FLAGS.get(str(value).lower())) is not None:
         return found
     raise RecordError("bad_record", f"{name}: {shown(value)} is neither true nor false")
 

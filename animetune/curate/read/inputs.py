@@ -70,7 +70,9 @@ def _posts(source: SourceConfig, path: Path, number: int, prefix: str, where: st
     path = _records_of(path, source.format, where)
     how = readers.layout(path)
     name = source.format if source.format != "auto" else _told(path, how)
-    if (how == "folder") != (name == "folder") and (how == "folder" or name == "folder"):
+    if how == "folder" and name == "gallery-dl":  # where it has put its files
+        name = "folder"
+    if (how == "folder") != (name == "folder"):
         raise DataError(f"{where}: format {name} is of {'folders' if name == 'folder' else 'files'}, and this is none")
     if (how == "tar") != (name == "webdataset"):
         raise DataError(f"{where}: format webdataset is of .tar files, and only that can read them")

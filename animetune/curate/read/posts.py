@@ -32,7 +32,10 @@ __all__ = [
 
 TAG_CLASSES = ("general", "character", "copyright", "artist", "meta")
 _TAG_CATEGORIES = {"0": "general", "1": "artist", "3": "copyright", "4": "character", "5": "meta"}
-_E621_CLASSES = {"species": "general", "lore": "meta", "invalid": "meta", "contributor": "meta"}
+_E621_CLASSES = {
+    "species": "general", "lore": "meta", "invalid": "meta", "contributor": "meta",
+    "director": "artist", "franchise": "copyright",  # of e6ai
+}  # fmt: skip
 
 
 def parse_post(record: Any, source: SourceConfig, places: Sequence[str] = ()) -> dict[str, Any]:
@@ -121,28 +124,38 @@ def _extension(record: Record) -> str | None:
 
 
 def _tags(record: Record) -> dict[str, list[str]]:
-    """Class -> tags. Without classes (Gelbooru, old dumps) all tags are general."""
-    tags: dict[str, list[str]] = {name: [] for name in TAG_CLASSES}
-    if any(record.get(f"tag_string_{name}") is not None for name in TAG_CLASSES):
-        for name in TAG_CLASSES:
-            tags[name] = (fields.text(record, f"tag_string_{name}") or "").split()
-    else:
-        name, value = fields.first(record, "tags", "tag_string")
-        if isinstance(value, str):
-            tags["general"] = value.split()
-        elif isinstance(value, list):
-            for tag in value:
-                text, tag_class = _listed_tag(tag, name)
-                tags[tag_class].append(text)
-        elif isinstance(value, dict):
-            for tag_class, listed in value.items():
-                tags[_class_named(tag_class, name)] += _words(listed, f"{name}.{tag_class}")
-        elif value is not None:
-            raise RecordError("bad_record", f"{name}: {fields.kind(value)} is neither text nor a list")
-    tags = {tag_class: fields.distinct_tags(texts) for tag_class, texts in tags.items()}
+    """Class -> tags. Without classes (Gelbooru, old dumps) all tags are general.
+
+    Where a post has classes but no `tag_string_general`, those in no class are taken from its other tags.
+    """
+    classed = {name: record.get(f"tag_string_{name}") for name in TAG_CLASSES}
+    tags = {name: fields.distinct_tags(_words(value, f"tag_string_{name}")) for name, value in classed.items()}
+    if classed["general"] is None:
+        known = {tag for listed in tags.values() for tag in listed}
+        for name, texts in _unclassed(record).items():
+            found = fields.distinct_tags(texts)
+            tags[name] = [*tags[name], *(tag for tag in found if tag not in known)]
     total = sum(map(len, tags.values()))
     if total > MAX_TAGS:
         raise RecordError("bad_record", f"tags: {total}, at most {MAX_TAGS}")
+    return tags
+
+
+def _unclassed(record: Record) -> dict[str, list[str]]:
+    """Class -> tags, of `tags` or `tag_string`."""
+    tags: dict[str, list[str]] = {name: [] for name in TAG_CLASSES}
+    name, value = fields.first(record, "tags", "tag_string")
+    if isinstance(value, str):
+        tags["general"] = value.split()
+    elif isinstance(value, list):
+        for tag in value:
+            text, tag_class = _listed_tag(tag, name)
+            tags[tag_class].append(text)
+    elif isinstance(value, dict):
+        for tag_class, listed in value.items():
+            tags[_class_named(tag_class, name)] += _words(listed, f"{name}.{tag_class}")
+    elif value is not None:
+        raise RecordError("bad_record", f"{name}: {fields.kind(value)} is neither text nor a list")
     return tags
 
 

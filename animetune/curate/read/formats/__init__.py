@@ -69,7 +69,9 @@ def format_of_record(record: Any) -> str:
     if {"tag_string", "locked_tags"} <= keys or isinstance(record.get("file"), dict):
         return "e621"
     rating = record.get("rating")
-    if isinstance(rating, int) and not isinstance(rating, bool):
+    names = keys & set(datasets.NAME_COLUMNS)
+    is_captioned = names and keys & set(datasets.TEXT_COLUMNS)
+    if isinstance(rating, int) and not isinstance(rating, bool) and "id" in keys and not is_captioned:
         return "hakubooru"
     if any(name.startswith("tag_string") for name in keys):
         return "danbooru"
@@ -78,9 +80,9 @@ def format_of_record(record: Any) -> str:
             return "zerochan"
         if isinstance(record.get("tags"), str) and keys & {"directory", "image", "sample_url", "creator_id", "author"}:
             return "gelbooru"
-        if keys & {"md5", "score"}:
+        if keys & {"md5", "score"} and not is_captioned:
             return "danbooru"
-    return "metadata" if keys & set(datasets.NAME_COLUMNS) else "danbooru"
+    return "metadata" if names else "danbooru"
 
 
 def format_of_object(value: Any) -> str | None:

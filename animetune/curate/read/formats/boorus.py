@@ -28,6 +28,12 @@ class Context(NamedTuple):
 
 Post = dict[str, Any]
 
+GELBOORU_CLASSES = {
+    "general": "general", "artist": "artist", "circle": "artist", "character": "character", "copyright": "copyright",
+    "metadata": "meta", "meta": "meta", "faults": "meta",
+}  # fmt: skip
+"""What stands after `tags_` where gallery-dl has asked Gelbooru's engine or Moebooru for classes -> class."""
+
 _HAKUBOORU_RATINGS = ("general", "sensitive", "questionable", "explicit")
 _ZEROCHAN_CLASSES = {
     "mangaka": "artist", "studio": "artist", "character": "character", "group": "character", "series": "copyright",
@@ -43,15 +49,17 @@ def danbooru(record: Post, context: Context) -> Post:
 def gelbooru(record: Post, context: Context) -> Post:
     """Gelbooru's engine and Moebooru (yande.re, konachan): all tags in one text, HTML entities in it, Unix times."""
     post = dict(record)
-    classed = {name: record[f"tags_{name}"] for name in ("general", "artist", "character", "copyright")
+    flat = _unescaped(record.get("tags"))
+    classed = {name: _unescaped(record[f"tags_{name}"]) for name in GELBOORU_CLASSES
                if isinstance(record.get(f"tags_{name}"), str | list)}  # fmt: skip
     if classed:
-        classed["meta"] = record.get("tags_metadata", record.get("tags_meta"))
-        post["tags"] = {name: _unescaped(tags) for name, tags in classed.items()}
+        post["tags"] = _by_class(classed, flat)
     elif "tags" in post:
-        post["tags"] = _unescaped(post["tags"])
+        post["tags"] = flat
     created = record.get("created_at")
-    if isinstance(created, int) and not isinstance(created, bool):
+    if isinstance(created, str) and created.isascii() and created.removesuffix(".0").isdigit():
+        created = float(created)  # of a CSV
+    if isinstance(created, int | float) and not isinstance(created, bool):
         post["created_at"] = _unix_time(created)
     return post
 
@@ -119,7 +127,19 @@ def _unescaped(tags: Any) -> Any:
     return html.unescape(tags) if isinstance(tags, str) and "&" in tags else tags
 
 
-def _unix_time(seconds: int) -> str | None:
+def _by_class(classed: dict[str, Any], flat: Any) -> dict[str, list[Any]]:
+    """Class -> tags; of those that stand in `flat` alone, which is all tags in one text, no class is known."""
+    tags: dict[str, list[Any]] = {}
+    for name, listed in classed.items():
+        words = listed.split() if isinstance(listed, str) else listed
+        tags[GELBOORU_CLASSES[name]] = [*tags.get(GELBOORU_CLASSES[name], []), *words]
+    if isinstance(flat, str):
+        known = {tag for listed in tags.values() for tag in listed if isinstance(tag, str)}
+        tags["general"] = [*tags.get("general", []), *(tag for tag in flat.split() if tag not in known)]
+    return tags
+
+
+def _unix_time(seconds: float) -> str | None:
     try:
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
     except (OverflowError, ValueError, OSError):

@@ -16,6 +16,7 @@ import polars as pl
 from animetune.curate.config.sources import ID_MODULUS, ImagesConfig, SourceConfig
 from animetune.curate.read import fields
 from animetune.curate.read.fields import MAX_TAGS
+from animetune.curate.read.formats.boorus import GELBOORU_CLASSES
 from animetune.curate.read.formats.column_values import OFFSET, Columns
 from animetune.curate.read.posts import TAG_CLASSES
 from animetune.curate.read.runs import ROW_SCHEMA
@@ -27,7 +28,7 @@ _KEYS = (
     "id", "md5", "hash", "image_width", "width", "image_height", "height", "file_size", "pixel_hash", "media_asset",
     "file_ext", "file_name", "image", "file_url", "created_at", "rating", "score", "fav_count", "aesthetic_score",
     "is_deleted", "is_banned", "is_pending", "status", "is_synthetic", "parent_id", "tags", "tag_string",
-    *(f"tag_string_{name}" for name in TAG_CLASSES), *(f"tags_{name}" for name in ("metadata", *TAG_CLASSES)),
+    *(f"tag_string_{name}" for name in TAG_CLASSES), *(f"tags_{name}" for name in (*GELBOORU_CLASSES, *TAG_CLASSES)),
     "captions_long", "captions_short", "category",
 )  # fmt: skip
 
@@ -35,7 +36,8 @@ _KEYS = (
 def keys_read(source: SourceConfig) -> set[str]:
     """The columns of a file of posts that can make a difference."""
     patterns = (name for images in (*source.images, *source.masks) for name in images.keys_of_posts)
-    return {*_KEYS, *patterns, *(theirs.partition(".")[0] for theirs in source.columns.values())}
+    theirs = source.columns.values()
+    return {*_KEYS, *patterns, *theirs, *(name.partition(".")[0] for name in theirs)}
 
 
 def plain_rows(
@@ -137,7 +139,7 @@ class _Posts(Columns):
                 continue
             flat = flat.zip_with(flat.is_not_null(), column)
         if format_name == "gelbooru":
-            for name in (f"tags_{tag_class}" for tag_class in ("metadata", *TAG_CLASSES)):
+            for name in (f"tags_{tag_class}" for tag_class in {*GELBOORU_CLASSES, *TAG_CLASSES}):
                 self.only_null(name)
             self.narrow(flat.is_null() | ~flat.str.contains("&", literal=True))
         classed = {name: self.get(f"tag_string_{name}") for name in TAG_CLASSES}
@@ -145,6 +147,9 @@ class _Posts(Columns):
         for listed in classed.values():
             if listed is not None:
                 of_classes = of_classes | listed.is_not_null()
+        general = classed["general"]
+        has_general = self.nothing().is_not_null() if general is None else general.is_not_null()
+        self.narrow(~of_classes | has_general | flat.is_null())  # else the flat ones have to be told apart
         found = {}
         total = pl.repeat(0, self.posts.height, dtype=pl.Int64, eager=True)
         for name, listed in classed.items():

@@ -10,7 +10,8 @@ from animetune.curate.read.fields import RecordError
 from animetune.curate.read.formats import boorus
 from animetune.curate.read.formats.boorus import Context, Post
 from animetune.curate.read.formats.free_text import read_text, split_tags
-from animetune.curate.read.formats.names import hash_id, plain_name
+from animetune.curate.read.formats.names import hash_id, is_picture, plain_name
+from animetune.curate.read.posts import TAG_CLASSES
 
 NAME_COLUMNS = ("file_name", "filename", "image_path", "file_path", "filepath", "path", "file", "image")
 """Where the name of a picture is looked for."""
@@ -27,8 +28,6 @@ def metadata(record: Post, context: Context) -> Post:
     post = named(record, context)
     for column in TEXT_COLUMNS:
         _add_text(post, record.get(column), context, column)
-    if isinstance(tags := record.get("tags"), str) and "," in tags:
-        post["tags"] = _listed(split_tags(tags))
     return post
 
 
@@ -48,8 +47,9 @@ def waifuset(record: Post, context: Context) -> Post:
         text = ", ".join(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
         _add_text(post, text, context._replace(text="tags" if tags else "caption"), column)
     for column, tag_class in (("artist", "artist"), ("characters", "character"), ("character", "character")):
-        if isinstance(record.get(column), str):
-            listed = [{"name": tag, "category": tag_class} for tag in split_tags(record[column])]
+        value = record.get(column)
+        listed = [{"name": tag, "category": tag_class} for text in _texts(value, column) for tag in split_tags(text)]
+        if listed:
             post["tags"] = [*(post.get("tags") or []), *listed]
     size = record.get("original_size")
     found = _SIZE.fullmatch(size) if isinstance(size, str) else None
@@ -80,6 +80,8 @@ def sidecar(record: Post, context: Context) -> Post:
     post = _sidecar(record, context)
     for text in context.texts:
         _add_text(post, text, context, "text")
+    if context.name is not None and is_picture(context.name):  # it lies here, whatever the JSON says of elsewhere
+        post["file_name"] = context.name
     return _with_id(post, context)
 
 
@@ -113,7 +115,16 @@ def named(record: Post, context: Context) -> Post:
             break
     if not isinstance(name, str) or not name:
         raise RecordError("bad_record", f"file_name: the record names no file; looked for {', '.join(NAME_COLUMNS)}")
-    return _with_id({**record, "file_name": name}, context._replace(name=name))
+    return _with_id({**record, **_split(record), "file_name": name}, context._replace(name=name))
+
+
+def _split(record: Post) -> Post:
+    """What has tags between commas, as lists of tags."""
+    return {
+        key: split_tags(value)
+        for key in ("tags", *(f"tag_string_{name}" for name in TAG_CLASSES))
+        if isinstance(value := record.get(key), str) and "," in value
+    }
 
 
 def _with_id(post: Post, context: Context) -> Post:
@@ -134,10 +145,7 @@ def _with_id(post: Post, context: Context) -> Post:
 
 def _add_text(post: Post, value: Any, context: Context, column: str) -> None:
     """Add what a text, or each of a list of texts, says."""
-    texts = value if isinstance(value, list) else [] if value is None else [value]
-    for text in texts:
-        if not isinstance(text, str):
-            raise RecordError("bad_record", f"{column}: {fields.shown(value)} is neither text nor a list of texts")
+    for text in _texts(value, column):
         found = read_text(text, context.text)
         if found.tags:
             kept = post.get("tags")
@@ -147,6 +155,14 @@ def _add_text(post: Post, value: Any, context: Context, column: str) -> None:
         if found.captions:
             kept = post.get("captions_long") or []
             post["captions_long"] = [*([kept] if isinstance(kept, str) else kept), *found.captions]
+
+
+def _texts(value: Any, column: str) -> list[str]:
+    """A text, or each of a list of texts. Raises RecordError."""
+    texts = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise RecordError("bad_record", f"{column}: {fields.shown(value)} is neither text nor a list of texts")
+    return texts
 
 
 def _by_shape(record: Post) -> Any:

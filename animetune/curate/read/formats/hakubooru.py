@@ -29,28 +29,29 @@ def tables_beside(path: Path) -> list[Path]:
     return tables
 
 
-def with_tags(posts: pl.DataFrame, path: Path) -> pl.DataFrame:
+def with_tags(posts: pl.DataFrame, ids: pl.Series, path: Path) -> pl.DataFrame:
     """Posts with `tag_string_<class>` from the tables beside their file; as they are where there are none."""
     tables = tables_beside(path)
-    has_ids = "id" in posts.columns and posts["id"].dtype.is_integer() and posts["id"].count() > 0
-    if not tables or not has_ids:
+    ids = ids.cast(pl.Int64, strict=False)  # pandas makes floats of them, other tools text
+    if not tables or not ids.count():
         return posts
     tag, relation = tables
-    ids = posts["id"]
     uses = (
         pl.scan_parquet(relation, glob=False)
         .select("post_id", "tag_id")
         .filter(pl.col("post_id").is_between(ids.min(), ids.max()))
         .collect()
-        .join(posts.select(post_id="id").unique(), on="post_id", how="semi")
+        .cast(pl.Int64)
+        .join(ids.unique().to_frame("post_id"), on="post_id", how="semi")
     )
-    names = pl.scan_parquet(tag, glob=False).select(tag_id="id", name="name", type="type").collect()
+    names = pl.scan_parquet(tag, glob=False).select(pl.col("id").cast(pl.Int64).alias("tag_id"), "name", "type")
     known = pl.when(pl.col("type").is_between(0, len(TAG_TYPES) - 1)).then("type").otherwise(0)
     columns = [
         pl.col("name").filter(known == number).str.join(" ").alias(f"tag_string_{tag_class}")
         for number, tag_class in enumerate(TAG_TYPES)
     ]
     # In order of the ids of tags: the relation has no order of its own.
-    in_order = uses.join(names, on="tag_id").sort("post_id", "tag_id")
+    in_order = uses.join(names.collect(), on="tag_id").sort("post_id", "tag_id")
     lists = in_order.group_by("post_id", maintain_order=True).agg(columns)
-    return posts.join(lists, left_on="id", right_on="post_id", how="left", maintain_order="left")
+    of_posts = ids.to_frame("post_id").join(lists, on="post_id", how="left", maintain_order="left")
+    return posts.hstack(of_posts.drop("post_id"))

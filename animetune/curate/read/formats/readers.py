@@ -13,7 +13,7 @@ import io
 import itertools
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ BOM = b"\xef\xbb\xbf"
 WRAPPERS = ("posts", "post", "items")
 """Keys under which the APIs of boorus answer with their list."""
 _BATCH_ROWS = 4096
+_LOOKED_AT_LINES = 100
 
 
 class Raw(NamedTuple):
@@ -50,20 +51,20 @@ class Raw(NamedTuple):
 
 def is_lines(path: Path) -> bool:
     """Whether the records are lines that can be found from any byte on."""
-    return layout(path) == "lines" and path.suffix != ".gz"
+    return layout(path) == "lines" and not _is_gzip(path)
 
 
 def layout(path: Path) -> str:
     """How the records lie in a file, by its name: folder, tar, parquet, csv, json or lines."""
     if path.is_dir():
         return "folder"
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix != ".gz"]
+    suffixes = [suffix for suffix in map(str.lower, path.suffixes) if suffix != ".gz"]
     last = suffixes[-1] if suffixes else ""
     if last in (".csv", ".tsv"):
         return "csv"
-    if ".json" in suffixes:
-        return "json"
-    return {".tar": "tar", ".parquet": "parquet"}.get(last, "lines")
+    if last in (".tar", ".parquet"):
+        return last[1:]
+    return "json" if ".json" in suffixes and last != ".jsonl" else "lines"
 
 
 def read_lines(path: Path, start: int, stop: int | None) -> Iterator[Raw]:
@@ -135,7 +136,7 @@ def read_csv(path: Path) -> Iterator[Raw]:
     """The rows of a CSV with a header; empty cells are unknown. Raises DataError without a header."""
     with _stream(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        sniffed = "\t" if ".tsv" in path.suffixes else ","
+        sniffed = "\t" if ".tsv" in map(str.lower, path.suffixes) else ","
         rows = csv.reader(_without_nul(text), delimiter=sniffed, strict=False)
         csv.field_size_limit(MAX_LINE)
         header = next(_csv_rows(rows), None)
@@ -151,19 +152,43 @@ def read_csv(path: Path) -> Iterator[Raw]:
 def read_parquet(path: Path, start: int, stop: int | None) -> Iterator[Raw]:
     """The rows numbered [start, stop); NaN is unknown, as pandas writes it."""
     with parquet_file(path) as file:
-        number = 0
-        for batch in file.iter_batches(_BATCH_ROWS):
-            table = pa.Table.from_batches([batch])[
-                max(0, start - number) : None if stop is None else max(0, stop - number)
-            ]
-            first, number = max(start, number), number + batch.num_rows
+        number = start
+        end = file.metadata.num_rows if stop is None else stop
+        for table in rows_between(file, start, end, _BATCH_ROWS, _without_pictures(file.schema_arrow)):
             bad = bad_text(table)
             good = as_frame(table.filter(pa.array([row not in bad for row in range(len(table))])) if bad else table)
             values = iter(good.to_dicts())
             for row in range(table.num_rows):
-                yield Raw(first + row, f"row {first + row}", bad[row] if row in bad else next(values))
-            if stop is not None and number >= stop:
-                return
+                yield Raw(number + row, f"row {number + row}", bad[row] if row in bad else next(values))
+            number += table.num_rows
+
+
+def rows_between(
+    file: pq.ParquetFile, start: int, stop: int, batch: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows numbered [start, stop), some at a time: a row group may have a million, which are not held at once."""
+    sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+    ends = list(itertools.accumulate(sizes))
+    groups = [index for index, end in enumerate(ends) if end > start and end - sizes[index] < stop]
+    number = ends[groups[0]] - sizes[groups[0]] if groups else stop
+    found = file.iter_batches(batch, row_groups=groups, columns=columns, use_threads=False) if groups else iter(())
+    for rows in found:
+        table = pa.Table.from_batches([rows])[max(0, start - number) : max(0, stop - number)]
+        number += rows.num_rows
+        if table.num_rows:
+            yield table
+        if number >= stop:
+            return
+
+
+def _without_pictures(schema: pa.Schema) -> list[str]:
+    """The columns but for `bytes` in an object: pictures, where Hugging Face's `datasets` put these into the file."""
+    paths: list[str] = []
+    for column in schema:
+        inner = [field.name for field in column.type] if pa.types.is_struct(column.type) else []
+        holds = "bytes" in inner and pa.types.is_binary(column.type.field("bytes").type)
+        paths += [f"{column.name}.{name}" for name in inner if name != "bytes"] if holds else [column.name]
+    return paths
 
 
 def as_frame(table: pa.Table) -> pl.DataFrame:
@@ -197,6 +222,9 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
     """An open parquet file; DataError for one that is none, or is damaged."""
     try:
         with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise DataError(f"{path}: has two columns {twice!r}; write it with one of each name")
             yield file
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         if isinstance(error, FileNotFoundError):
@@ -221,10 +249,14 @@ def first_record(path: Path) -> Any:
 @contextlib.contextmanager
 def _stream(path: Path) -> Iterator[Any]:
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+        with gzip.open(path, "rb") if _is_gzip(path) else path.open("rb") as stream:
             yield stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: is damaged: {error}; download or copy it again") from error
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _parsed(raw: Raw) -> Raw:
@@ -261,13 +293,17 @@ def listed(value: Any) -> list[Any]:
 
 
 def _is_lines_after_all(data: bytes) -> bool:
+    """Whether half of the first lines or more are objects, which those of a damaged array or object are not."""
+    found = itertools.islice(lines(io.BytesIO(data), 0, None), _LOOKED_AT_LINES)
+    texts = [raw.value.decode(errors="replace") for raw in found if isinstance(raw.value, bytes)]
+    return len(texts) > 1 and not texts[0].startswith("[") and 2 * sum(map(_is_object, texts)) >= len(texts)
+
+
+def _is_object(text: str) -> bool:
     try:
-        json.loads(data)
-    except json.JSONDecodeError as syntax:
-        return syntax.msg == "Extra data"
+        return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
-        pass
-    return False
+        return False
 
 
 def _without_nul(stream: io.TextIOBase) -> Iterator[str]:

@@ -117,7 +117,7 @@ def test_ordinary_posts_are_plain():
         ({"tag_string_general": "x" * 256 + " y"}, True),
         ({"tag_string_general": " ".join(map(str, range(2001)))}, False),
         ({"tag_string_general": ["a"]}, False),
-        ({"tag_string_general": None, "tag_string_artist": None, "tag_string": "a b"}, True),
+        ({"tag_string_general": None, "tag_string_artist": None, "tag_string": "a b"}, False),
         ({"captions_long": ["text"]}, False),
         ({"media_asset": {"pixel_hash": "0badcafe"}}, True),
         ({"media_asset": {"pixel_hash": 5}}, False),

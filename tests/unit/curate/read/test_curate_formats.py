@@ -95,6 +95,9 @@ def test_the_settings_name_all_formats():
         ({"id": 1, "tags": [{"name": "a", "category": "0"}]}, "danbooru"), ([], "danbooru"), (None, "danbooru"),
         (danbooru_post(1, file_name="x.png", caption="y"), "danbooru"), (danbooru_post(1, rating=2), "hakubooru"),
         (E621, "e621"), (E621_EXPORT, "e621"), (MOEBOORU, "gelbooru"), (GALLERY_DL, "gallery-dl"), (HF, "metadata"),
+        ({"file_name": "a.png", "text": "b", "rating": 5}, "metadata"),
+        ({"id": 1, "file_name": "a.png", "text": "b", "rating": 5}, "metadata"),
+        ({"id": 1, "file_name": "a.png", "text": "b", "score": 5}, "metadata"),
         (WAIFUSET, "waifuset"), (SAMPLE, "samples"), (ZEROCHAN, "zerochan"), ({"path": "x"}, "metadata"),
     ],
 )  # fmt: skip
@@ -164,6 +167,18 @@ def test_moebooru_and_gelbooru():
     assert (tags(escaped), escaped["created_at"]) == ({"general": [">:)", "jojo's"]}, None)
 
 
+@pytest.mark.parametrize("written", [1_594_000_000, 1_594_000_000.0, "1594000000", "1594000000.0"])
+def test_unix_times_of_any_type(written):
+    assert row({"id": 1, "created_at": written}, "gelbooru")["created_at"].timestamp() == 1_594_000_000
+
+
+def test_no_tag_of_a_site_with_classes_of_its_own_is_lost():
+    post = {"id": 1, "tags": "smile some_one club scan_artifacts new", "tags_general": "smile",
+            "tags_artist": "some_one", "tags_circle": "club", "tags_faults": ["scan_artifacts"]}  # fmt: skip
+    expected = {"general": ["smile", "new"], "artist": ["some_one", "club"], "meta": ["scan_artifacts"]}
+    assert tags(row(post, "gelbooru")) == expected
+
+
 def test_zerochan_classes():
     assert tags(row(ZEROCHAN, "zerochan")) == {"general": ["long_hair", "some_series"], "artist": ["some_one"]}
     assert tags(row({"id": 1, "tags": "Long Hair, Re:Zero"}, "zerochan")) == {"general": ["long_hair", "re:zero"]}
@@ -213,6 +228,16 @@ def test_hakubooru_tables(tmp_path: Path):
     assert [found["parent"] for found in rows] == [None, "site/3", None]
 
 
+@pytest.mark.parametrize("dtype", [pl.UInt32, pl.Float64, pl.String])
+def test_ids_of_hakubooru_of_any_type(tmp_path: Path, dtype: Any):
+    posts = pl.DataFrame({"post": [5, 3, 9], "rating": [0, 1, 3]}).with_columns(pl.col("post").cast(dtype))
+    table = hakubooru_tables(tmp_path, post=posts)
+    columns = {"id": "post"}
+    rows = ingested(tmp_path / "out", source(table, format="hakubooru", columns=columns)).kept.to_dicts()
+    assert [(found["id"], tags(found).get("character")) for found in rows] == [(3, ["miku"]), (5, None), (9, None)]
+    assert tags(rows[1]) == {"general": ["1girl"]}
+
+
 def test_tags_of_hakubooru_are_part_of_what_the_step_depends_on(tmp_path: Path):
     path = hakubooru_tables(tmp_path)
     (before,) = find_files([source(path)])
@@ -260,6 +285,31 @@ def test_columns_with_other_names(tmp_path: Path):
     assert [found["aesthetic_score"] for found in rows] == [5.5, None]
     assert [found["is_synthetic"] for found in rows] == [True, False]
     assert tags(rows[0]) == {"general": ["1girl", "smile"]}
+
+
+def test_columns_of_tags_between_commas_are_added_to_free_text(tmp_path: Path):
+    records = [
+        {"file_name": "1.png", "text": "1girl, long hair", "tags": "smile, sky", "who": "hatsune miku, kagamine rin"},
+        {"file_name": "2.png", "text": "1boy, solo", "who": ["a b", "c"]},
+        {"file_name": "3.png", "text": "1boy, solo", "who": None},
+    ]  # fmt: skip
+    path = write_lines(tmp_path / "metadata.jsonl", records)
+    found = ingested(tmp_path / "out", source(path, columns={"tags_character": "who"})).kept.to_dicts()
+    by_name = {Path(each["image_candidates"][0]).name: tags(each) for each in found}
+    assert by_name == {
+        "1.png": {
+            "general": ["smile", "sky", "1girl", "long_hair"],
+            "character": ["hatsune_miku", "kagamine_rin"],
+        },
+        "2.png": {"general": ["1boy", "solo"], "character": ["a_b", "c"]},
+        "3.png": {"general": ["1boy", "solo"]},
+    }
+
+
+def test_a_column_of_parquet_with_a_dot_in_its_name(tmp_path: Path):
+    pl.DataFrame({"id": [1, 2], "md5": [None, None], "info.rating": ["q", "e"]}).write_parquet(tmp_path / "p.parquet")
+    rows = ingested(tmp_path / "out", source(tmp_path / "p.parquet", columns={"rating": "info.rating"})).kept
+    assert rows["rating"].to_list() == ["q", "e"]
 
 
 def test_columns_of_parquet_with_other_names(tmp_path: Path):
@@ -385,6 +435,16 @@ def test_gallery_dl_and_waifuc():
     assert (waifuc["id"], tags(waifuc)["general"]) == (9, danbooru_post(9)["tag_string_general"].split())
     tagger = row({"tags": {"1girl": 0.9}}, "gallery-dl", name="x.png")
     assert (tagger["id"], tags(tagger)) == (hash_id("x.png"), {"general": ["1girl"]})
+
+
+def test_a_picture_is_where_it_lies_not_where_its_json_says(tmp_path: Path):
+    (folder := tmp_path / "got").mkdir()
+    (folder / "1.png").write_bytes(b"")
+    (folder / "1.json").write_text(json.dumps({"id": 4, "file_name": "/home/someone/x.png", "tags": "a"}))
+    for format_name in ("auto", "gallery-dl"):
+        outcome = ingested(tmp_path / format_name, source(folder, format=format_name))
+        assert outcome.kept["image_candidates"].to_list() == [[f"{folder}/1.png"]]
+        assert outcome.facts["formats"] == {"site:got": "folder"}
 
 
 def test_json_files_of_gallery_dl_without_their_folder(tmp_path: Path):

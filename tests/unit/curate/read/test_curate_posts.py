@@ -218,7 +218,10 @@ def test_tags_without_classes(fields, general):
         ({"id": 1, "tags": 5}, "bad_record", "tags"),
         ({"id": 1, "tags": [5]}, "bad_record", "tags"),
         ({"id": 1, "tags": [{"name": "x", "category": 9}]}, "bad_record", "tags"),
-        ({"id": 1, "tag_string_general": ["x"]}, "bad_record", "tag_string_general"),
+        ({"id": 1, "tag_string_general": 5}, "bad_record", "tag_string_general"),
+        ({"id": 1, "tag_string_artist": ["x", 5]}, "bad_record", "tag_string_artist"),
+        ({"id": 1, "score": "1.5"}, "bad_record", "score"),
+        ({"id": 1, "is_deleted": 0.5}, "bad_record", "is_deleted"),
         ({"id": 1, "tags": "x" * 300}, "bad_record", "tags"),
         ({"id": 1, "tags": [str(n) for n in range(2001)]}, "bad_record", "tags: 2001"),
     ],
@@ -359,3 +362,27 @@ def test_any_record_gives_a_row_or_a_named_refusal(fields: dict, based_on_a_post
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="surrogatepass")))
 def test_any_bytes_give_a_value_or_a_named_refusal(line: bytes):
     assert outcome_of(lambda: ("value", parse_json(line))[0]) in {*RECORD_CODES, "value"}
+
+
+def test_numbers_and_truth_values_as_pandas_writes_columns_with_gaps():
+    post = parse_post(
+        {"id": "7.0", "score": "-3.0", "parent_id": 5.0, "is_deleted": 1.0, "is_synthetic": "0.0"}, SOURCE
+    )
+    assert (post["id"], post["score"], post["parent"]) == (7, -3, "site/5")
+    assert (post["is_deleted"], post["is_synthetic"]) == (True, False)
+
+
+def test_classes_without_general_tags_take_these_from_the_others():
+    post = {"id": 1, "tag_string": "a b miku", "tag_string_character": "miku", "tag_string_artist": ["some one"]}
+    found = parse_post(post, SOURCE)
+    assert (found["tags_general"], found["tags_character"]) == (["a", "b"], ["miku"])
+    assert found["tags_artist"] == ["some_one"]
+    assert parse_post({**post, "tag_string_general": ""}, SOURCE)["tags_general"] == []
+    listed = [{"name": "c", "category": "character"}, {"name": "a", "category": "0"}]
+    found = parse_post({"id": 1, "tags": listed, "tag_string_character": "miku"}, SOURCE)
+    assert (found["tags_general"], found["tags_character"]) == (["a"], ["miku", "c"])
+
+
+def test_directors_and_franchises_of_e6ai():
+    found = parse_post({"id": 1, "tags": {"director": ["x"], "franchise": ["y"], "species": ["wolf"]}}, SOURCE)
+    assert (found["tags_artist"], found["tags_copyright"], found["tags_general"]) == (["x"], ["y"], ["wolf"])

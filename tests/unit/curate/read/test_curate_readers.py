@@ -26,6 +26,8 @@ from tests.builders import ingested
     [
         ("a.jsonl", "lines"), ("a.jsonl.gz", "lines"), ("a.txt", "lines"), ("a.json", "json"), ("a.json.gz", "json"),
         ("a.b.csv", "csv"), ("a.CSV.gz", "csv"), ("a.tsv", "csv"), ("a.parquet", "parquet"), ("a.tar", "tar"),
+        ("a.json.parquet", "parquet"), ("a.json.tar", "tar"), ("a.json.jsonl", "lines"), ("a.json.1", "json"),
+        ("a.jsonl.GZ", "lines"), ("a.JSON.GZ", "json"),
     ],
 )  # fmt: skip
 def test_layouts(name: str, how: str):
@@ -44,6 +46,8 @@ def test_csv(tmp_path: Path):
         {"id": "2", "tags": 'line\nbreak "quoted"', "score": "5"},
     ]
     assert csv_file(tmp_path, "id\ttags\n1\ta,b\n", "a.tsv") == [{"id": "1", "tags": "a,b"}]
+    assert csv_file(tmp_path, "id\ttags\n1\ta,b\n", "a.TSV") == [{"id": "1", "tags": "a,b"}]
+    assert csv_file(tmp_path, gzip.compress(b"id,tags\n1,a\n"), "a.csv.GZ") == [{"id": "1", "tags": "a"}]
     assert csv_file(tmp_path, "") == []
 
 
@@ -150,3 +154,58 @@ def test_the_first_record_that_can_be_read(tmp_path: Path):
         assert readers.begins_with_object(tmp_path / "a.json") == text.startswith("{")
     (tmp_path / "b.jsonl.gz").write_bytes(b"no gzip")
     assert readers.first_record(tmp_path / "b.jsonl.gz") is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        ([b'{"id": 1}', b'{"id": 2, "x": "\xff"}', b'{"id": 3}'], [1, "bad_unicode", 3]),
+        ([b'{"id": 1', b'{"id": 2}'], ["bad_json", 2]),
+        ([b"\xff", b'{"id": 2}', b"", b'{"id": 3}'], ["bad_unicode", 2, 3]),
+    ],
+)
+def test_a_bad_line_of_a_json_file_of_lines_costs_itself(tmp_path: Path, lines: list[bytes], codes: list):
+    (tmp_path / "a.json").write_bytes(b"\n".join(lines))
+    found = [raw.value for raw in readers.read_json(tmp_path / "a.json", keyed=False)]
+    assert [value.code if isinstance(value, RecordError) else value["id"] for value in found] == codes
+
+
+@pytest.mark.parametrize(
+    "data", [b'[{"id": 1},\n{"id": 2}\n', b'[\n{"id": 1},\n{"id": 2}\n', b'{\n"a": {},\n"b": {}\n']
+)
+def test_a_json_file_that_breaks_off_is_damaged(tmp_path: Path, data: bytes):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.json: is not JSON"):
+        list(readers.read_json(tmp_path / "a.json", keyed=False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 40), st.integers(1, 12), st.integers(1, 9), st.integers(0, 45), st.none() | st.integers(0, 45)
+)  # fmt: skip
+def test_any_range_of_rows_of_any_row_groups(
+    tmp_path_factory, rows: int, group: int, batch: int, start: int, stop: int | None
+):
+    path = tmp_path_factory.mktemp("rows") / "a.parquet"
+    pq.write_table(pa.table({"id": pa.array(range(rows), pa.int64())}), path, row_group_size=group)
+    found = [(raw.offset, raw.value["id"]) for raw in readers.read_parquet(path, start, stop)]
+    assert found == [(number, number) for number in range(rows)][start:stop]
+    with readers.parquet_file(path) as file:
+        tables = list(readers.rows_between(file, start, rows if stop is None else stop, batch, ["id"]))
+    assert all(0 < len(table) <= batch for table in tables)
+    assert [number for table in tables for number in table["id"].to_pylist()] == list(range(rows))[start:stop]
+
+
+def test_two_columns_of_one_name_are_named(tmp_path: Path):
+    pq.write_table(pa.table([[1], ["a"], ["b"]], names=["id", "tags", "tags"]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: has two columns 'tags'; write it with one of each name"):
+        list(readers.read_parquet(tmp_path / "a.parquet", 0, None))
+
+
+def test_pictures_in_a_parquet_file_are_not_read(tmp_path: Path):
+    images = [{"bytes": b"\x89PNG", "path": "1.png"}, {"bytes": b"x", "path": None}]
+    pq.write_table(
+        pa.table({"image": images, "only": [{"bytes": b"1"}] * 2, "text": ["a", "b"]}), tmp_path / "a.parquet"
+    )
+    found = [raw.value for raw in readers.read_parquet(tmp_path / "a.parquet", 0, None)]
+    assert found == [{"image": {"path": "1.png"}, "text": "a"}, {"image": {"path": None}, "text": "b"}]
