@@ -234,5 +234,5 @@ def check_names(filters: Sequence[Filter], known: Mapping[str, Collection[str]])
             if name is not None and name not in (names or ()):
                 close = difflib.get_close_matches(name, list(names or ()), n=1)
                 meant = f", did you mean {close[0]!r}?" if close else ""
-                listed = f"there are {', '.join(names)}" if names else "there are none"
+                listed = f"there are {', '.join(names)}" if names else f"there are none: set classes.{item.name}"
                 raise ValueError(f"filters.{number}: {item.name}: keep: there is no {name!r}; {listed}{meant}")

@@ -87,7 +87,10 @@ def read_aliases(paths: Sequence[Path]) -> dict[str, str]:
                         raise DataError(f"{place}: {old!r} is {new!r} here, and {pairs[old][0]!r} at {pairs[old][1]}")
                     pairs[old] = (new, place)
             else:
-                raise DataError(f'{place}: has {len(cells)} cells; alias,name or name,category,count,"alias,..."')
+                raise DataError(
+                    f"tags.aliases: {place}: has {len(cells)} cells; write alias,name in a line, or "
+                    'name,category,count,"alias,..."'
+                )
     found = {old: name for old, name in listed.items() if old not in names}
     found |= {old: new for old, (new, _) in pairs.items()}
     return {old: _end_of(old, found, "tags.aliases") for old in found if found[old] != old}
@@ -100,11 +103,13 @@ def read_categories(paths: Sequence[Path]) -> dict[str, str]:
         header, rows = _rows(path, "tags.categories")
         name_at, category_at = (_column(header, ("name", "tag"), 0), _column(header, ("category", "type"), 1))
         for place, cells in rows:
-            written = _cell(cells, category_at, place).strip()
+            written = _cell(cells, category_at, f"tags.categories: {place}").strip()
             category = CATEGORIES.get(written.lower())
             if category is None:
-                raise DataError(f"{place}: category {written!r} is unknown; there are {', '.join(CATEGORIES)}")
-            if name := normal_tag(_cell(cells, name_at, place)):
+                raise DataError(
+                    f"tags.categories: {place}: category {written!r} is unknown; there are {', '.join(CATEGORIES)}"
+                )
+            if name := normal_tag(_cell(cells, name_at, f"tags.categories: {place}")):
                 found.setdefault(name, category)
     return found
 
@@ -131,7 +136,8 @@ def _rows(path: Path, setting: str) -> tuple[list[str], Iterator[tuple[str, list
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{setting}: {path}: cannot be read as UTF-8 text: {error}") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = ((f"{path}:{reader.line_num}", cells) for cells in _checked(reader, path) if any(map(str.strip, cells)))
+    lines = _checked(reader, f"{setting}: {path}")
+    rows = ((f"{path}:{reader.line_num}", cells) for cells in lines if any(map(str.strip, cells)))
     first = next(rows, None)
     if first is None:
         raise DataError(f"{setting}: {path}: is empty")
@@ -141,11 +147,11 @@ def _rows(path: Path, setting: str) -> tuple[list[str], Iterator[tuple[str, list
     return [], _chained(first, rows)
 
 
-def _checked(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+def _checked(reader: Iterator[list[str]], where: str) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: is no CSV: {error}") from error  # type: ignore[attr-defined]
+        raise DataError(f"{where}:{reader.line_num}: is no CSV: {error}") from error  # type: ignore[attr-defined]
 
 
 def _chained(first: tuple[str, list[str]], rows: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
@@ -167,7 +173,7 @@ def _pair(header: Sequence[str], cells: Sequence[str], place: str) -> Iterator[t
 
 def _cell(cells: Sequence[str], index: int, place: str) -> str:
     if index >= len(cells):
-        raise DataError(f"{place}: has {len(cells)} cells; number {index + 1} is missing")
+        raise DataError(f"{place}: has {len(cells)} of the columns; number {index + 1} is missing: add it to the line")
     return cells[index]
 
 

@@ -26,7 +26,8 @@ def read_rows(path: Path, setting: str, columns: Sequence[str]) -> Iterator[tupl
     try:
         header = [name.strip() for name in next(reader, [])]
         if missing := [name for name in columns if name not in header]:
-            raise DataError(f"{setting}: {path}:1: the first line has to name the column {missing[0]}, among {header}")
+            found = f"it names {', '.join(header)}" if any(header) else "it is empty"
+            raise DataError(f"{setting}: {path}:1: the first line has to name the column {missing[0]}; {found}")
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue

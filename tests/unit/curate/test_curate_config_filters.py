@@ -84,7 +84,7 @@ def test_names_that_do_not_exist():
         ({"name": "quality", "keep": ["best", "grat"]}, "filters.1: quality: keep: there is no 'grat'; there are best, "
          "great, worst, did you mean 'great'"),
         ({"name": "source", "keep": ["danbooru"]}, "there is no 'danbooru'; there are site$"),
-        ({"name": "year", "keep": ["old"]}, "there is no 'old'; there are none$"),
+        ({"name": "year", "keep": ["old"]}, "there is no 'old'; there are none: set classes.year$"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=words):
             check_names(FILTERS.validate_python([{"name": "deleted"}, setting]), known)

@@ -76,9 +76,9 @@ def test_a_pair_goes_before_a_tag_list(write):
         ("a,b\nb,c\nc,a\n", "aliases go round in a circle: a -> b -> c -> a"),
         ("a,b\na,c\n", "table.csv:2: 'a' is 'c' here, and 'b' at .*table.csv:1"),
         ("a,b\n,c\n", "table.csv:2: has an empty name"),
-        ("a,b\na\n", "table.csv:2: has 1 cells; alias,name or"),
-        ("a,b,c\n", "table.csv:1: has 3 cells; alias,name or name,category,count"),
-        ("alias,name\na\n", "table.csv:2: has 1 cells; number 2 is missing"),
+        ("a,b\na\n", "table.csv:2: has 1 cells; write alias,name in a line, or"),
+        ("a,b,c\n", "table.csv:1: has 3 cells; write alias,name in a line, or name,category,count"),
+        ("alias,name\na\n", "table.csv:2: has 1 of the columns; number 2 is missing: add it to the line"),
         ("", "table.csv: is empty"),
         (" , \n\n", "table.csv: is empty"),
         ('a,b\nc,"d\n', "table.csv:2: is no CSV: unexpected end of data"),
@@ -110,7 +110,7 @@ def test_categories_as_numbers_and_words(write):
     [
         ("sky,2\n", "table.csv:1: category '2' is unknown; there are 0, 1"),
         ("sky,0\nx,species\n", "table.csv:2: category 'species'"),
-        ("sky\n", "table.csv:1: has 1 cells; number 2 is missing"),
+        ("sky\n", "table.csv:1: has 1 of the columns; number 2 is missing: add it to the line"),
     ],
 )
 def test_categories_that_cannot_be_read(write, text: str, words: str):
