@@ -86,10 +86,11 @@ def format_of_record(record: Any) -> str:
 
 
 def format_of_object(value: Any) -> str | None:
-    """The format of a JSON object of names -> records; None for anything else."""
-    if not isinstance(value, dict) or not value or not all(isinstance(record, dict) for record in value.values()):
+    """The format of a JSON object of names -> records, of which few may be none; None for anything else."""
+    records = [record for record in value.values() if isinstance(record, dict)] if isinstance(value, dict) else []
+    if 2 * len(records) <= len(value or ()) or "id" in value:
         return None
-    keys = {key for record in value.values() for key in record}
+    keys = {key for record in records for key in record}
     if "image_path" in keys:
         return "waifuset"
     return "kohya" if keys & {"tags", "caption", "train_resolution"} and "id" not in keys else None

@@ -37,7 +37,7 @@ def list_folder(root: Path) -> list[str]:
         folders.sort()
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        found += [f"{prefix}{name}" for name in names if is_picture(name) or name.endswith(SIDECAR_SUFFIXES)]
+        found += [f"{prefix}{name}" for name in names if is_picture(name) or _is_sidecar(name)]
     return sorted(found)
 
 
@@ -69,7 +69,7 @@ def read_folder(root: Path, records: Sequence[tuple[str, ...]], first: int) -> I
     """Some of the records of a folder; `first` is the number of the first of them."""
     for index, (name, *sidecars) in enumerate(records, start=first):
         where = _shown_name(name)
-        if not is_picture(name) and not name.endswith(".json"):
+        if not is_picture(name) and not _is_json(name):
             yield Raw(index, where, RecordError("no_picture", "there is no picture of this name beside it"))
             continue
         if _shown_name(name) != name:
@@ -86,7 +86,7 @@ def tar_digest(path: Path) -> str:
     with path.open("rb") as stream:
         for name, offset, length in tar_members(path):
             digest.update(f"{name}\0{offset}\0{length}\0".encode(errors="surrogateescape"))
-            if name.endswith(SIDECAR_SUFFIXES):
+            if _is_sidecar(name):
                 digest.update(_part(stream, offset, length))
     return digest.hexdigest()
 
@@ -147,7 +147,7 @@ def _together(raw: Raw, sidecars: Sequence[str], read: Callable[[str], bytes]) -
             data = read(sidecar)
             if len(data) > MAX_LINE:
                 raise RecordError("bad_json", f"is longer than {MAX_LINE} bytes")
-            if sidecar.endswith(".json"):
+            if _is_json(sidecar):
                 found = parse_json(data.removeprefix(BOM))
                 if not isinstance(found, dict):
                     raise RecordError("bad_record", "is not a JSON object")
@@ -178,9 +178,18 @@ def _picture_of(sidecar: str, pictures: dict[str, list[str]], by_stem: dict[str,
 
 def _named_by(sidecar: str) -> str:
     """The name of the picture that a JSON file without one beside it speaks of."""
-    whole = sidecar.removesuffix(".json")
+    whole = sidecar[: -len(".json")]
     folder, slash, base = sidecar.rpartition("/")
     return f"{folder}{slash}{waifuc[1]}" if (waifuc := _WAIFUC.fullmatch(base)) else whole
+
+
+def _is_sidecar(name: str) -> bool:
+    """Whether a file may stand beside a picture, by its name."""
+    return name.lower().endswith(SIDECAR_SUFFIXES)
+
+
+def _is_json(name: str) -> bool:
+    return name.lower().endswith(".json")
 
 
 def _stem(name: str) -> str:

@@ -221,3 +221,22 @@ def test_any_folder_and_any_tar_have_one_outcome_for_each_record(tmp_path_factor
     assert outcome.seen == len(records)
     path = make_tar(folder / "0.tar", dict(files))
     ingested(folder / "tar", source(path))
+
+
+def test_suffixes_of_any_case(tmp_path: Path):
+    for name, data in (("1.PNG", b""), ("1.TXT", b"a, b"), ("2.png", b""), ("2.png.JSON", b'{"id": 2, "rating": "e"}')):
+        (tmp_path / name).write_bytes(data)
+    found = {
+        raw.name: (raw.value, raw.texts) for raw in beside.read_folder(tmp_path, beside.folder_records(tmp_path), 0)
+    }
+    assert found == {"1.PNG": ({}, ("a, b",)), "2.png": ({"id": 2, "rating": "e"}, ())}
+
+
+def test_the_digest_of_a_tar_is_of_texts_of_any_case(tmp_path: Path):
+    digests = set()
+    for text in (b"a", b"b"):
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            (member := tarfile.TarInfo("1.TXT")).size = 1
+            tar.addfile(member, io.BytesIO(text))
+        digests.add(beside.tar_digest(tmp_path / "a.tar"))
+    assert len(digests) == 2

@@ -109,7 +109,18 @@ def test_objects_of_names_are_told_apart():
     assert format_of_object(KOHYA) == "kohya"
     assert format_of_object({"1": WAIFUSET}) == "waifuset"
     assert format_of_object({"1": {}, "2": {"image_path": "x"}}) == "waifuset"
-    for other in ([], {}, {"a": 1}, {"posts": [danbooru_post(1)]}, danbooru_post(1), {"media_asset": {"id": 1}}, None):
+    assert format_of_object({**KOHYA, "x": KOHYA["100/a"], "y": RecordError("bad_json", "NaN")}) == "kohya"
+    assert format_of_object({**KOHYA, "y": 5}) is None
+    for other in (
+        [],
+        {},
+        {"a": 1},
+        E621,
+        {"posts": [danbooru_post(1)]},
+        danbooru_post(1),
+        {"media_asset": {"id": 1}},
+        None,
+    ):
         assert format_of_object(other) is None
 
 
