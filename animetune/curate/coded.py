@@ -92,9 +92,9 @@ def codes(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def _codes_of_categories(uses: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """As `codes`, without null: their own numbers are those of all categories that this process ever met."""
-    own = uses.to_physical()
-    first_uses = own.arg_unique().sort()
-    own = own.to_numpy()
+    physical = uses.to_physical()
+    first_uses = physical.arg_unique().sort()
+    own = physical.to_numpy()
     number = np.zeros(int(own.max(initial=0)) + 1, dtype=np.int32)
     number[own[first_uses]] = np.arange(len(first_uses), dtype=np.int32)
     return number.take(own), np.array(uses.gather(first_uses).cast(pl.String).to_list(), dtype=object)
