@@ -5,8 +5,8 @@
     <out>/chunks/<nn-name>-<digest>/   what its worker processes have finished, until the step is published
 
 A step publishes only what it changes (`parts`). The digest in its name is of all that its rows depend on: its settings,
-what it reads, the digest of the step before, and its format. So an equal step is found and not run again, and a change
-re-runs a step and those behind it, up to the first whose rows come out as they were.
+what it reads, the digest of the step before, and its format. So an equal step is found and not run again, and a changed
+setting re-runs its step, and those behind it unless the rows of that step come out as they were.
 
 Most steps are a function from frame to Outcome (`step_kinds`): called for every part of the rows in worker processes,
 where it decides row by row and what it counts is added up, or once, with some narrow columns of all rows.
@@ -27,7 +27,7 @@ from animetune.curate.parts import Part, newest_parts
 from animetune.executor import LocalExecutor
 from animetune.manifest import FileRecord, Manifest, has_manifest, read_manifest, record_files, write_manifest
 
-STEP_FORMAT = 5
+STEP_FORMAT = 6
 STEP_KIND = "step"
 COUNT = "count"
 """The column of `Outcome.tables` that is added up."""

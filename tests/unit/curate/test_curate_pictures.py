@@ -13,6 +13,7 @@ from animetune import tables
 from animetune.curate import pictures
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.run import run
+from animetune.errors import DataError
 from tests.builders import curate_config, write_posts
 
 
@@ -35,7 +36,8 @@ def test_without_decoding_no_picture_is_looked_at(tmp_path: Path):
 def test_a_post_that_states_no_size_is_quarantined(tmp_path: Path):
     folder = write_posts(tmp_path / "posts", 3, image_width=None)
     cfg = curate_config(folder, pictures={"decode": False}, quarantine_limit=1)
-    assert run(cfg).quarantined == {"no_size": 3}
+    with pytest.raises(DataError, match="nothing is left of 3 posts; not usable: no_size 3"):
+        run(cfg)
     key, code, detail = pl.read_parquet(cfg.out / "quarantined.parquet").row(0)
     assert (key, code) == ("tiny/1", "no_size")
     assert "states no width and height" in detail
