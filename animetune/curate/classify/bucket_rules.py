@@ -1,4 +1,4 @@
-"""The rules of content buckets, as Polars expressions over what the tags of a picture say (`content.signs`).
+"""The rules of content buckets, as Polars expressions over what the tags of a picture say (`signs`).
 
 Every rule is the reason for which a picture is in the bucket, null where it is not.
 """
@@ -110,12 +110,17 @@ def subject(mixed: str) -> pl.Expr:
     )
 
 
+def parts_of_subject() -> dict[str, pl.Expr]:
+    """`kind` and `reason` of `subject`, which it needs; once, since many rules ask for them."""
+    both = pl.col("subject")
+    return {"kind": both.str.extract(r"^(.*):", 1), "reason": both.str.extract(r":(.*)$", 1)}
+
+
 def built_in_rules() -> dict[str, pl.Expr]:
-    """The nine buckets. Needs `subject`, `people` and the signs."""
+    """The nine buckets. Needs `kind` and `reason` (`parts_of_subject`), `people` and the signs."""
     nobody = (pl.col("people") == 0) & ~pl.col("is_peopled")
     unpeopled = pl.col("is_no_humans") | nobody
-    kind = pl.col("subject").str.extract(r"^(.*):", 1)
-    reason = pl.col("subject").str.extract(r":(.*)$", 1)
+    kind, reason = pl.col("kind"), pl.col("reason")
 
     def by_emotion(who: str, *, emotion: bool) -> pl.Expr:
         return pl.when((kind == who) & (pl.col("is_emotion") == emotion)).then(reason)

@@ -34,7 +34,8 @@ WRITES = ("quality", "aesthetic", "year", "rating")
 WITHOUT_QUALITY = ("synthetic", "immature", "unscored", "undated")
 """Why a picture has no quality although there are levels: drawn by a model, votes are still coming, no score, or no
 time of upload to lay a window around. The first that holds."""
-_AT = "_at"
+_AT, _YEAR = "_at", "_year"
+_YEAR_OF_UPLOAD = pl.col("created_at").dt.year()
 _NEWEST = pl.col("created_at").max().over("source")
 _IS_SYNTHETIC = pl.col("is_synthetic").fill_null(value=False)
 
@@ -60,14 +61,15 @@ def classes_of(rows: pl.DataFrame, rules: ClassRules) -> pl.DataFrame:
     """The classes of the posts of one population: WRITES, `without_quality` (of WITHOUT_QUALITY) and `_at`."""
     scales = {"quality": rules.quality, "aesthetic": rules.aesthetic}
     without = {f"without_{name}": why_without(scale) for name, scale in scales.items()}
-    rows = rows.with_columns(pl.col("aesthetic_score").fill_nan(None)).with_columns(**without)
+    rows = rows.with_columns(pl.col("aesthetic_score").fill_nan(None), _YEAR_OF_UPLOAD.alias(_YEAR))
+    rows = rows.with_columns(**without)
     measures = {name: measured(rows, scale, pl.col(f"without_{name}").is_null()) for name, scale in scales.items()}
     rating = {None if key == "none" else key: value for key, value in rules.rating.items()}
     return rows.select(
         _AT,
         "without_quality",
         *(level(pl.lit(measures[name]), scale.levels).alias(name) for name, scale in scales.items()),
-        year=year_class(rules.years),
+        year=year_class(rules.years, pl.col(_YEAR)),
         rating=pl.col("rating").replace(rating) if rating else pl.col("rating"),
     )
 
@@ -154,9 +156,8 @@ def level(measure: pl.Expr, levels: Sequence[Level]) -> pl.Expr:
     return pl.lit(None, dtype=pl.String) if chosen is pl else chosen.otherwise(None)
 
 
-def year_class(years: Sequence[YearClass]) -> pl.Expr:
+def year_class(years: Sequence[YearClass], year: pl.Expr = _YEAR_OF_UPLOAD) -> pl.Expr:
     """The class that holds the year of upload in UTC; null for none."""
-    year = pl.col("created_at").dt.year()
     held = [
         pl.when(
             (year >= item.first if item.first is not None else year.is_not_null())

@@ -28,10 +28,11 @@ from animetune.curate.classify.bucket_rules import (
     counted_as,
     evidence,
     own_rule,
+    parts_of_subject,
     stated_counts,
     subject,
 )
-from animetune.curate.classify.signs import read_signs
+from animetune.curate.classify.signs import named_signs, sign_words
 from animetune.curate.coded import CodedLists
 from animetune.curate.config.content import ContentConfig
 from animetune.curate.steps import Outcome
@@ -49,12 +50,11 @@ UNASSIGNED = "unassigned"
 """Drop reason: no rule holds, as for a post without tags of people that is no scenery either."""
 FALLBACK = "fallback"
 """The reason of pictures for which no rule holds, if they have a bucket."""
-_ROW = "row of said"
 
 
 def assign(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> Outcome:
     """Add `content_bucket`, `content_reason` and `content_conflict`; rows without a bucket are dropped."""
-    rows = rows.with_columns(decide(signs(rows, cfg, vocabulary), cfg))
+    rows = rows.with_columns(decide(rows, cfg, vocabulary))
     has_bucket = pl.col("content_bucket").is_not_null()
     kept = rows.filter(has_bucket)
     return Outcome(
@@ -64,10 +64,21 @@ def assign(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> Ou
     )
 
 
-def signs(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> pl.DataFrame:
-    """What the tags of each row say: a bool for each list of `evidence`, and `n_<kind>`, people as tags state them."""
-    coded = [CodedLists.of(rows[name]) for name in READS]
-    found = read_signs(coded, evidence(cfg, vocabulary) | stated_counts())
+def decide(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> pl.DataFrame:
+    """WRITES of each row; the bucket is null where no rule holds and there is no fallback.
+
+    Most pictures say what many others say, so each thing said is decided once.
+    """
+    lists = evidence(cfg, vocabulary) | stated_counts()
+    words = sign_words([CodedLists.of(rows[name]) for name in READS], lists)
+    said = pl.DataFrame({f"word {place}": word for place, word in enumerate(words)})
+    distinct = said.unique(maintain_order=True)
+    decided = _decide(_signs(named_signs(distinct.to_numpy().T, lists)), cfg)
+    return said.join(distinct.hstack(decided), on=said.columns, how="left", maintain_order="left").select(WRITES)
+
+
+def _signs(found: dict[str, np.ndarray]) -> pl.DataFrame:
+    """A bool for each list of `evidence`, and `n_<kind>`, people as tags state them."""
     people = {
         f"n_{kind}": np.max([number * found.pop(f"{number} {kind}") for number in NUMBERS], axis=0).astype(np.int32)
         for kind in COUNTS
@@ -75,18 +86,9 @@ def signs(rows: pl.DataFrame, cfg: ContentConfig, vocabulary: Vocabulary) -> pl.
     return pl.DataFrame(found | people)
 
 
-def decide(said: pl.DataFrame, cfg: ContentConfig) -> pl.DataFrame:
-    """WRITES of each row of `signs`; the bucket is null where no rule holds and there is no fallback.
-
-    Most pictures say what many others say, so each thing said is decided once.
-    """
-    distinct = said.with_row_index(_ROW).group_by(said.columns, maintain_order=True).agg(_ROW)
-    decided = _decide(distinct.drop(_ROW), cfg).with_columns(distinct[_ROW])
-    return decided.explode(_ROW).sort(_ROW).select(WRITES)
-
-
 def _decide(said: pl.DataFrame, cfg: ContentConfig) -> pl.DataFrame:
     said = said.with_columns(**counted_as(cfg.others)).with_columns(subject=subject(cfg.mixed))
+    said = said.with_columns(**parts_of_subject())
     rules = built_in_rules() | {rule.name: own_rule(rule) for rule in cfg.buckets}
     reasons = said.select(**{name: rules[name] for name in cfg.priority})
 

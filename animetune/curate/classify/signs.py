@@ -23,16 +23,25 @@ def read_signs(columns: Sequence[CodedLists], lists: Mapping[str, Iterable[str]]
 
     `*` in a tag stands for any text. All columns have as many rows.
     """
-    bits = {name: bit for bit, name in enumerate(lists)}
+    return named_signs(sign_words(columns, lists), lists)
+
+
+def sign_words(columns: Sequence[CodedLists], lists: Mapping[str, Iterable[str]]) -> np.ndarray:
+    """uint64 (words, rows): the bits of all tags of a row, one for each list, in the order of `lists`."""
     listed = [list(tags) for tags in lists.values()]
-    words = np.zeros((-(-len(bits) // BITS), len(columns[0])), np.uint64)
+    words = np.zeros((-(-len(listed) // BITS), len(columns[0])), np.uint64)
     for coded in columns:
         numbers = _numbers(coded.names.tolist(), listed)
-        for place, of_rows in enumerate(words):
-            of_tag = np.array([number >> place * BITS & _WORD for number in numbers], dtype=np.uint64)
-            if of_tag.any():  # most columns have no tag of any list
-                of_rows |= _any_bits(of_tag[coded.codes], coded.offsets)
-    return {name: words[bit // BITS] >> np.uint64(bit % BITS) & np.uint64(1) == 1 for name, bit in bits.items()}
+        if any(numbers):  # most columns have no tag of any list
+            for place, of_rows in enumerate(words):
+                of_tag = np.array([number >> place * BITS & _WORD for number in numbers], dtype=np.uint64)
+                of_rows |= _any_bits(of_tag.take(coded.codes), coded.offsets)
+    return words
+
+
+def named_signs(words: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Name of a list -> bool (rows,): whether its bit is in `words`, uint64 (words, rows)."""
+    return {name: words[bit // BITS] >> np.uint64(bit % BITS) & np.uint64(1) == 1 for bit, name in enumerate(names)}
 
 
 def _numbers(tags: Sequence[str], lists: Sequence[Sequence[str]]) -> list[int]:

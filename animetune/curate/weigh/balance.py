@@ -9,7 +9,9 @@ The formulas are in `formulas` and `adaptive`; what the outcome looks like is no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,7 @@ def weigh(
     Raises ConfigError for a style class by hand that no picture has, and for a share of synthetic pictures that cannot
     be had.
     """
+    pictures = _Pictures(rows)
     weights = {name: np.ones(rows.height) for name in ("repeats", "loss_weight")}
     alive = np.ones(rows.height, dtype=bool)
     steps: list[dict[str, Any]] = []
@@ -59,21 +62,21 @@ def weigh(
         views = weights["repeats"] * weights["loss_weight"]
         noted: dict[str, Any] = {}
         if isinstance(cfg, AdaptiveBalance):
-            adapted = _adapted(rows, cfg, states[place], views)
+            adapted = _adapted(pictures, cfg, states[place], views)
             factor = np.divide(adapted.repeats, views, out=np.ones(rows.height), where=views > 0)
             dropped = adapted.dropped & alive & ~rows[INCLUDED].to_numpy()
             factor[dropped] = 0.0
             alive &= ~dropped
             noted = adapted.facts | {"dropped": int(dropped.sum())}
         else:
-            factor = _factor(rows, cfg, views, alive)
+            factor = _factor(pictures, cfg, views, alive)
         weights[cfg.result] *= factor
         steps.append({"name": cfg.name, "result": cfg.result, **_described(factor[alive], views * factor), **noted})
 
     repeats, loss_weight = weights["repeats"], weights["loss_weight"]
     seen = float((repeats * loss_weight).sum())
     loss_weight = loss_weight * (float(repeats[alive].sum()) / seen) if seen else loss_weight
-    literal = _literal(rows, factors)
+    literal = _literal(pictures, factors)
     weighed = rows.with_columns(
         repeats=pl.Series(repeats, dtype=pl.Float32),
         loss_weight=pl.Series(loss_weight, dtype=pl.Float32),
@@ -86,7 +89,7 @@ def weigh(
         facts={
             "repeats": round(float(repeats[alive].sum()), 3),
             "epoch": {
-                **_epoch(rows, groups, by_weight if literal is None else by_weight | {"literal": literal}),
+                **_epoch(pictures, groups, by_weight if literal is None else by_weight | {"literal": literal}),
                 "factors": steps,
             },
         },
@@ -113,28 +116,55 @@ def check_names(factors: Sequence[Balance], qualities: Sequence[str]) -> None:
 
 
 def group_table(rows: pl.DataFrame) -> np.ndarray:
-    """uint8 (rows, groups) of the column `tag_groups`; (0, 0) without rows."""
-    return rows["tag_groups"].explode(empty_as_null=False).to_numpy().reshape(rows.height, -1 if rows.height else 0)
+    """uint8 (rows, groups) of the column `tag_groups`; (0, 0) without rows. Group by group in memory, as it is used."""
+    table = rows["tag_groups"].explode(empty_as_null=False).to_numpy().reshape(rows.height, -1 if rows.height else 0)
+    return np.asfortranarray(table)
 
 
-def _factor(rows: pl.DataFrame, cfg: Balance, views: np.ndarray, alive: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Pictures:
+    """What balancing looks at, in the form that formulas take it in; made when it is first asked for."""
+
+    rows: pl.DataFrame
+
+    @functools.cached_property
+    def groups(self) -> np.ndarray:
+        """As of `group_table`."""
+        return group_table(self.rows)
+
+    @functools.cached_property
+    def buckets(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and names of content buckets."""
+        return codes(self.rows["content_bucket"])
+
+    @functools.cached_property
+    def styles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and names of style classes."""
+        return codes(self.rows["style_class"])
+
+    @functools.cached_property
+    def is_synthetic(self) -> np.ndarray:
+        """bool (pictures,)"""
+        return self.rows["is_synthetic"].fill_null(False).to_numpy()
+
+
+def _factor(pictures: _Pictures, cfg: Balance, views: np.ndarray, alive: np.ndarray) -> np.ndarray:
     """float64 (rows,), within the limits."""
     match cfg:
         case TagGroupsBalance():
-            factor = group_factors((group_table(rows) > 0) & alive[:, None], strength=cfg.strength)
+            factor = group_factors((pictures.groups > 0) & alive[:, None], strength=cfg.strength)
         case TagsBalance():
-            factor = np.exp(cfg.strength * rows["tag_rarity"].to_numpy().astype(np.float64))
+            factor = np.exp(cfg.strength * pictures.rows["tag_rarity"].to_numpy().astype(np.float64))
         case ContentBucketsBalance():
-            factor = bucket_factors(codes(rows["content_bucket"])[0], views, strength=cfg.strength)
+            factor = bucket_factors(pictures.buckets[0], views, strength=cfg.strength)
         case SyntheticBalance():
-            return _synthetic(rows, cfg, views)
+            return _synthetic(pictures.is_synthetic, cfg, views)
         case _:
             raise TypeError(f"{cfg.name} is no factor of its own")
     return np.clip(factor, cfg.min, cfg.max)
 
 
-def _synthetic(rows: pl.DataFrame, cfg: SyntheticBalance, views: np.ndarray) -> np.ndarray:
-    is_synthetic = rows["is_synthetic"].fill_null(False).to_numpy()
+def _synthetic(is_synthetic: np.ndarray, cfg: SyntheticBalance, views: np.ndarray) -> np.ndarray:
     try:
         factor = synthetic_factor(is_synthetic, views, max_share=cfg.max_share)
     except ValueError as error:
@@ -144,37 +174,31 @@ def _synthetic(rows: pl.DataFrame, cfg: SyntheticBalance, views: np.ndarray) -> 
     return np.where(is_synthetic, factor, 1.0)
 
 
-def _adapted(rows: pl.DataFrame, cfg: AdaptiveBalance, states: States, views: np.ndarray) -> Adapted:
-    style, styles = codes(rows["style_class"])
-    quality, qualities = codes(rows["quality"])
-    return adapt(Pictures(views, style, styles, quality, qualities), cfg, states)
+def _adapted(pictures: _Pictures, cfg: AdaptiveBalance, states: States, views: np.ndarray) -> Adapted:
+    return adapt(Pictures(views, *pictures.styles, *codes(pictures.rows["quality"])), cfg, states)
 
 
-def _literal(rows: pl.DataFrame, factors: Sequence[Balance]) -> np.ndarray | None:
+def _literal(pictures: _Pictures, factors: Sequence[Balance]) -> np.ndarray | None:
     groups = [factor.strength for factor in factors if isinstance(factor, TagGroupsBalance)]
     content = [factor.strength for factor in factors if isinstance(factor, ContentBucketsBalance)]
-    if not groups or not rows.height:
+    if not groups or not pictures.rows.height:
         return None
-    buckets = codes(rows["content_bucket"])[0]
-    return literal_repeats(group_table(rows), buckets, groups=groups[0], content=content[0] if content else 0.0)
+    strengths = {"groups": groups[0], "content": content[0] if content else 0.0}
+    return literal_repeats(pictures.groups, pictures.buckets[0], **strengths)
 
 
-def _epoch(rows: pl.DataFrame, groups: Sequence[str], weights: expected.Weights) -> dict[str, Any]:
+def _epoch(pictures: _Pictures, groups: Sequence[str], weights: expected.Weights) -> dict[str, Any]:
     """What is seen in an epoch, by all that balancing looks at."""
-    table = group_table(rows)
-    style, styles = codes(rows["style_class"])
-    by_group = {
-        name: np.array([each[table[:, place] > 0].sum() for place in range(table.shape[1])])
-        for name, each in weights.items()
-    }
+    table, (style, styles) = pictures.groups, pictures.styles
+    held = [np.flatnonzero(of_group > 0) for of_group in table.T]
+    by_group = {name: np.array([each.take(places).sum() for places in held]) for name, each in weights.items()}
     by_style = expected.evenness(expected.sizes_of(style, len(styles), weights))  # styles may be a hundred thousand
-    synthetic = rows["is_synthetic"].fill_null(False).to_numpy()
     return {
         **expected.of_pictures(weights, table.sum(axis=1, dtype=np.int64)),
-        "content_bucket": expected.of_classes(*codes(rows["content_bucket"]), weights),
+        "content_bucket": expected.of_classes(*pictures.buckets, weights),
         "tag_groups": expected.of_sizes(np.array(groups[: table.shape[1]], dtype=object), by_group),
         "style_class": {"classes": len(styles), **by_style},
-        "synthetic": {name: round(float(each[synthetic].sum()), 3) for name, each in weights.items()},
+        "synthetic": {name: round(float(each[pictures.is_synthetic].sum()), 3) for name, each in weights.items()},
     }
 
 

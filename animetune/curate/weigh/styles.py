@@ -67,7 +67,9 @@ class Styles:
         artists = lists_of("tags_artist")
         classes: dict[str, int] = {}
         number = functools.partial(_number, classes)
-        decided = _first(artists, artists.property(lambda tag: number(self.by_tag.get(tag)), np.int32))
+        decided = np.full(len(artists), _UNDECIDED)
+        if self.by_tag:
+            decided = _first(artists, artists.property(lambda tag: number(self.by_tag.get(tag)), np.int32))
         lists = [lists_of(name) for name in OTHER_LISTS] if self.by_tag or self.cfg.tags else []
         for other in lists:
             _fill(decided, _first(other, other.property(lambda tag: number(self.by_tag.get(tag)), np.int32)))
@@ -76,17 +78,16 @@ class Styles:
                 shown = other.any((other.names == tag)[other.codes])
                 _fill(decided, np.where(shown, number(tag), _UNDECIDED))
         _fill(decided, self._by_artist(artists, number))
-        names = np.array([*classes, None], dtype=object)  # _UNDECIDED is the last
-        return pl.Series("style_class", names[decided].tolist(), dtype=pl.String)
+        names = pl.Series("style_class", [*classes, None], dtype=pl.String)  # _UNDECIDED is the last
+        return names.gather(decided)
 
     def _by_artist(self, artists: CodedLists, number: functools.partial[int]) -> np.ndarray:
         if self.cfg.artist == "none":
             return np.full(len(artists), _UNDECIDED)
-        styled = artists.property(lambda tag: self.by_tag.get(tag, tag) != "")
-        kept = artists.keep(styled[artists.codes])
-        first = _first(kept, kept.property(number, np.int32))
+        of_artist = artists.property(lambda tag: number(tag) if self.by_tag.get(tag, tag) else _UNDECIDED, np.int32)
+        first = _first(artists, of_artist)
         if self.cfg.artist == "only":
-            first[np.diff(kept.offsets) > 1] = _UNDECIDED
+            first[artists.count((of_artist >= 0)[artists.codes]) > 1] = _UNDECIDED
         return first
 
 
@@ -97,12 +98,11 @@ def _number(classes: dict[str, int], style: str | None) -> int:
 
 def _first(lists: CodedLists, number: np.ndarray) -> np.ndarray:
     """The first number of a class among the names of each row; _UNDECIDED for none. `number`: int32 (distinct,)."""
-    of_use = number[lists.codes] if len(number) else np.zeros(0, np.int32)
-    held = of_use >= 0
-    rows = lists.rows[held]
-    is_first = np.concatenate([[True], rows[1:] != rows[:-1]])[: len(rows)]
     found = np.full(len(lists), _UNDECIDED)
-    found[rows[is_first]] = of_use[held][is_first]
+    if (number >= 0).any():
+        of_use = number.take(lists.codes)
+        held = np.flatnonzero(of_use >= 0)[::-1]
+        found[lists.rows[held]] = of_use[held]  # of several, the last that is assigned stays: the first use
     return found
 
 

@@ -56,10 +56,10 @@ def weights(rows: pl.DataFrame, vocabulary: Vocabulary, styles: Styles) -> Outco
         counts.append(
             pl.DataFrame(
                 {
-                    "kind": [kind] * len(coded.names),
+                    "kind": pl.repeat(kind, len(coded.names), dtype=pl.String, eager=True),
                     "group": groups.tolist(),
                     "tag": coded.names.tolist(),
-                    "count": np.bincount(coded.codes, minlength=len(coded.names)).tolist(),
+                    "count": np.bincount(coded.codes, minlength=len(coded.names)),
                 },
                 schema=COUNTS_SCHEMA,
             )
@@ -92,9 +92,12 @@ def group_table(tags: CodedLists, groups: np.ndarray, names: Sequence[str]) -> n
     """
     number = {name: index for index, name in enumerate(names)}
     of_tag = np.array([number[group] for group in groups], dtype=np.int64)
-    cells = tags.rows * len(names) + of_tag[tags.codes]
-    table = np.bincount(cells, minlength=len(tags) * len(names)).reshape(len(tags), len(names))
-    return np.minimum(table, MOST_PER_GROUP).astype(np.uint8)
+    table = np.zeros((len(tags), len(names)), np.uint8)
+    for rows, piece in tags.pieces():
+        cells = piece.rows * len(names) + of_tag.take(piece.codes)
+        counts = np.bincount(cells, minlength=len(piece) * len(names)).reshape(len(piece), len(names))
+        table[rows] = np.minimum(counts, MOST_PER_GROUP)
+    return table
 
 
 def tag_groups(tags: np.ndarray, kind: str, vocabulary: Vocabulary) -> np.ndarray:
@@ -125,18 +128,21 @@ def combined(rows: pl.DataFrame, known: pl.DataFrame, kinds: Sequence[str]) -> n
     for kind in kinds:
         coded = CodedLists.of(rows[f"tags_{kind}"])
         names = pl.DataFrame({"tag": coded.names.tolist()}, schema={"tag": pl.String()})
-        found = names.join(known.filter(kind=kind), on="tag", how="left", maintain_order="left")
-        has_say = found["log_ratio"].is_not_null().to_numpy()
-        said = coded.keep(has_say[coded.codes])
-        distinct, of_tag = np.unique(found["group"].fill_null("").to_numpy().astype(str), return_inverse=True)
-        cells = said.rows * len(distinct) + of_tag[said.codes]
-        size = rows.height * len(distinct)
-        tags = np.bincount(cells, minlength=size).reshape(rows.height, len(distinct))
-        log_ratio = found["log_ratio"].fill_null(0.0).to_numpy()[said.codes]
-        sums = np.bincount(cells, weights=log_ratio, minlength=size).reshape(tags.shape)
-        for group in range(len(distinct)):  # one by one: a sum along an axis adds up in an order of its own
-            total += sums[:, group] / np.maximum(tags[:, group], 1)
-        groups += (tags > 0).sum(axis=1)
+        of_kind = known.filter(kind=kind)
+        found = names.join(of_kind, on="tag", how="left", maintain_order="left")
+        distinct = of_kind["group"].unique().sort()
+        silent = len(distinct)  # the group of the tags that have no say
+        of_tag = found["group"].cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).fill_null(silent).to_numpy()
+        log_ratio = found["log_ratio"].fill_null(0.0).to_numpy()
+        for place, piece in coded.pieces():
+            cells = piece.rows * (silent + 1) + of_tag.take(piece.codes)
+            shape = len(piece), silent + 1
+            tags = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+            sums = np.bincount(cells, log_ratio.take(piece.codes), minlength=tags.size).reshape(shape)
+            means = sums / np.maximum(tags, 1)
+            for group in range(silent):  # one by one: a sum along an axis adds up in an order of its own
+                total[place] += means[:, group]
+                groups[place] += tags[:, group] > 0
     return total / np.maximum(groups, 1)
 
 

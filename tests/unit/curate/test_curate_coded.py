@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from animetune.curate.coded import CodedLists, codes
+from animetune.curate.coded import PIECE_ROWS, CodedLists, codes
 
 WORD = st.sampled_from(["a", "b", "c", "", "☃", "long_hair"])
 LISTS = st.lists(st.none() | st.lists(st.none() | WORD, max_size=5), max_size=8)
@@ -33,6 +33,16 @@ def test_lists_come_back_without_nulls(kind, lists, start):
     assert coded.any(is_a[coded.codes]).tolist() == ["a" in row for row in plain]
     without = [[word for word in row if word != "a"] for row in plain]
     assert coded.keep(~is_a[coded.codes]).to_series().to_list() == without
+
+
+@pytest.mark.parametrize("rows", [0, 1, PIECE_ROWS, PIECE_ROWS + 1])
+def test_pieces_are_all_rows_in_order(rows):
+    lists = [["a", "b"][: row % 3] for row in range(rows)]
+    coded = CodedLists.of(pl.Series(lists, dtype=pl.List(pl.String)))
+    pieces = [(place, piece.to_series().to_list()) for place, piece in coded.pieces()]
+    assert [each for _, piece in pieces for each in piece] == lists
+    assert all(lists[place] == piece for place, piece in pieces)
+    assert len(pieces) == -(-rows // PIECE_ROWS)
 
 
 @given(st.lists(st.none() | WORD, max_size=10), st.integers(0, 10))
