@@ -52,12 +52,20 @@ def misbehave(payload: Any, folder: Path) -> Manifest:
         case "odd":
             raise OddError("one", "two")
         case "killed":
+            wait_for_the_other(folder)
             os.kill(os.getpid(), signal.SIGKILL)
         case "exit":
+            wait_for_the_other(folder)
             os._exit(7)
         case "slow":
             time.sleep(60)
     return write_draws(0, folder)
+
+
+def wait_for_the_other(folder: Path) -> None:
+    """Until another chunk is worked on: a signal that comes while its folder is made would leave that behind."""
+    while len(list(folder.parent.glob(f"{fsio.TEMP_PREFIX}*/half"))) < 2:
+        time.sleep(0.01)
 
 
 def never(payload: Any, folder: Path) -> Manifest:
