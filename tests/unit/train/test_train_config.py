@@ -31,19 +31,19 @@ def load(tmp_path: Path, added: str) -> TrainConfig:
     [
         ("preview: {width: 1001}", r"train\.yaml:7:\d+: preview\.width: .*multiple of 8"),
         ("preview: {height: 0}", r"train\.yaml:7:\d+: preview\.height: .*64"),
-        ("preview: {every: 5}", r"train\.yaml:7:\d+: preview: every: 5 steps, but no prompts: give prompts, or"),
+        ("preview: {every: 5}", r"train\.yaml:7:\d+: preview\.every: 5 steps, but no prompts: give prompts, or"),
         (
             "preview: {every: 5, prompts: [a], sampler: {shift: 3}}",
-            r"train\.yaml:7:\d+: preview: sampler\.shift: 3: only a flow has one; this model predicts epsilon",
+            r"train\.yaml:7:\d+: preview\.sampler\.shift: 3: only a flow has one; this model predicts epsilon",
         ),
         (
             "preview: {every: 5, prompts: [a], sampler: {spacing: leading}}\ndiffusion: {prediction: flow}",
-            r"train\.yaml:7:\d+: preview: sampler\.spacing: leading: a flow needs trailing",
+            r"train\.yaml:7:\d+: preview\.sampler\.spacing: leading: a flow needs trailing",
         ),
         (
             "diffusion: {prediction: v, zero_terminal_snr: true}\n"
             "preview: {every: 5, prompts: [a], sampler: {spacing: leading}}",
-            r"train\.yaml:8:\d+: preview: sampler\.spacing: leading: zero_terminal_snr needs trailing",
+            r"train\.yaml:8:\d+: preview\.sampler\.spacing: leading: zero_terminal_snr needs trailing",
         ),
     ],
 )
