@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -104,3 +105,25 @@ def test_config_show_resolves_overrides(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "steps: 7" in shown.stdout
     assert "cfg_scale: 6.0" in shown.stdout
+
+
+def test_an_interruption_keeps_its_exit_code_wherever_it_falls(tmp_path: Path) -> None:
+    """CPython remembers a Ctrl-C that falls into exec("..."), as when dataclasses are made, and `python -m` would end
+    by SIGINT for it, after all was said and done."""
+    hook = (
+        "import sys\n"
+        "def interrupt(event, arguments):\n"
+        "    if event == 'exec' and arguments[0].co_filename.endswith('curate/run.py'):\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "sys.addaudithook(interrupt)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    config = tmp_path / "curate.yaml"
+    config.write_text(f"stage: curate\nout: {tmp_path}/out\nsources: [{{name: made, posts: [posts.jsonl]}}]\n")
+    command = [sys.executable, "-m", "animetune", "curate", str(config)]
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, timeout=120, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert "the same command continues" in done.stderr
