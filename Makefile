@@ -58,7 +58,7 @@ check: $(INSTALLED) ## lint, format, types, import layers, every shipped config
 
 lock: ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --extra dev --extra bench --extra s3 pyproject.toml -o requirements.lock
+		--python-version 3.11 --extra dev --extra bench --extra s3 --extra onnx --extra ray pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and the demo's output
 	rm -rf .venv runs/demo
