@@ -117,8 +117,7 @@ def pictures_step(cfg: PicturesConfig, size_filters: Sequence[Filter]) -> Step:
         "pictures",
         functools.partial(pictures.look_at_pictures, cfg, size_filters, reads),
         settings=settings,
-        is_stale=functools.partial(pictures.found_since, cfg),
-        keeps_chunks=True,
+        is_stale=pictures.found_since,
     )
 
 

@@ -7,67 +7,50 @@ is cut with its picture, by `shard`.
 
 With `decode: false` none of this happens: what posts state is taken (`as_stated`).
 
-Pictures are taken not to change: the step is not run again when one does. Those that were missing are looked for again
-each time, and so are masks (`found_since`).
+Pictures are taken not to change: what was found in one is kept (`answers`). Those that were missing are looked for
+again each time, and so are masks (`found_since`).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from animetune import fsio, tables
+from animetune import tables
+from animetune.curate.answers import QUESTION, Inquiry, ask, question_of
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.parts import Part, part_name, write_part
+from animetune.curate.parts import ROW, Part, part_name, write_part
 from animetune.curate.select import filters
 from animetune.curate.steps import Outcome, Workplace, Written, added
 from animetune.errors import DataError, PictureError
-from animetune.executor import Chunk
-from animetune.manifest import Manifest, has_manifest, read_manifest
 from animetune.pictures import Picture, decode, read_image
 from animetune.records import PICTURE_COLUMNS
 
+PICTURES_FORMAT = 1
+"""Of the answers; another one has every picture decoded again."""
 CHUNK_ROWS = 256
 MISSING = "image_missing"
 NO_SIZE = "no_size"
 NO_CANDIDATE = "the post lacks what the path of `images` needs"
 """Detail of a picture that is missing because nothing says where it would be."""
 
-_SCHEMA: dict[str, pl.DataType] = {
-    "key": pl.String(),
+_FOUND: dict[str, pl.DataType] = {
     "image": pl.String(),
-    "mask": pl.String(),
     **tables.schema(PICTURE_COLUMNS),
     "pixel_md5": pl.String(),
     "is_original": pl.Boolean(),
 }
-
+"""What is found in a picture."""
+_REFUSED: dict[str, pl.DataType] = {"code": pl.String(), "detail": pl.String()}
 
 READS = ("source", "md5", "post_width", "post_height", "post_bytes", "image_candidates", "mask_candidates")
 WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), "pixel_md5")
-
-_LOOKED_AT = ("key", "md5", "image_candidates", "mask_candidates")
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A chunk: the rows of a part that are numbered `first` to `last`, both included."""
-
-    part: Part
-    first: int
-    last: int
-    cfg: PicturesConfig
-
-    def rows(self) -> pl.DataFrame:
-        """key, md5, image_candidates, mask_candidates"""
-        return self.part.read(_LOOKED_AT, between=(self.first, self.last)).select(_LOOKED_AT)
 
 
 def look_at_pictures(
@@ -77,25 +60,45 @@ def look_at_pictures(
 
     Raises DataError when a source says where masks are, and none is there.
     """
-    found_since(cfg, at)
-    chunks = chunks_of(cfg, at)
-    at.executor.run(decode_chunk, chunks, at.chunks, progress=at.progress)
-    by_part: dict[Part, list[Path]] = {part: [] for part in at.rows.parts}
-    for chunk in chunks:
-        by_part[chunk.payload.part].append(at.chunks / chunk.name)
-
-    outcomes, masks = [], []
-    for index, (part, folders) in enumerate(by_part.items()):
-        pictures = tables.scan_parts([each / "rows.parquet" for each in folders], _SCHEMA).collect()
-        refused = tables.scan_parts([each / "quarantined.parquet" for each in folders], tables.QUARANTINED_SCHEMA)
-        rows = part.read(("key", *READS, *reads)).join(pictures, on="key", how="inner", maintain_order="left")
-        masks.append(rows.select("source", "mask", "mask_candidates").filter(pl.col("mask_candidates").list.len() > 0))
-        outcome = filters.apply(rows, size_filters, "picture")
+    settings = {**cfg.model_dump(mode="json", exclude={"decode"}), "format": PICTURES_FORMAT}
+    pictures = Inquiry(
+        "pictures",
+        settings,
+        functools.partial(look_at_all, cfg=cfg),
+        {**_FOUND, **_REFUSED},
+        at_a_time=CHUNK_ROWS,
+    )
+    masks = Inquiry("masks", {"format": PICTURES_FORMAT}, find_masks, {"mask": pl.String()}, at_a_time=4096)
+    outcomes, with_masks = [], []
+    found = zip(ask(pictures, questions_of_pictures, at), ask(masks, questions_of_masks, at), strict=True)
+    for index, ((part, looked), (_, places)) in enumerate(found):
+        rows = part.read(("key", *READS, *reads))
+        for answers in (looked, places):
+            rows = rows.join(answers, on="key", how="left", maintain_order="left")
+        used, refused = rows.filter(pl.col("width").is_not_null()), rows.filter(pl.col("width").is_null())
+        with_masks.append(
+            used.select("source", "mask", "mask_candidates").filter(pl.col("mask_candidates").list.len() > 0)
+        )
+        outcome = filters.apply(used, size_filters, "picture")
         write_part(outcome.kept, WRITES, folder / part_name(index))
-        outcomes.append((outcome.kept.height, outcome.dropped, refused.collect(), _facts(rows)))
-    _check_masks(pl.concat(masks))
+        outcomes.append((outcome.kept.height, outcome.dropped, _quarantined(refused), _facts(used)))
+    _check_masks(pl.concat(with_masks))
     kept, dropped, quarantined, facts = zip(*outcomes, strict=True)
     return Written(sum(kept), pl.concat(dropped), pl.concat(quarantined), added(facts), at.rows.kept)
+
+
+def questions_of_pictures(part: Part) -> pl.DataFrame:
+    """key, question, md5, image_candidates of all rows of a part."""
+    rows = part.read(("key", "md5", "image_candidates"))
+    numbers = [question_of(candidates, md5) for _, _, md5, candidates in rows.iter_rows()]
+    return rows.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), "md5", "image_candidates")
+
+
+def questions_of_masks(part: Part) -> pl.DataFrame:
+    """key, question, mask_candidates of the rows of a part that have any."""
+    rows = part.read(("key", "mask_candidates")).filter(pl.col("mask_candidates").list.len() > 0)
+    numbers = [question_of(candidates) for candidates in rows["mask_candidates"].to_list()]
+    return rows.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), "mask_candidates")
 
 
 def as_stated(rows: pl.DataFrame, size_filters: Sequence[Filter]) -> Outcome:
@@ -110,7 +113,9 @@ def as_stated(rows: pl.DataFrame, size_filters: Sequence[Filter]) -> Outcome:
         "height": pl.col("post_height"),
         "image_bytes": pl.col("post_bytes"),
     }
-    unknown = {name: pl.lit(None, dtype=dtype) for name, dtype in _SCHEMA.items() if name not in ("key", *stated)}
+    unknown = {
+        name: pl.lit(None, dtype=dtype) for name, dtype in {**_FOUND, "mask": pl.String()}.items() if name not in stated
+    }
     rows = rows.with_columns(**stated, **unknown)
     has_size = pl.col("width").is_not_null() & pl.col("height").is_not_null()
     outcome = filters.apply(rows.filter(has_size), size_filters, "picture")
@@ -128,61 +133,48 @@ def _facts(rows: pl.DataFrame) -> dict[str, int]:
     }
 
 
-def found_since(cfg: PicturesConfig, at: Workplace) -> bool:
-    """Whether a picture or mask that was missing is there now; chunks of such are removed, to be done again."""
-    found = False
-    for chunk in chunks_of(cfg, at):
-        folder = at.chunks / chunk.name
-        if has_manifest(folder) and any(map(_is_there, _not_found(chunk.payload, folder))):
-            fsio.remove(folder)
-            found = True
-    return found
+def found_since(at: Workplace, folder: Path) -> bool:
+    """Whether a picture or mask that was missing when the step was published in `folder` is there now."""
+    refused = pl.read_parquet(folder / "quarantined.parquet", glob=False).filter(pl.col("code") == MISSING)
+    missing = refused.select("key")
+    for index, part in enumerate(at.rows.parts):
+        rows = part.read(("key", "image_candidates", "mask_candidates"))
+        if any(map(_is_there, rows.join(missing, on="key", how="semi")["image_candidates"].explode().drop_nulls())):
+            return True
+        without = pl.scan_parquet(folder / part_name(index), glob=False).filter(pl.col("mask").is_null())
+        rows = rows.join(without.select(ROW).collect(), on=ROW, how="semi")
+        if any(map(_is_there, rows["mask_candidates"].explode().drop_nulls())):
+            return True
+    return False
 
 
-def _not_found(part: Slice, folder: Path) -> Iterator[str]:
-    """Where a chunk that was done has looked for pictures and masks in vain."""
-    manifest = read_manifest(folder)
-    if MISSING in manifest.quarantined:
-        refused = pl.read_parquet(folder / "quarantined.parquet").filter(pl.col("code") == MISSING)
-        yield from part.rows().join(refused, on="key", how="semi")["image_candidates"].explode().drop_nulls()
-    if manifest.facts["missing_masks"]:
-        without = pl.read_parquet(folder / "rows.parquet").filter(pl.col("mask").is_null())
-        yield from part.rows().join(without, on="key", how="semi")["mask_candidates"].explode().drop_nulls()
-
-
-def chunks_of(cfg: PicturesConfig, at: Workplace) -> list[Chunk]:
-    """The rows of the step before, cut by number."""
-    slices = []
-    for part in at.rows.parts:
-        numbers = part.numbers()
-        for start in range(0, len(numbers), CHUNK_ROWS):
-            piece = numbers[start : start + CHUNK_ROWS]
-            slices.append(Slice(part, int(piece[0]), int(piece[-1]), cfg))
-    return [Chunk(f"{index:06d}", each) for index, each in enumerate(slices)]
-
-
-def decode_chunk(part: Slice, folder: Path) -> Manifest:
-    """Decode the pictures of a slice into `rows.parquet` and `quarantined.parquet`."""
-    rows: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
-    missing_masks = 0
-    for key, md5, candidates, masks in part.rows().iter_rows():
+def look_at_all(questions: pl.DataFrame, cfg: PicturesConfig) -> pl.DataFrame:
+    """In a worker process: what is found in pictures, or why they are refused; those that are missing are left out."""
+    answers: list[dict[str, Any]] = []
+    for number, md5, candidates in questions.select(QUESTION, "md5", "image_candidates").iter_rows():
         try:
-            row = {"key": key, **look_at(candidates, md5, part.cfg)}
+            answers.append({QUESTION: number, **look_at(candidates, md5, cfg)})
         except PictureError as error:
-            refused.append({"key": key, "code": error.code, "detail": error.detail})
-        else:
-            rows.append({**row, "mask": next(filter(_is_there, masks), None)})
-            missing_masks += bool(masks) and rows[-1]["mask"] is None
-    tables.write_parquet(tables.frame(rows, _SCHEMA), folder / "rows.parquet")
-    tables.write_parquet(tables.frame(refused, tables.QUARANTINED_SCHEMA), folder / "quarantined.parquet")
-    return Manifest(
-        kind="chunk",
-        format_version=1,
-        seen=len(rows) + len(refused),
-        kept=len(rows),
-        quarantined=dict(Counter(item["code"] for item in refused)),
-        facts={"missing_masks": missing_masks},
+            if error.code != MISSING:
+                answers.append({QUESTION: number, "code": error.code, "detail": error.detail})
+    return tables.frame(answers, {QUESTION: pl.UInt64(), **_FOUND, **_REFUSED})
+
+
+def find_masks(questions: pl.DataFrame) -> pl.DataFrame:
+    """In a worker process: the first of the candidates that is there; those of which none is are left out."""
+    rows = questions.select(QUESTION, "mask_candidates").iter_rows()
+    found = [{QUESTION: number, "mask": next(filter(_is_there, candidates), None)} for number, candidates in rows]
+    answers = [answer for answer in found if answer["mask"] is not None]
+    return tables.frame(answers, {QUESTION: pl.UInt64(), "mask": pl.String()})
+
+
+def _quarantined(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of pictures that cannot be used, by their code; those without an answer are missing."""
+    looked_for = pl.when(pl.col("image_candidates").list.len() > 0).then(pl.col("image_candidates").list.join(", "))
+    return rows.select(
+        "key",
+        code=pl.col("code").fill_null(MISSING),
+        detail=pl.when(pl.col("code").is_null()).then(looked_for.otherwise(pl.lit(NO_CANDIDATE))).otherwise("detail"),
     )
 
 

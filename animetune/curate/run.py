@@ -42,7 +42,7 @@ def run(cfg: CurateConfig) -> Manifest:
         done: list[Published] = []
         for step in chain(cfg):
             with track(f"curate: {step.name}") as progress:
-                done.append(run_step(step, cfg.out, done, executor, progress.reach))
+                done.append(run_step(step, cfg.out, done, executor, progress.reach, cfg.answers))
                 if progress.total is None:  # steps that do not work in chunks
                     progress.reach(done[-1].manifest.seen, done[-1].manifest.seen)
             check_quarantine(done, cfg)
@@ -143,7 +143,7 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
         kind=tables.TABLE_KIND,
         format_version=tables.TABLE_FORMAT,
         config_digest=config.digest(
-            cfg.model_copy(update={"out": Path(), "executor": ExecutorConfig(), "prune": False})
+            cfg.model_copy(update={"out": Path(), "answers": None, "executor": ExecutorConfig(), "prune": False})
         ),
         inputs=done[0].manifest.inputs,
         seen=done[0].manifest.seen,

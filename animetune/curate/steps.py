@@ -3,6 +3,7 @@
     <out>/steps/<nn-name>-<digest>/    part-*.parquet, dropped.parquet, quarantined.parquet, counts-*.parquet,
                                        manifest.json
     <out>/chunks/<nn-name>-<digest>/   what its worker processes have finished, until the step is published
+    <out>/answers/                     what was found out about single pictures, for good (`answers`)
 
 A step publishes only what it changes (`parts`). The digest in its name is of all that its rows depend on: its settings,
 what it reads, the digest of the step before, and its format. So an equal step is found and not run again, and a changed
@@ -29,6 +30,8 @@ from animetune.manifest import FileRecord, Manifest, has_manifest, read_manifest
 
 STEP_FORMAT = 6
 STEP_KIND = "step"
+ANSWERS = "answers"
+"""Folder of `answers` in that of a table, unless the configuration names another."""
 COUNT = "count"
 """The column of `Outcome.tables` that is added up."""
 
@@ -110,6 +113,8 @@ class Workplace:
     executor: LocalExecutor
     progress: Callable[[int, int], None]
     """Told (done, total)."""
+    answers: Path
+    """Folder of `answers`, which tables may share."""
 
     @property
     def rows(self) -> Rows:
@@ -143,10 +148,8 @@ class Step:
     """The part of the configuration that its outcome depends on."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Name -> digest of what it reads beside the rows of the step before."""
-    is_stale: Callable[[Workplace], bool] = lambda at: False
-    """Whether a published step has to be done again although its name still fits."""
-    keeps_chunks: bool = False
-    """Whether `is_stale` looks at its chunks, so that they stay when the step is published."""
+    is_stale: Callable[[Workplace, Path], bool] = lambda at, folder: False
+    """Whether what the step published in a folder has to be done again although its name still fits."""
 
     def folder_name(self, number: int, before: Published | None) -> str:
         """`<nn-name>-<digest>`; equal names mean equal rows."""
@@ -168,19 +171,20 @@ def run_step(
     done: Sequence[Published],
     executor: LocalExecutor,
     progress: Callable[[int, int], None],
+    answers: Path | None = None,
 ) -> Published:
-    """Find the step that follows `done` under `out`, or do it and publish it."""
+    """Find the step that follows `done` under `out`, or do it and publish it; `answers` are in `out` unless given."""
     before = done[-1] if done else None
     name = step.folder_name(len(done), before)
     folder, chunks = out / "steps" / name, out / "chunks" / name
-    workplace = Workplace(Rows.after(done) if done else None, chunks, executor, progress)
-    if has_manifest(folder) and step.is_stale(workplace):
+    workplace = Workplace(Rows.after(done) if done else None, chunks, executor, progress, answers or out / ANSWERS)
+    if has_manifest(folder) and step.is_stale(workplace, folder):
         fsio.remove(folder)
     if not has_manifest(folder):
         with fsio.publish_dir(folder) as temporary:
             written = step.work(workplace, temporary)
             _finish(temporary, written, step._inputs(before))
-    if chunks.is_dir() and not step.keeps_chunks:
+    if chunks.is_dir():
         fsio.remove(chunks)
     return Published(folder, read_manifest(folder, kind=STEP_KIND, format_version=STEP_FORMAT))
 

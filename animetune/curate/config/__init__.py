@@ -30,6 +30,10 @@ class CurateConfig(StrictModel):
     """The command that this file configures."""
     out: Annotated[Path, ON_THIS_MACHINE]
     """Folder of the table. Its steps stay there, so that a changed setting re-runs only what depends on it."""
+    answers: Annotated[Path, ON_THIS_MACHINE] | None = None
+    """Folder of what was found out about single pictures, by decoding them or asking models; null for one in `out`.
+    Tables of the same pictures, such as of two stages, had better share one. Nothing in it is ever asked twice, and
+    nothing removes it."""
     sources: Annotated[tuple[SourceConfig, ...], pydantic.Field(min_length=1)]
     """Where posts come from."""
     lists: ListsConfig = ListsConfig()

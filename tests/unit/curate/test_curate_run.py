@@ -165,7 +165,7 @@ def test_old_steps_stay_unless_pruned(posts: Path, tmp_path: Path):
     assert run(cfg).digest == digest
     run(fresh(posts, tmp_path, prune=True))
     assert len(list((cfg.out / "steps").iterdir())) == chain
-    assert [path.name.split("-")[1] for path in (cfg.out / "chunks").iterdir()] == ["pictures"]
+    assert list((cfg.out / "chunks").iterdir()) == []
 
 
 def test_a_changed_vocabulary_runs_its_steps_again(posts: Path, tmp_path: Path):
@@ -301,10 +301,27 @@ def test_a_missing_picture_is_looked_for_again(posts: Path, tmp_path: Path, monk
 
     (tmp_path / "7.png").rename(folder / "images" / "7.png")
     assert run(cfg.model_copy(update={"prune": True})).kept == 36
-    assert len(decoded) == 5  # its chunk only
+    assert len(decoded) == 1  # it only
     other = curate_config(folder, out=tmp_path / "other")
     run(other)
     assert files(cfg.out / "steps") == files(other.out / "steps")
+
+
+def test_a_picture_is_decoded_once_whatever_filters_and_tables_see_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(pictures, "CHUNK_ROWS", 5)
+    folder = write_posts(tmp_path / "posts", 36)
+    decoded = count_decoded(monkeypatch)
+    shared = {"answers": tmp_path / "answers"}
+    run(curate_config(folder, **shared))
+    assert len(decoded) == 36
+    run(curate_config(folder, **shared, filters=[{"name": "min_side", "pixels": 60}]))
+    stage2 = curate_config(folder, **shared, out=tmp_path / "stage2", filters=[{"name": "aspect_ratio", "max": 1.2}])
+    run(stage2)
+    assert len(decoded) == 36
+    alone = curate_config(folder, out=tmp_path / "alone", filters=[{"name": "aspect_ratio", "max": 1.2}])
+    run(alone)
+    assert files(stage2.out / "steps") == files(alone.out / "steps")
+    assert len(list((tmp_path / "answers").glob("pictures-*/part-*"))) == 1  # the pieces became one
 
 
 def count_decoded(monkeypatch) -> list[str]:
@@ -356,7 +373,7 @@ def test_masks_are_found_where_there_are_any_and_looked_for_again(posts: Path, t
     assert decoded == []
     shutil.copy(mask, folder / "masks" / "36.png")
     assert run(cfg).facts["masks"] == 3
-    assert len(decoded) == 1  # its chunk only
+    assert decoded == []  # only masks are looked for
     plain = curate_config(folder, out=tmp_path / "plain")
     assert run(plain).facts["masks"] == 0
     assert table(plain)["mask"].null_count() == 36
@@ -469,7 +486,7 @@ def test_a_crash_in_a_chunk_names_it_and_the_next_run_goes_on(posts: Path, tmp_p
     cfg = fresh(posts, tmp_path)
     with monkeypatch.context() as broken:
         broken.setattr(pictures, "pixel_md5", lambda picture: 1 / 0 if picture.image.size == (56, 56) else "x")
-        with pytest.raises(ChunkError, match="chunk 000000: ZeroDivisionError"):
+        with pytest.raises(ChunkError, match="chunk piece-.*: ZeroDivisionError"):
             run(cfg)
     assert run(cfg).kept == 36
 
