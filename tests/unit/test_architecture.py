@@ -108,6 +108,8 @@ def unpickles(tree: ast.Module) -> Iterator[Finding]:
                     yield node.lineno, f"import {name}"
     for call, name in calls(tree):
         keywords = {keyword.arg for keyword in call.keywords}
+        if name in ("eval", "exec") and call.args and isinstance(call.args[0], ast.Constant):
+            continue  # what it runs stands in the source
         if name in ("torch.load", "eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.safe_load"):
             yield call.lineno, f"{name}(...)"
         elif keywords & {"allow_pickle", "trust_remote_code"}:
@@ -232,6 +234,7 @@ os.replace(a, folder / b)
 np.load(p)
 safetensors.torch.load_file(p)
 model.eval()
+exec("")
 """,
     draws_globally: """
 def f(rng: np.random.Generator): return rng.random()

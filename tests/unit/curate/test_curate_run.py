@@ -314,7 +314,7 @@ def test_a_picture_is_decoded_once_whatever_filters_and_tables_see_it(tmp_path: 
     shared = {"answers": tmp_path / "answers"}
     run(curate_config(folder, **shared))
     assert len(decoded) == 36
-    run(curate_config(folder, **shared, filters=[{"name": "min_side", "pixels": 60}]))
+    run(curate_config(folder, **shared, filters=[{"name": "min_side", "pixels": 48}]))
     stage2 = curate_config(folder, **shared, out=tmp_path / "stage2", filters=[{"name": "aspect_ratio", "max": 1.2}])
     run(stage2)
     assert len(decoded) == 36
