@@ -23,8 +23,8 @@ import xxhash
 from animetune import fsio, tables
 from animetune.curate.parts import Part
 from animetune.curate.steps import Workplace
-from animetune.executor import Chunk
-from animetune.manifest import Manifest, has_manifest, record_files, write_manifest
+from animetune.executor import Chunk, LocalExecutor
+from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
 
 QUESTION = "question"
 """Column: a number that tells a question from all others of its inquiry (`question_of`)."""
@@ -75,46 +75,62 @@ def ask(
     folder = inquiry.folder(at.answers)
     with fsio.lock(folder):
         fsio.sweep(folder)
+        _forget_empty(folder)
         done = 0
         for part in at.rows.parts:
-            asked = questions(part)
-            found = _answers(inquiry, asked.unique(QUESTION, keep="first", maintain_order=True), folder, at, done)
+            asked, rows = questions(part), len(part.numbers())
+            distinct = asked.unique(QUESTION, keep="first", maintain_order=True)
+
+            def progress(share: float, before: int = done, rows: int = rows) -> None:
+                at.progress(before + int(share * rows), at.rows.kept)
+
+            found = _answers(inquiry, distinct, folder, at.executor, progress)
             yield part, asked.select("key", QUESTION).join(found, on=QUESTION, how="inner").drop(QUESTION)
-            done += asked.height
+            done += rows
 
 
-def _answers(inquiry: Inquiry, asked: pl.DataFrame, folder: Path, at: Workplace, done: int) -> pl.DataFrame:
+def _answers(
+    inquiry: Inquiry, asked: pl.DataFrame, folder: Path, executor: LocalExecutor, progress: Callable[[float], None]
+) -> pl.DataFrame:
+    """The answers to distinct questions; `progress` is told the share that is answered."""
     known = _read(inquiry, folder, asked[QUESTION])
     missing = asked.filter(~pl.col(QUESTION).is_in(known[QUESTION].implode()))
     pieces = [missing.slice(start, inquiry.at_a_time) for start in range(0, missing.height, inquiry.at_a_time)]
     chunks = [Chunk(_name("piece", piece[QUESTION]), piece) for piece in pieces]
 
-    def progress(finished: int, _: int) -> None:
-        so_far = asked.height - missing.height + min(finished * inquiry.at_a_time, missing.height)
-        at.progress(done + so_far, at.rows.kept)
+    def told(finished: int, _: int) -> None:
+        left = max(0, missing.height - finished * inquiry.at_a_time)
+        progress(1 - left / max(1, asked.height))
 
-    at.executor.run(functools.partial(_answer, inquiry), chunks, folder, progress=progress)
+    executor.run(functools.partial(_answer, inquiry), chunks, folder, progress=told)
     if not chunks:
         return known
-    files = [folder / chunk.name / "rows.parquet" for chunk in chunks]
-    found = pl.concat([pl.read_parquet(file, glob=False) for file in files])
-    if len(chunks) > 1:
-        with fsio.publish_dir(folder / _name("part", missing[QUESTION])) as temporary:
-            write_manifest(temporary, _written(found, temporary).model_copy(update={"files": record_files(temporary)}))
-        for chunk in chunks:
-            fsio.remove(folder / chunk.name)
+    found = pl.concat([pl.read_parquet(folder / chunk.name / "rows.parquet", glob=False) for chunk in chunks])
+    if not found.is_empty():
+        with fsio.publish_dir(folder / _name("part", found[QUESTION])) as temporary:
+            manifest = _written(found, found.height, temporary)
+            write_manifest(temporary, manifest.model_copy(update={"files": record_files(temporary)}))
+    for chunk in chunks:
+        fsio.remove(folder / chunk.name)
     return pl.concat([known, found])
+
+
+def _forget_empty(folder: Path) -> None:
+    """Remove pieces without any answer that a killed process left: they have the names of pieces to be asked again."""
+    for piece in folder.glob("piece-*"):
+        if has_manifest(piece) and not read_manifest(piece).kept:
+            fsio.remove(piece)
 
 
 def _answer(inquiry: Inquiry, questions: pl.DataFrame, folder: Path) -> Manifest:
     """In a worker process: one piece."""
-    answers = inquiry.answer(questions)
-    return _written(answers.select(pl.col(name).cast(dtype) for name, dtype in inquiry.schema.items()), folder)
+    answers = inquiry.answer(questions).select(pl.col(name).cast(dtype) for name, dtype in inquiry.schema.items())
+    return _written(answers, questions.height, folder)
 
 
-def _written(found: pl.DataFrame, folder: Path) -> Manifest:
-    tables.write_parquet(found, folder / "rows.parquet")
-    return Manifest(kind="chunk", format_version=1, seen=found.height, kept=found.height)
+def _written(answers: pl.DataFrame, asked: int, folder: Path) -> Manifest:
+    tables.write_parquet(answers, folder / "rows.parquet")
+    return Manifest(kind="chunk", format_version=1, seen=asked, kept=answers.height)
 
 
 def _read(inquiry: Inquiry, folder: Path, wanted: pl.Series) -> pl.DataFrame:
