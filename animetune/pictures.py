@@ -1,7 +1,8 @@
 """Reading pictures: one decoder for all that looks at pixels, so that what curation judged is what is trained on.
 
-`read_image` turns the `image` of a row into bytes, `decode` turns bytes into an upright sRGB picture without
-transparency, `decode_mask` into levels; or they raise PictureError with one of `PICTURE_CODES`. Bytes are never
+`open_picture` turns the `image` of a row into an upright sRGB picture without transparency (`read_image` gives its
+bytes, `decode` decodes them), `decode_mask` turns bytes into levels; or they raise PictureError with one of
+`PICTURE_CODES`. Bytes are never
 trusted: the format is known by content and must be on a short list, the pixel count is checked before a pixel is
 decoded, and a picture must be whole (Pillow alone loads a PNG without its end, and clips 16-bit grey to white).
 
@@ -12,6 +13,7 @@ warning filters that `decode` sets for its own duration are global to the interp
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import re
@@ -25,7 +27,9 @@ from typing import Literal, NamedTuple, TypeVar, cast
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from animetune import picture_urls
 from animetune.errors import PictureError, SetupError
+from animetune.picture_urls import Region
 
 PICTURE_CODES = {
     "image_missing": "there is no file where the row's `image` points",
@@ -45,6 +49,7 @@ PICTURE_CODES = {
     "unsupported_mode": "a pixel format without an agreed meaning as sRGB, such as 32-bit float",
     "transparent": "every pixel is fully transparent",
     "out_of_memory": "the picture did not fit into memory",
+    "bad_region": "the region that `image` names does not lie inside the picture",
 }
 """Code -> meaning, for every reason that a picture can be refused for."""
 
@@ -55,7 +60,6 @@ MAX_PIXELS = 89_478_485
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"]
 
 _T = TypeVar("_T")
-_MEMBER = re.compile(r"(?P<archive>.+)!(?P<member>[^!]+)@(?P<offset>\d+)\+(?P<length>\d+)")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The next JPEG marker in entropy-coded data: 0xFF followed by neither a stuffed zero, a restart marker nor fill.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -75,6 +79,10 @@ class Picture:
     """At least one pixel was not fully opaque."""
     profile: Literal["none", "srgb", "converted", "unusable"]
     """What became of the embedded colour profile; `unusable` means that sRGB was assumed."""
+    region: Region | None = None
+    """What `image` is of the decoded picture; None for all of it."""
+    whole: tuple[int, int] | None = None
+    """Width and height of the decoded picture, where `image` is a region of it."""
 
 
 class _Loaded(NamedTuple):
@@ -88,20 +96,38 @@ class _Loaded(NamedTuple):
     format: Format
 
 
+def open_picture(
+    url: str, *, background: tuple[int, int, int] = (255, 255, 255), max_pixels: int = 64_000_000
+) -> Picture:
+    """The picture that `url` names (`picture_urls`), decoded, and cut to the region that it names.
+
+    Raises PictureError, and what `read_image` raises. Costs as much for a region as for the whole.
+    """
+    picture = decode(read_image(url), background=background, max_pixels=max_pixels)
+    region = picture_urls.parse(url).region
+    if region is None:
+        return picture
+    whole = picture.image.size
+    if not region.within(*whole):
+        raise PictureError("bad_region", f"{tuple(region)} of {whole[0]}x{whole[1]} pixels")
+    return dataclasses.replace(picture, image=picture.image.crop(region.corners), region=region, whole=whole)
+
+
 def read_image(url: str) -> bytes:
     """The bytes of `url`: a path, an fsspec URL, or `URL!member@offset+length` for a member of an uncompressed tar.
+
+    Of a region the bytes of the whole picture.
 
     Raises PictureError (image_missing, image_unreadable, too_many_bytes). Failures that may pass, such as those of a
     network, are raised as they are, so that they stop the work and never count as a verdict on the picture.
     """
-    member = _MEMBER.fullmatch(url)
-    path = member["archive"] if member else url
-    offset, length = (int(member["offset"]), int(member["length"])) if member else (0, None)
+    place = picture_urls.parse(url)
+    path, length = place.path, place.length
     if length is not None and length > MAX_BYTES:
         raise PictureError("too_many_bytes", f"{length} bytes")
     try:
         with _open(path) as stream:
-            stream.seek(offset)
+            stream.seek(place.offset)
             data = stream.read(MAX_BYTES + 1 if length is None else length)
     except FileNotFoundError as error:
         raise PictureError("image_missing", path) from error
@@ -129,6 +155,22 @@ def decode_mask(data: bytes, *, max_pixels: int = 64_000_000) -> Image.Image:
     profiles mean nothing. Raises PictureError as `decode` does, but for `transparent`, which is a mask of zeros.
     """
     return _decode(data, _to_levels, max_pixels=max_pixels)
+
+
+def cut_mask(mask: Image.Image, picture: Picture) -> Image.Image:
+    """Of a mask of the whole picture what belongs to the region that `picture` is, mode L; all of it for no region.
+
+    In the mask's pixels where it has the scale of the picture. Else in those of the picture: each is the mean of what
+    it covers of the mask, so that nothing shifts by a fraction of a coarse mask's pixel.
+    """
+    if picture.region is None or picture.whole is None:
+        return mask
+    if mask.size == picture.whole:
+        return mask.crop(picture.region.corners)
+    across, down = mask.width / picture.whole[0], mask.height / picture.whole[1]
+    left, top, right, bottom = picture.region.corners
+    box = (left * across, top * down, min(right * across, mask.width), min(bottom * down, mask.height))
+    return mask.resize((picture.region.width, picture.region.height), Image.Resampling.BOX, box=box)
 
 
 def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int) -> _T:

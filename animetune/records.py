@@ -54,8 +54,20 @@ POST_COLUMNS = (
     Column("key", "str", "", "<source>/<id>; a close-up is <parent key>#<n>. Unique in a table."),
     Column("source", "str", "", "name of the source in the config"),
     Column("id", "i64", "", "id of the post at its source"),
-    Column("image", "str", "", "where the picture is: URL, or URL!member@offset+length inside a tar"),
-    Column("mask", "str", "", "where the mask of its loss is, as for `image`; null for none, the whole picture counts"),
+    Column(
+        "image",
+        "str",
+        "",
+        "where the picture is: URL, or URL!member@offset+length inside a tar; #xywh=left,top,width,height behind it is "
+        "a region in pixels of the upright picture",
+    ),
+    Column(
+        "mask",
+        "str",
+        "",
+        "where the mask of its loss is, as for `image`; of the whole picture where `image` is a region; null for none: "
+        "all counts alike",
+    ),
     Column("md5", "str", "", "hex MD5 of the original file as the site states it; null when unknown"),
     Column("post_width", "i32", "pixels", "width that the post states; null when unknown"),
     Column("post_height", "i32", "pixels", "height that the post states; null when unknown"),

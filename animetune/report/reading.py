@@ -15,7 +15,7 @@ from animetune.buckets import fit
 from animetune.config import load_config
 from animetune.data.source import Source, open_data, source_of
 from animetune.errors import PictureError
-from animetune.pictures import decode, read_image
+from animetune.pictures import open_picture
 from animetune.prompts import compose
 from animetune.records import Size
 from animetune.report.run_page import Command, ContentCount, Picture, ProgressRow, PromptDraws, RunPage
@@ -134,7 +134,7 @@ def _training_pictures(
         target = Size(index["width"][place].as_py(), index["height"][place].as_py())
         # The table may have come from another machine, where its pictures stayed: its labels are shown all the same.
         with contextlib.suppress(PictureError):
-            image = decode(read_image(urls[prompt.key])).image
+            image = open_picture(urls[prompt.key]).image
             cropped = resize_and_crop(image, fit(Size(*image.size), target))
             pictures.append(Picture(cropped, prompt.draws[0], prompt.content_bucket))
     return pictures

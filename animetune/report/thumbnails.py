@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from animetune import figures
-from animetune.pictures import MAX_PIXELS, decode, read_image
+from animetune.pictures import MAX_PIXELS, open_picture
 
 QUALITY = 62
 """Of WebP: about ten kilobytes for 256 pixels."""
@@ -53,7 +53,7 @@ def thumbnail_of(wanted: Wanted) -> str:
     for place in wanted.places:
         # A page without one picture is worth more than no page, and stores raise errors of their own when out of reach.
         with contextlib.suppress(Exception):
-            image = decode(read_image(place), max_pixels=MAX_PIXELS).image
+            image = open_picture(place, max_pixels=MAX_PIXELS).image
             return figures.thumbnail(image, side=wanted.side, quality=QUALITY)
     return ""
 

@@ -23,7 +23,7 @@ from animetune.buckets import Geometry, Region, fit, stored_region
 from animetune.errors import PictureError
 from animetune.manifest import Manifest
 from animetune.mds import write_shard
-from animetune.pictures import decode, decode_mask, read_image
+from animetune.pictures import Picture, cut_mask, decode_mask, open_picture, read_image
 from animetune.records import LATENT_CHANNELS, Size
 from animetune.shards.config import CropConfig, LatentStore, PixelStore
 from animetune.shardset import GEOMETRY_COLUMNS, MASK_COLUMN
@@ -156,10 +156,11 @@ def _crops(
     for key, url, mask_url, width, height, x, y in part.rows.select(PART_COLUMNS).iter_rows():
         source = Size(width, height)
         try:
-            image = decode(read_image(url), background=background, max_pixels=max_pixels).image
+            picture = open_picture(url, background=background, max_pixels=max_pixels)
+            image = picture.image
             if image.size != source:
                 raise PictureError("size_changed", f"{source.name} when curated, {Size(*image.size).name} now")
-            mask = None if mask_url is None else _read_mask(mask_url, source, max_pixels=max_pixels)
+            mask = None if mask_url is None else _read_mask(mask_url, picture, max_pixels=max_pixels)
         except PictureError as error:
             quarantined.append((key, error.code, error.detail))
             continue
@@ -170,8 +171,9 @@ def _crops(
         yield _Crop(key, geometry, stored_region(geometry, cfg.margin), stored, mask)
 
 
-def _read_mask(url: str, source: Size, *, max_pixels: int) -> Image.Image:
-    """The mask of a picture of size `source`, larger or smaller in the same ratio. Raises PictureError."""
+def _read_mask(url: str, picture: Picture, *, max_pixels: int) -> Image.Image:
+    """The mask of a picture, larger or smaller in the same ratio; of a region the same region. Raises PictureError."""
+    source = Size(*(picture.whole or picture.image.size))
     try:
         mask = decode_mask(read_image(url), max_pixels=max_pixels)
     except PictureError as error:
@@ -179,7 +181,7 @@ def _read_mask(url: str, source: Size, *, max_pixels: int) -> Image.Image:
     # Whether some scale brings both sides of `source` to less than a pixel from the mask's, as rounding leaves them.
     if abs(mask.width * source.height - mask.height * source.width) >= source.width + source.height:
         raise PictureError("mask_ratio", f"{Size(*mask.size).name} for a picture of {source.name} ({url})")
-    return mask
+    return cut_mask(mask, picture)
 
 
 def _encode_mask(mask: Image.Image | None, store: PixelStore | LatentStore) -> bytes:
