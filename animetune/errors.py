@@ -59,6 +59,9 @@ class PictureError(DataError):
         self.detail = detail
         super().__init__(f"{code}: {detail}" if detail else code)
 
+    def __reduce__(self) -> tuple[type[PictureError], tuple[str, str]]:
+        return type(self), (self.code, self.detail)
+
 
 class QuarantineLimitError(DataError):
     """A stage refused a larger share of its inputs than its `quarantine_limit`."""

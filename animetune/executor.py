@@ -16,12 +16,10 @@ common with the others, so a group of processes that is killed leaves no semapho
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -36,6 +34,7 @@ import pydantic
 from animetune.config import StrictModel
 from animetune.errors import AnimetuneError, ChunkError
 from animetune.fsio import publish_dir
+from animetune.lifeline import die_with
 from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
 
 Work = Callable[[Any, Path], Manifest]
@@ -307,24 +306,3 @@ def _serve(pipe: Connection, parent: int) -> None:
             pipe.send(_Failure.of(error))
         else:
             pipe.send(None)
-
-
-def die_with(parent: int) -> None:
-    """End this process when its parent ends, even by SIGKILL: an orphan would go on writing beside the next run.
-
-    Linux ties the signal to the thread that started us, which is the one that `run` waits in.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "prctl"):
-        pr_set_pdeathsig = 1
-        libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before we could ask
-        os._exit(1)
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)

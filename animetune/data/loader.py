@@ -27,7 +27,7 @@ from animetune.data.ranks import rank_and_size
 from animetune.data.shared_memory import SHARED_MEMORY
 from animetune.data.source import Source, describe_small, open_data, plan_spec, size_classes
 from animetune.errors import AnimetuneError, ConfigError, DataError, ResumeError, SetupError, ShortEpochError
-from animetune.executor import die_with
+from animetune.lifeline import die_with
 from animetune.mds import ShardLayout, read_sample
 from animetune.prompts import PromptConfig
 from animetune.records import Batch, Size
