@@ -2,11 +2,11 @@
 
 `open_picture` turns the `image` of a row into an upright sRGB picture without transparency (`read_image` gives its
 bytes, `decode` decodes them), `decode_mask` turns bytes into levels; or they raise PictureError with one of
-`PICTURE_CODES`. Bytes are never
-trusted: the format is known by content and must be on a short list, the pixel count is checked before a pixel is
-decoded, and a picture must be whole (Pillow alone loads a PNG without its end, and clips 16-bit grey to white).
+`PICTURE_CODES`. Bytes are never trusted: the format is known by content and must be on a short list, the pixel count is
+checked before a pixel is decoded, and a picture must be whole (Pillow alone loads a PNG without its end, and clips
+16-bit grey to white).
 
-Decode untrusted pictures in worker processes: a crash of a codec then costs one chunk. One thread a process: the
+A codec may still crash or hang: untrusted pictures are decoded in a child (`isolation`). One thread a process: the
 warning filters that `decode` sets for its own duration are global to the interpreter before Python 3.14.
 """
 
@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import io
 import re
-import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import AvifImagePlugin, ExifTags, GifImagePlugin, Image, ImageCms
 
-from animetune import picture_urls
+from animetune import containers, picture_urls
+from animetune.containers import Format
 from animetune.errors import PictureError, SetupError
 from animetune.picture_urls import Region
 
@@ -49,6 +49,8 @@ PICTURE_CODES = {
     "unsupported_mode": "a pixel format without an agreed meaning as sRGB, such as 32-bit float",
     "transparent": "every pixel is fully transparent",
     "out_of_memory": "the picture did not fit into memory",
+    "timeout": "decoding took longer than `seconds`, twice",
+    "decoder_crash": "the decoder crashed, twice",
     "bad_region": "the region that `image` names does not lie inside the picture",
 }
 """Code -> meaning, for every reason that a picture can be refused for."""
@@ -57,14 +59,22 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 89_478_485
 """The largest useful `max_pixels`: above it Pillow itself warns of a decompression bomb."""
 
-Format = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"]
-
 _T = TypeVar("_T")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# The next JPEG marker in entropy-coded data: 0xFF followed by neither a stuffed zero, a restart marker nor fill.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+# One thread a process: its workers share the CPUs, and each thread would claim memory of its own.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _HDR_TRANSFERS = (16, 18)  # ITU-T H.273: SMPTE ST 2084 (PQ), ARIB STD-B67 (HLG)
 _TRANSPARENT, _OPAQUE = 0, 255
+_SAID = {"image file is truncated": "truncated", "Out of memory": "out_of_memory"}  # the second by libavif
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the picture upright."""
 _COLOUR_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC signature -> Pillow mode
 
 
@@ -79,6 +89,10 @@ class Picture:
     """At least one pixel was not fully opaque."""
     profile: Literal["none", "srgb", "converted", "unusable"]
     """What became of the embedded colour profile; `unusable` means that sRGB was assumed."""
+    mode: str = "RGB"
+    """Of the pixels in the file, as Pillow names it (L, P, RGBA, CMYK, I;16 ...), with `;16` for 16 bits a channel."""
+    rotated: bool = False
+    """The file says that it is to be turned or mirrored, and it was."""
     region: Region | None = None
     """What `image` is of the decoded picture; None for all of it."""
     whole: tuple[int, int] | None = None
@@ -94,16 +108,47 @@ class _Loaded(NamedTuple):
     """Mode L; None when every pixel is opaque."""
     icc: bytes | None
     format: Format
+    mode: str
+    rotated: bool
+
+
+class _Canvas(NamedTuple):
+    """Where a frame lies in its animation."""
+
+    size: tuple[int, int]
+    box: tuple[int, int, int, int]
+    """left, top, right, bottom; Pillow has already put a GIF's frame there, with a colour around it."""
+
+    def place(self, colour: Image.Image, alpha: Image.Image | None) -> tuple[Image.Image, Image.Image]:
+        """Colour and alpha of the whole canvas, transparent where the frame does not reach."""
+        left, top = self.box[:2]
+        if colour.size == self.size:
+            colour, alpha = colour.crop(self.box), alpha and alpha.crop(self.box)
+        whole = Image.new(colour.mode, self.size)
+        whole.paste(colour, (left, top))
+        seen = Image.new("L", self.size, _TRANSPARENT)
+        seen.paste(Image.new("L", colour.size, _OPAQUE) if alpha is None else alpha, (left, top))
+        return whole, seen
 
 
 def open_picture(
-    url: str, *, background: tuple[int, int, int] = (255, 255, 255), max_pixels: int = 64_000_000
+    url: str,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_pixels: int = 64_000_000,
+    first_frame: bool = True,
 ) -> Picture:
     """The picture that `url` names (`picture_urls`), decoded, and cut to the region that it names.
 
-    Raises PictureError, and what `read_image` raises. Costs as much for a region as for the whole.
+    Of animations the first frame, unlike `decode`: it is for pictures that curation has admitted. Raises PictureError,
+    and what `read_image` raises. Costs as much for a region as for the whole.
     """
-    picture = decode(read_image(url), background=background, max_pixels=max_pixels)
+    picture = decode(read_image(url), background=background, max_pixels=max_pixels, first_frame=first_frame)
+    return cut_picture(picture, url)
+
+
+def cut_picture(picture: Picture, url: str) -> Picture:
+    """Of the decoded picture the region that `url` names; all of it for none. Raises PictureError (bad_region)."""
     region = picture_urls.parse(url).region
     if region is None:
         return picture
@@ -140,12 +185,21 @@ def read_image(url: str) -> bytes:
     return data
 
 
-def decode(data: bytes, *, background: tuple[int, int, int] = (255, 255, 255), max_pixels: int = 64_000_000) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_pixels: int = 64_000_000,
+    first_frame: bool = False,
+) -> Picture:
     """Decode an encoded picture completely: EXIF rotation applied, colours in sRGB, transparency on `background`.
 
-    Raises PictureError, whose `code` is a key of PICTURE_CODES, and nothing else, whatever the bytes.
+    Animations are refused, or with `first_frame` their first frame is the picture: as it is shown at first, on a canvas
+    that is transparent where the frame does not reach. Raises PictureError, whose `code` is a key of PICTURE_CODES, and
+    nothing else, whatever the bytes.
     """
-    return _decode(data, functools.partial(_to_picture, background=background), max_pixels=max_pixels)
+    finish = functools.partial(_to_picture, background=background)
+    return _decode(data, finish, max_pixels=max_pixels, first_frame=first_frame)
 
 
 def decode_mask(data: bytes, *, max_pixels: int = 64_000_000) -> Image.Image:
@@ -154,7 +208,7 @@ def decode_mask(data: bytes, *, max_pixels: int = 64_000_000) -> Image.Image:
     EXIF rotation is applied. Luminance is that of ITU-R BT.601, of the numbers as they are: levels are no colours, so
     profiles mean nothing. Raises PictureError as `decode` does, but for `transparent`, which is a mask of zeros.
     """
-    return _decode(data, _to_levels, max_pixels=max_pixels)
+    return _decode(data, _to_levels, max_pixels=max_pixels, first_frame=False)
 
 
 def cut_mask(mask: Image.Image, picture: Picture) -> Image.Image:
@@ -173,17 +227,22 @@ def cut_mask(mask: Image.Image, picture: Picture) -> Image.Image:
     return mask.resize((picture.region.width, picture.region.height), Image.Resampling.BOX, box=box)
 
 
-def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int) -> _T:
+def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int, first_frame: bool) -> _T:
     """What `finish` makes of the picture; all that Pillow raises, there too, comes as PictureError."""
-    picture_format = sniff(data)
-    _check_whole(data, picture_format)
+    picture_format = containers.sniff(data)
+    containers.check_whole(data, picture_format)
     try:
         with warnings.catch_warnings():
             # The outcome must not depend on the caller's warning filters.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _opened(data, picture_format) as source:
-                return finish(_load(source, data, picture_format, max_pixels=max_pixels))
+                _check(source, data, picture_format, max_pixels=max_pixels)
+                if _frames(source, picture_format) == 1:
+                    return finish(_load(source, data, picture_format))
+                if not first_frame:
+                    raise PictureError("animated", f"{_frames(source, picture_format)} pictures")
+                return finish(_load_first(source, data, picture_format))
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -192,105 +251,8 @@ def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int) ->
         raise PictureError("out_of_memory", f"{len(data)} bytes encoded") from error
     # Pillow raises OSError, ValueError, SyntaxError, struct.error and more for damaged files; all mean the same here.
     except Exception as error:
-        code = "truncated" if str(error).startswith("image file is truncated") else "corrupt"
+        code = next((code for words, code in _SAID.items() if words in str(error)), "corrupt")
         raise PictureError(code, _said(error)) from error
-
-
-def sniff(data: bytes) -> Format:
-    """The format by content; PictureError for anything that is not one of the six."""
-    known: tuple[tuple[bool, Format], ...] = (
-        (data.startswith(b"\xff\xd8\xff"), "JPEG"),
-        (data.startswith(_PNG_SIGNATURE), "PNG"),
-        (data.startswith(b"RIFF") and data[8:12] == b"WEBP", "WEBP"),
-        (data.startswith((b"GIF87a", b"GIF89a")), "GIF"),
-        (bool({b"avif", b"avis"} & _brands(data)), "AVIF"),
-        (data.startswith(b"BM"), "BMP"),
-    )
-    for matches, name in known:
-        if matches:
-            return name
-    if not data:
-        raise PictureError("empty")
-    if data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise PictureError("markup")
-    if data.startswith((b"PK", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")):
-        raise PictureError("archive")
-    is_heif = bool({b"mif1", b"msf1", b"heic", b"heix"} & _brands(data))
-    if (data[4:8] == b"ftyp" and not is_heif) or data.startswith((b"\x1aE\xdf\xa3", b"FWS", b"CWS", b"ZWS")):
-        raise PictureError("video")
-    raise PictureError("unknown_format", f"begins with {data[:12].hex()}")
-
-
-def _brands(data: bytes) -> set[bytes]:
-    """The brands that an ISO base media file names in its first box: the major one and those it is compatible with."""
-    if data[4:8] != b"ftyp":
-        return set()
-    end = min(len(data), struct.unpack_from(">I", data)[0], 256)
-    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
-
-
-def _check_whole(data: bytes, picture_format: Format) -> None:
-    """Walk the container to its end; Pillow accepts several formats without theirs."""
-    whole = {
-        "JPEG": _jpeg_is_whole,
-        "PNG": _png_is_whole,
-        "WEBP": lambda data: len(data) >= 12 and struct.unpack_from("<I", data, 4)[0] + 8 <= len(data),
-        "AVIF": _avif_is_whole,
-    }.get(picture_format)
-    if whole is not None and not whole(data):
-        raise PictureError("truncated", f"{picture_format} without its end")
-
-
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Whether the markers lead to an end-of-image marker (bytes after it are harmless)."""
-    at = 2
-    while marker := _JPEG_MARKER.search(data, at):
-        kind = data[marker.start() + 1]
-        if kind == 0xD9:
-            return True
-        if kind == 0x01 or marker.end() + 2 > len(data):  # TEM has no length
-            at = marker.end()
-        else:
-            at = marker.end() + max(2, struct.unpack_from(">H", data, marker.end())[0])
-    return False
-
-
-def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
-    """(type, start, end) of every complete chunk; ends at IEND or at the first impossible chunk."""
-    chunks = []
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if not kind.isalpha():
-            raise PictureError("corrupt", f"PNG: no chunk at byte {at}")
-        if end > len(data):
-            break
-        chunks.append((kind, at, end))
-        if kind == b"IEND":
-            break
-        at = end
-    return chunks
-
-
-def _png_is_whole(data: bytes) -> bool:
-    chunks = _png_chunks(data)
-    return bool(chunks) and chunks[-1][0] == b"IEND"
-
-
-def _avif_is_whole(data: bytes) -> bool:
-    """Whether the last top-level box ends inside the data (size 0 means: to the end of the file; 1: 64-bit size)."""
-    at = 0
-    while at + 8 <= len(data):
-        size = struct.unpack_from(">I", data, at)[0]
-        if size == 0:
-            return True
-        if size == 1 and at + 16 <= len(data):
-            size = struct.unpack_from(">Q", data, at + 8)[0]
-        if size < 8:
-            return False
-        at += size
-    return at <= len(data)
 
 
 def _opened(data: bytes, picture_format: Format) -> Image.Image:
@@ -302,28 +264,59 @@ def _opened(data: bytes, picture_format: Format) -> Image.Image:
             raise
         kept = [
             data[start:end]
-            for kind, start, end in _png_chunks(data)
+            for kind, start, end in containers.png_chunks(data)
             if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
         ]
-        return Image.open(io.BytesIO(_PNG_SIGNATURE + b"".join(kept)), formats=(picture_format,))
+        return Image.open(io.BytesIO(containers.PNG_SIGNATURE + b"".join(kept)), formats=(picture_format,))
 
 
-def _load(source: Image.Image, data: bytes, picture_format: Format, *, max_pixels: int) -> _Loaded:
+def _check(source: Image.Image, data: bytes, picture_format: Format, *, max_pixels: int) -> None:
+    """Refuse by what the header says, before a pixel is decoded."""
     if source.width * source.height > max_pixels:
         raise PictureError("too_many_pixels", f"{source.width}x{source.height}, at most {max_pixels} pixels")
-    # A JPEG's further pictures (MPO) are previews and gain maps of the first.
-    frames = 1 if picture_format == "JPEG" else int(getattr(source, "n_frames", 1))
-    if frames > 1:
-        raise PictureError("animated", f"{frames} pictures")
-    if _transfer_function(data, picture_format) in _HDR_TRANSFERS:
+    if containers.transfer_function(data, picture_format) in _HDR_TRANSFERS:
         raise PictureError("hdr")
+
+
+def _frames(source: Image.Image, picture_format: Format) -> int:
+    """How many pictures the file holds. A JPEG's further ones (MPO) are previews and gain maps of the first."""
+    return 1 if picture_format == "JPEG" else int(getattr(source, "n_frames", 1))
+
+
+def _load_first(source: Image.Image, data: bytes, picture_format: Format) -> _Loaded:
+    """The first frame of an animation, as it is shown at first."""
+    if picture_format != "PNG":
+        return _load(source, data, picture_format)
+    frame = containers.first_png_frame(data)  # Pillow would paint it over the default picture
+    with _opened(frame.data, picture_format) as alone:
+        right, bottom = frame.left + alone.width, frame.top + alone.height
+        if right > source.width or bottom > source.height:
+            raise PictureError("corrupt", "PNG: a frame outside its canvas")
+        return _load(alone, frame.data, picture_format, _Canvas(source.size, (frame.left, frame.top, right, bottom)))
+
+
+def _load(source: Image.Image, data: bytes, picture_format: Format, canvas: _Canvas | None = None) -> _Loaded:
+    """Decode the picture; `canvas` says where it lies unless the file is only the picture."""
+    mode = _mode(source, data, picture_format)
+    if isinstance(source, GifImagePlugin.GifImageFile) and source.tile:
+        canvas = _Canvas(source.size, cast(tuple[int, int, int, int], tuple(source.tile[0].extents or ())))
     source.load()
     if picture_format == "PNG":
         _mend_transparent_colour(source, bit_depth=data[24])
-    colour, alpha = _split_alpha(_upright(source))
+    colour, alpha = _split_alpha(source)
+    if canvas is not None and canvas.box != (0, 0, *canvas.size):
+        colour, alpha = canvas.place(colour, alpha)
     if alpha is not None and _extrema(alpha)[0] == _OPAQUE:
         alpha = None
-    return _Loaded(colour, alpha, source.info.get("icc_profile"), picture_format)
+    turn = _turn(source)
+    if turn is not None:
+        colour, alpha = colour.transpose(turn), None if alpha is None else alpha.transpose(turn)
+    return _Loaded(colour, alpha, source.info.get("icc_profile"), picture_format, mode, turn is not None)
+
+
+def _mode(source: Image.Image, data: bytes, picture_format: Format) -> str:
+    is_deep = picture_format == "PNG" and data[24] == 16 and not source.mode.startswith("I;16")
+    return f"{source.mode};16" if is_deep else source.mode
 
 
 def _to_picture(loaded: _Loaded, *, background: tuple[int, int, int]) -> Picture:
@@ -335,7 +328,14 @@ def _to_picture(loaded: _Loaded, *, background: tuple[int, int, int]) -> Picture
         canvas.paste(colour, mask=loaded.alpha)
         colour = canvas
     colour.info = {}  # comments and profiles, which Pillow would write into whatever the picture is saved as
-    return Picture(image=colour, format=loaded.format, had_alpha=loaded.alpha is not None, profile=profile)
+    return Picture(
+        image=colour,
+        format=loaded.format,
+        had_alpha=loaded.alpha is not None,
+        profile=profile,
+        mode=loaded.mode,
+        rotated=loaded.rotated,
+    )
 
 
 def _to_levels(loaded: _Loaded) -> Image.Image:
@@ -357,11 +357,11 @@ def _mend_transparent_colour(image: Image.Image, *, bit_depth: int) -> None:
         raise PictureError("unsupported_mode", "16-bit RGB with a transparent colour")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """EXIF rotation applied; a rotation that cannot be read is none, as in every viewer."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How EXIF says that the picture is turned; a rotation that cannot be read is none, as in every viewer."""
     with contextlib.suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies pictures that need no rotation, too
-    return image
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -403,15 +403,6 @@ def _to_srgb(
         raise PictureError("cmyk_no_profile", "unusable profile" if icc else "")
     rgb = colour if colour.mode == "RGB" else colour.convert("RGB")
     return rgb, "unusable" if icc else "none"
-
-
-def _transfer_function(data: bytes, picture_format: Format) -> int | None:
-    """Code point of ITU-T H.273 from an AVIF's colour box or a PNG's cICP chunk, which Pillow does not tell."""
-    if picture_format == "AVIF" and (box := data.find(b"colrnclx", 0, 65536)) >= 0:
-        return struct.unpack_from(">H", data, box + 10)[0]
-    if picture_format == "PNG":
-        return next((data[start + 9] for kind, start, _ in _png_chunks(data) if kind == b"cICP"), None)
-    return None
 
 
 def _open(path: str) -> io.BufferedIOBase:
