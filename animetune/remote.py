@@ -1,6 +1,6 @@
 """Files behind a URL: any protocol of fsspec (s3, gs, az, http, memory ...), with one way to fail.
 
-    read, fetch, hash_file, exists, list_files    from anywhere
+    read, read_by, fetch, hash_file, exists, state, list_files, find_files    from anywhere
     put                                           to an object store, where a file appears whole or not at all
 
 What may pass (a timeout, a reset connection, a 5xx) is tried again for `PATIENCE` seconds, with growing waits; what
@@ -14,6 +14,7 @@ Nothing is kept between two calls, neither connections nor listings, so they may
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import time
@@ -21,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pydantic
 
@@ -112,6 +113,64 @@ def list_files(url: str) -> dict[str, int]:
         return {path[prefix:]: info["size"] for path, info in sorted(found.items())}
 
     return _patiently(url, ask, absent=_NO_BUCKET)
+
+
+class FileState(NamedTuple):
+    """What tells whether a file is the one that it was, without reading it."""
+
+    size: int
+    """Bytes."""
+    version: str
+    """ETag or time of the last change, whatever its store tells; empty where it tells nothing."""
+
+
+def find_files(pattern: str) -> dict[str, FileState]:
+    """URL or path -> state, of all files that a pattern with `*` and `**` names, sorted; {} when there are none."""
+    if not is_remote(pattern):  # fsspec would make the paths absolute
+        paths = sorted(glob.glob(without_file_scheme(pattern), recursive=True))
+        return {path: _local_state(path) for path in paths if os.path.isfile(path)}
+
+    def ask(filesystem: Any, name: str) -> dict[str, FileState]:
+        found = filesystem.glob(name, detail=True)
+        return {
+            filesystem.unstrip_protocol(path): _state(info)
+            for path, info in sorted(found.items())
+            if info["type"] == "file"
+        }
+
+    return _patiently(pattern, ask, absent=_NO_BUCKET)
+
+
+def state(url: str) -> FileState:
+    """What its store says of a file. Raises DataError when it is absent."""
+    if not is_remote(url):
+        return _patiently(url, lambda filesystem, name: _local_state(name))
+    return _patiently(url, lambda filesystem, name: _state(filesystem.info(name)))
+
+
+def _local_state(path: str) -> FileState:
+    found = os.stat(path)
+    return FileState(found.st_size, str(found.st_mtime_ns))
+
+
+def _state(info: dict[str, Any]) -> FileState:
+    known = (info.get(name) for name in ("ETag", "etag", "md5", "generation", "mtime", "LastModified", "last_modified"))
+    return FileState(int(info["size"]), str(next((value for value in known if value is not None), "")).strip('"'))
+
+
+def read_by(url: str, function: Callable[[Any], _T]) -> _T:
+    """What `function` makes of the file as a stream that can seek; called again as a whole after a failure that may
+    pass, so it has no effects, and tells what is wrong with the file by what it returns.
+
+    Reads 4 MB at a time: many short reads on the way through cost no request each, and a jump over more reads nothing.
+    """
+
+    def ask(filesystem: Any, name: str) -> _T:
+        options = {"block_size": 1 << 22, "cache_type": "readahead"} if is_remote(url) else {}
+        with filesystem.open(name, mode="rb", **options) as stream:
+            return function(stream)
+
+    return _patiently(url, ask)
 
 
 def fetch(

@@ -260,8 +260,8 @@ def ingested(folder: Path, *sources: Any, workers: int = 0) -> Ingested:
 
     out = folder / "ingested"
     out.mkdir(parents=True)
-    at = Workplace(None, folder / "chunks", LocalExecutor(workers), lambda done, total: None)
-    written = ingest.ingest(ingest.find_files(sources), at, out)
+    at = Workplace(None, folder / "chunks", LocalExecutor(workers), lambda done, total: None, folder / "answers")
+    written = ingest.ingest(ingest.find_files(sources), at, out, ingest.find_tars(sources))
     parts = sorted(out.iterdir())
     assert sorted(written.hashed) == [part.name for part in parts]
     kept = pl.concat([pl.read_parquet(part, glob=False) for part in parts])

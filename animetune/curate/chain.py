@@ -30,6 +30,7 @@ from animetune.curate.weigh.balancing import balance_steps
 def chain(cfg: CurateConfig) -> list[Step]:
     """The steps in order, each with the settings that its outcome depends on."""
     files = ingest.find_files(cfg.sources)
+    tars = ingest.find_tars(cfg.sources)
     vocabulary = Vocabulary.load(cfg.tags.vocabulary)
     lists = {"vocabulary": vocabulary.digest}
     tags.check(cfg.tags, vocabulary)
@@ -40,9 +41,10 @@ def chain(cfg: CurateConfig) -> list[Step]:
     return [
         Step(
             "ingest",
-            functools.partial(ingest.ingest, files),
+            functools.partial(ingest.ingest, files, tars=tars),
             settings=_plain(cfg.sources),
-            inputs={f"{file.number:05d} {file.label}": file.digest for file in files},
+            inputs={f"{file.number:05d} {file.label}": file.digest for file in files}
+            | {f"{number:05d} {place.label}": place.digest for number, place in enumerate(tars)},
         ),
         by_part(
             "filters",

@@ -20,7 +20,7 @@ from animetune.curate import pictures
 from animetune.curate.chain import chain
 from animetune.curate.classify.content import UNASSIGNED
 from animetune.curate.config import CurateConfig
-from animetune.curate.config.sources import PATH_FIELDS
+from animetune.curate.config.sources import PATH_FIELDS, TarsConfig, keys_of_posts
 from animetune.curate.steps import Published, Rows, run_step, sorted_drops, sorted_quarantine
 from animetune.curate.tag import homonyms
 from animetune.errors import DataError, QuarantineLimitError
@@ -119,13 +119,16 @@ def _where_pictures_are(key: str, detail: str, cfg: CurateConfig) -> str:
     """What the source of a post says of its pictures, and what is wrong with it where that can be told."""
     source = next(source for source in cfg.sources if key.startswith(f"{source.name}/"))
     if detail != pictures.NO_CANDIDATE:
-        places = " or ".join(f"{images.root.rstrip('/')}/{images.path}" for images in source.images)
+        places = " or ".join(images.shown for images in source.images)
         given = f"`images` of source {source.name} is {places}" if places else f"source {source.name} names no `images`"
         return f"there is no such file; {given}"
     if not source.images:
         return f"the source {source.name} names no `images`: give their root and path"
+    tars = [images.shown for images in source.images if isinstance(images, TarsConfig)]
+    if tars:
+        return f"the source {source.name} has no member {' or '.join(tars)}, or several that may be meant"
     asked = " or ".join(images.path for images in source.images)
-    keys = dict.fromkeys(f"{{{name}}}" for images in source.images for name in images.keys_of_posts)
+    keys = dict.fromkeys(f"{{{name}}}" for images in source.images for name in keys_of_posts(images))
     needed = f", and {', '.join(keys)} would have to be a key of the post: no other names than {PATH_FIELDS} are known"
     return f"the path of source {source.name} is {asked}{needed if keys else ''}"
 

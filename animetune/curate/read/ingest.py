@@ -22,15 +22,17 @@ from animetune.curate.read import merge
 from animetune.curate.read.chunks import Piece, parse_chunk, split
 from animetune.curate.read.formats import FORMATS
 from animetune.curate.read.inputs import InputFile, find_files
+from animetune.curate.read.tars.listing import Tars, find_tars
+from animetune.curate.read.tars.lookup import index_tars
 from animetune.curate.steps import Workplace, Written
 from animetune.errors import DataError
 from animetune.executor import Chunk
 from animetune.manifest import Manifest
 
-__all__ = ["find_files", "ingest"]
+__all__ = ["find_files", "find_tars", "ingest"]
 
 
-def ingest(files: Sequence[InputFile], at: Workplace, folder: Path) -> Written:
+def ingest(files: Sequence[InputFile], at: Workplace, folder: Path, tars: Sequence[Tars] = ()) -> Written:
     """Parse all files and write their records into `folder`, as parts with the columns of `merge.COLUMNS`.
 
     Raises DataError for `columns` that no record of a source has, ChunkError for a damaged file.
@@ -40,6 +42,7 @@ def ingest(files: Sequence[InputFile], at: Workplace, folder: Path) -> Written:
     parsed = at.chunks / "parsed"
     manifests = at.executor.run(parse_chunk, chunks, parsed, progress=at.progress)
     _check_columns(files, pieces, manifests)
+    lookups, members = index_tars(tars, at)
     schemes = merge.schemes_of(
         _ratings(pieces, manifests), {file.source.name: file.source.rating_scheme for file in files}
     )
@@ -48,7 +51,7 @@ def ingest(files: Sequence[InputFile], at: Workplace, folder: Path) -> Written:
     order, duplicates = merge.order_of(runs.rows, [file.source.name for file in files])
     captions = merge.captions_of(order, runs.captions)
     legacy = [name for name, scheme in schemes.items() if scheme == "legacy"]
-    work = merge.cut(order, merge.families_of(order), captions, runs, legacy)
+    work = merge.cut(order, merge.families_of(order), captions, runs, legacy, lookups)
     kept, lines = len(order), captions.lines
     del order, captions
     parts = [Chunk(f"{index:05d}", each) for index, each in enumerate(work)]
@@ -67,7 +70,8 @@ def ingest(files: Sequence[InputFile], at: Workplace, folder: Path) -> Written:
         | {
             "rating_scheme": schemes,
             "captions": {"lines": lines, "rows": sum(manifest.facts["captioned"] for manifest in merged)},
-        },
+        }
+        | ({"tars": members | {"ambiguous": sum(manifest.facts["ambiguous"] for manifest in merged)}} if tars else {}),
         seen=sum(
             manifest.seen if piece.file.kind == "posts" else sum(manifest.quarantined.values())
             for piece, manifest in zip(pieces, manifests, strict=True)

@@ -18,6 +18,7 @@ from animetune.curate import families
 from animetune.curate.parts import ROW, ROW_DTYPE
 from animetune.curate.read import runs
 from animetune.curate.read.fields import AMBIGUOUS_S
+from animetune.curate.read.tars.lookup import Lookup, resolve
 from animetune.manifest import Manifest
 from animetune.records import POST_COLUMNS
 
@@ -176,6 +177,8 @@ class PartWork:
     caption_runs: Sequence[Path]
     legacy: tuple[str, ...]
     """Sources at which the rating `s` means safe."""
+    lookups: tuple[Lookup, ...] = ()
+    """Of pictures in tars."""
 
 
 def cut(
@@ -184,6 +187,7 @@ def cut(
     captions: Captions,
     of: Runs,
     legacy: Sequence[str],
+    lookups: Sequence[Lookup] = (),
 ) -> list[PartWork]:
     """The work of each part."""
     work = []
@@ -199,6 +203,7 @@ def cut(
                 row_runs=[run.path for run in of.rows],
                 caption_runs=[run.path for run in of.captions],
                 legacy=tuple(legacy),
+                lookups=tuple(lookups),
             )
         )
     return work
@@ -233,8 +238,15 @@ def merge_part(work: PartWork, folder: Path) -> Manifest:
     rows = rows.join(named, on=ROW, how="left", maintain_order="left")
     rows = rows.with_columns(family=pl.coalesce("family", "key"))
     rows, captioned = _with_captions(rows, work)
+    rows, ambiguous = resolve(rows, runs.CANDIDATES, work.lookups)
     tables.write_parquet(rows.select(COLUMNS), folder / "rows.parquet")
-    return Manifest(kind="chunk", format_version=1, seen=rows.height, kept=rows.height, facts={"captioned": captioned})
+    return Manifest(
+        kind="chunk",
+        format_version=1,
+        seen=rows.height,
+        kept=rows.height,
+        facts={"captioned": captioned, "ambiguous": ambiguous},
+    )
 
 
 def _with_captions(rows: pl.DataFrame, work: PartWork) -> tuple[pl.DataFrame, int]:

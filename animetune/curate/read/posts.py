@@ -12,7 +12,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from animetune.curate.config.sources import ID_MODULUS, ImagesConfig, SourceConfig
+from animetune.curate.config.sources import ID_MODULUS, Place, SourceConfig
 from animetune.curate.read import fields
 from animetune.curate.read.fields import (
     AMBIGUOUS_S,
@@ -216,7 +216,7 @@ def _path_fields(record: Record, row: Mapping[str, Any]) -> Callable[[str], str 
     return field
 
 
-def _image_url(images: ImagesConfig, field: Callable[[str], str | int | None]) -> str | None:
+def _image_url(images: Place, field: Callable[[str], str | int | None]) -> str | None:
     """Where the post's picture or mask is, by this place's pattern; None when the post lacks a field of it."""
     path = ""
     for text, name, spec, _ in string.Formatter().parse(images.path):

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from animetune.curate.config.sources import ID_MODULUS, ImagesConfig, SourceConfig
+from animetune.curate.config.sources import ID_MODULUS, Place, SourceConfig, keys_of_posts
 from animetune.curate.read import fields
 from animetune.curate.read.fields import MAX_TAGS
 from animetune.curate.read.formats.boorus import GELBOORU_CLASSES
@@ -35,7 +35,7 @@ _KEYS = (
 
 def keys_read(source: SourceConfig) -> set[str]:
     """The columns of a file of posts that can make a difference."""
-    patterns = (name for images in (*source.images, *source.masks) for name in images.keys_of_posts)
+    patterns = (name for place in (*source.images, *source.masks) for name in keys_of_posts(place))
     theirs = source.columns.values()
     return {*_KEYS, *patterns, *theirs, *(name.partition(".")[0] for name in theirs)}
 
@@ -165,7 +165,7 @@ class _Posts(Columns):
         self.narrow(total <= MAX_TAGS)
         return found
 
-    def candidates(self, places: Iterable[ImagesConfig], rows: dict[str, Any], source: SourceConfig) -> pl.Series:
+    def candidates(self, places: Iterable[Place], rows: dict[str, Any], source: SourceConfig) -> pl.Series:
         """The URLs that the patterns give; null where a post lacks what one needs."""
         columns = [self._url(place, rows, source) for place in places]
         if not columns:
@@ -173,7 +173,7 @@ class _Posts(Columns):
         frame = pl.DataFrame([column.alias(str(number)) for number, column in enumerate(columns)])
         return frame.select(pl.concat_list(pl.all()).list.drop_nulls()).to_series()
 
-    def _url(self, place: ImagesConfig, rows: dict[str, Any], source: SourceConfig) -> pl.Series:
+    def _url(self, place: Place, rows: dict[str, Any], source: SourceConfig) -> pl.Series:
         pieces: list[Any] = []
         for literal, name, spec, _ in string.Formatter().parse(place.path):
             if literal:

@@ -102,7 +102,7 @@ def test_equal_bytes_for_any_number_of_workers_and_after_a_kill(posts: Path, tmp
     for workers in (0, 2):
         out = tmp_path / f"{workers}"
         out.mkdir()
-        at = Workplace(None, out / "chunks", LocalExecutor(workers), lambda done, total: None)
+        at = Workplace(None, out / "chunks", LocalExecutor(workers), lambda done, total: None, out / "answers")
         (out / "parts").mkdir()
         written = ingest(find_files(sources(posts)), at, out / "parts")
         made.append({path.name: path.read_bytes() for path in sorted((out / "parts").iterdir())})
@@ -118,7 +118,9 @@ def test_equal_bytes_for_any_number_of_workers_and_after_a_kill(posts: Path, tmp
         (out / "chunks" / name).rmdir()
     (out / "again").mkdir()
     ingest(
-        find_files(sources(posts)), Workplace(None, out / "chunks", LocalExecutor(0), lambda *_: None), out / "again"
+        find_files(sources(posts)),
+        Workplace(None, out / "chunks", LocalExecutor(0), lambda *_: None, out / "answers"),
+        out / "again",
     )
     assert {path.name: path.read_bytes() for path in sorted((out / "again").iterdir())} == made[0]
 
