@@ -411,7 +411,9 @@ def _open(path: str) -> io.BufferedIOBase:
     import fsspec
 
     try:
-        return fsspec.open(path, "rb").open()
+        filesystem, name = fsspec.core.url_to_fs(path)
+        # Unbuffered: what is read is all of a picture, and a buffer would fetch megabytes of its neighbours in a tar.
+        return filesystem.open(name, mode="rb", cache_type="none")
     except (ImportError, ValueError) as error:  # the package for this kind of URL is not installed, or there is none
         raise SetupError(f"{path}: {error}; for s3:// install animetune[s3]") from error
 

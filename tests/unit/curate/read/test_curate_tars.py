@@ -13,6 +13,7 @@ import fsspec
 import polars as pl
 import pydantic
 import pytest
+import s3fs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -329,13 +330,23 @@ def test_tars_in_memory_behind_a_url(tmp_path: Path) -> None:
         memory.rm("/tars-of-test", recursive=True)
 
 
-def test_tars_in_s3(tmp_path: Path) -> None:
+def test_tars_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+    get = s3fs.core._fetch_range
+
+    def counting(fs, bucket, key, version_id, start, end, **options):
+        fetched.append(end - start)
+        return get(fs, bucket, key, version_id, start, end, **options)
+
     with s3_server() as bucket:
         for number in (1, 2):
-            local = make_tar(tmp_path / "a.tar", {f"{number}.png": bytes([number]) * 5000})
+            files = {f"{number}.png": bytes([number]) * 5000, f"{number}0.png": b"\0" * 2_000_000}
+            local = make_tar(tmp_path / "a.tar", files)
             fsspec.filesystem("s3").put_file(str(local), f"{bucket}/tars/data-{number}.tar")
         found = ingest(tmp_path, {"tars": f"{bucket}/tars/data-*.tar"}, [1, 2, 3])
+        monkeypatch.setattr(s3fs.core, "_fetch_range", counting)
         assert read_all(found) == {1: [b"\1" * 5000], 2: [b"\2" * 5000], 3: []}
+        assert fetched == [5000, 5000]  # no bytes of neighbours
         assert found.kept["image_candidates"].to_list()[0] == [f"{bucket}/tars/data-1.tar!1.png@512+5000"]
 
 
