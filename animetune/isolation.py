@@ -92,7 +92,7 @@ class Isolated(Generic[_P, _R]):
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _R:
         if self._child is None or self._child.parent != os.getpid():  # a fork of ours has no child
             self._child = _Child(self._function, self._memory)
-        returned, value = self._child.call((args, kwargs), self._seconds)
+        returned, value = self._child.call((os.getcwd(), args, kwargs), self._seconds)
         if returned:
             return value
         if isinstance(value, MemoryError):
@@ -178,8 +178,10 @@ def _serve(pipe_number: int, parent: int) -> None:
                 _limit(memory_bytes)
                 answer: tuple[bool, Any] = (True, None)
             else:
-                args, kwargs = pickle.loads(data)  # noqa: S301
+                folder, args, kwargs = pickle.loads(data)  # noqa: S301
                 del data
+                if folder != os.getcwd():  # paths are relative to where the caller is now
+                    os.chdir(folder)
                 answer = (True, function(*args, **kwargs))
         except Exception as error:
             answer = (False, _portable(error))

@@ -1,9 +1,11 @@
 """The step `pictures`: every picture is read and decoded once, completely, in worker processes.
 
 Adds the true size and format (`records.PICTURE_COLUMNS`), `image` and `mask` (the first of the candidates that is
-there) and `pixel_md5`, by which `dedup` knows equal pictures. A picture that cannot be used is quarantined under its
-code of `pictures.PICTURE_CODES`, or under `md5_mismatch`. A mask may be missing; whether it can be used is seen when it
-is cut with its picture, by `shard`.
+there), `pixel_md5`, by which `dedup` knows equal pictures, `dhash`, by which similar ones are looked for
+(`probe.difference_hash`), and `content_left`, `content_top`, `content_width`, `content_height`: the picture without its
+uniform borders (`borders.content_box`), null where it has none. Files are not trusted: a child of the worker reads and
+decodes them (`looking`). A picture that cannot be used is quarantined under its code of `pictures.PICTURE_CODES`, or
+under `md5_mismatch`. A mask may be missing; whether it can be used is seen when it is cut with its picture, by `shard`.
 
 With `decode: false` none of this happens: what posts state is taken (`as_stated`).
 
@@ -14,43 +16,53 @@ again each time, and so are masks (`found_since`).
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from animetune import tables
-from animetune.curate.answers import QUESTION, Inquiry, ask, question_of
+from animetune import fsio, tables
+from animetune.borders import ContentBox
+from animetune.curate.answers import QUESTION, Inquiry, ask, known_answers, question_of
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
+from animetune.curate.looking import Found, look_at_each
 from animetune.curate.parts import ROW, Part, part_name, write_part
+from animetune.curate.probe import MISSING, NO_CANDIDATE, Question, look_at
 from animetune.curate.select import filters
-from animetune.curate.steps import Outcome, Workplace, Written, added
+from animetune.curate.steps import Outcome, Workplace, Written, added, counted
 from animetune.errors import DataError, PictureError
-from animetune.pictures import Picture, decode, read_image
 from animetune.records import PICTURE_COLUMNS
 
-PICTURES_FORMAT = 1
+PICTURES_FORMAT = 2
 """Of the answers; another one has every picture decoded again."""
 CHUNK_ROWS = 256
-MISSING = "image_missing"
 NO_SIZE = "no_size"
-NO_CANDIDATE = "the post lacks what the path of `images` needs"
-"""Detail of a picture that is missing because nothing says where it would be."""
+PROBE = look_at
+"""What the child of a worker does with each picture; tests put worse in its place."""
+LIMITS = ("seconds", "memory")
+LIMITED = ("timeout", "out_of_memory", "decoder_crash")
+"""Codes that other limits may change: with others, these pictures are looked at again, and no others."""
 
 _FOUND: dict[str, pl.DataType] = {
     "image": pl.String(),
     **tables.schema(PICTURE_COLUMNS),
     "pixel_md5": pl.String(),
+    "dhash": pl.Binary(),
+    **{f"content_{name}": pl.Int32() for name in ContentBox._fields},
+    "pixel_mode": pl.String(),
+    "colour_profile": pl.String(),
+    "rotated": pl.Boolean(),
     "is_original": pl.Boolean(),
 }
 """What is found in a picture."""
-_REFUSED: dict[str, pl.DataType] = {"code": pl.String(), "detail": pl.String()}
+# `limits` are those that a picture did not keep to; null for others.
+_REFUSED: dict[str, pl.DataType] = {"code": pl.String(), "detail": pl.String(), "limits": pl.String()}
 
 READS = ("source", "md5", "post_width", "post_height", "post_bytes", "image_candidates", "mask_candidates")
-WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), "pixel_md5")
+FOUND_BY_STEPS = ("pixel_md5", "dhash", *(f"content_{name}" for name in ContentBox._fields))
+WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), *FOUND_BY_STEPS)
 
 
 def look_at_pictures(
@@ -60,7 +72,7 @@ def look_at_pictures(
 
     Raises DataError when a source says where masks are, and none is there.
     """
-    settings = {**cfg.model_dump(mode="json", exclude={"decode"}), "format": PICTURES_FORMAT}
+    settings = {**cfg.model_dump(mode="json", exclude={"decode", *LIMITS}), "format": PICTURES_FORMAT}
     pictures = Inquiry(
         "pictures",
         settings,
@@ -68,6 +80,7 @@ def look_at_pictures(
         {**_FOUND, **_REFUSED},
         at_a_time=CHUNK_ROWS,
     )
+    questions_of_pictures = functools.partial(_questions_of_pictures, inquiry=pictures, limits=_limits(cfg), at=at)
     masks = Inquiry("masks", {"format": PICTURES_FORMAT}, find_masks, {"mask": pl.String()}, at_a_time=4096)
     outcomes, with_masks = [], []
     found = zip(ask(pictures, questions_of_pictures, at), ask(masks, questions_of_masks, at), strict=True)
@@ -87,11 +100,24 @@ def look_at_pictures(
     return Written(sum(kept), pl.concat(dropped), pl.concat(quarantined), added(facts), at.rows.kept)
 
 
-def questions_of_pictures(part: Part) -> pl.DataFrame:
-    """key, question, md5, image_candidates of all rows of a part."""
+def _questions_of_pictures(part: Part, inquiry: Inquiry, limits: str, at: Workplace) -> pl.DataFrame:
+    """key, question, md5, image_candidates of all rows of a part.
+
+    A picture that other limits refused is another question with these.
+    """
     rows = part.read(("key", "md5", "image_candidates"))
     numbers = [question_of(candidates, md5) for _, _, md5, candidates in rows.iter_rows()]
-    return rows.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), "md5", "image_candidates")
+    rows = rows.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), "md5", "image_candidates")
+    known = known_answers(inquiry, inquiry.folder(at.answers), rows[QUESTION])
+    refused = set(known.filter(pl.col("limits") != limits)[QUESTION])
+    if not refused:
+        return rows
+    again = [question_of(number, limits) if number in refused else number for number in numbers]
+    return rows.with_columns(pl.Series(QUESTION, again, pl.UInt64()))
+
+
+def _limits(cfg: PicturesConfig) -> str:
+    return fsio.canonical_json(cfg.model_dump(mode="json", include=set(LIMITS)))
 
 
 def questions_of_masks(part: Part) -> pl.DataFrame:
@@ -124,12 +150,18 @@ def as_stated(rows: pl.DataFrame, size_filters: Sequence[Filter]) -> Outcome:
     return Outcome(outcome.kept, outcome.dropped, refused)
 
 
-def _facts(rows: pl.DataFrame) -> dict[str, int]:
+def _facts(rows: pl.DataFrame) -> dict[str, Any]:
     of_other_size = (pl.col("width") != pl.col("post_width")) | (pl.col("height") != pl.col("post_height"))
     return {
         "size_mismatches": int(rows.select(of_other_size.sum()).item()),
         "md5_mismatches": int((~rows["is_original"]).sum()),
         "masks": rows["mask"].count(),
+        "picture_formats": counted(rows["image_format"]),
+        "pixel_modes": counted(rows["pixel_mode"]),
+        "colour_profiles": counted(rows["colour_profile"]),
+        "rotated": int(rows["rotated"].sum()),
+        "with_alpha": int(rows["had_alpha"].sum()),
+        "with_borders": rows["content_width"].count(),
     }
 
 
@@ -150,14 +182,23 @@ def found_since(at: Workplace, folder: Path) -> bool:
 
 def look_at_all(questions: pl.DataFrame, cfg: PicturesConfig) -> pl.DataFrame:
     """In a worker process: what is found in pictures, or why they are refused; those that are missing are left out."""
-    answers: list[dict[str, Any]] = []
-    for number, md5, candidates in questions.select(QUESTION, "md5", "image_candidates").iter_rows():
-        try:
-            answers.append({QUESTION: number, **look_at(candidates, md5, cfg)})
-        except PictureError as error:
-            if error.code != MISSING:
-                answers.append({QUESTION: number, "code": error.code, "detail": error.detail})
-    return tables.frame(answers, {QUESTION: pl.UInt64(), **_FOUND, **_REFUSED})
+    numbers = questions[QUESTION].to_list()
+    asked = questions.select("md5", "image_candidates").iter_rows()
+    pictures = [
+        Question(candidates, md5, cfg.background, cfg.max_pixels, cfg.animated == "first_frame", cfg.check_md5)
+        for md5, candidates in asked
+    ]
+    found = look_at_each(pictures, PROBE, seconds=cfg.seconds, memory_bytes=cfg.memory)
+    answers = [{QUESTION: number, **_answer(each, cfg)} for number, each in zip(numbers, found, strict=True)]
+    kept = [answer for answer in answers if answer.get("code") != MISSING]
+    return tables.frame(kept, {QUESTION: pl.UInt64(), **_FOUND, **_REFUSED})
+
+
+def _answer(found: Found, cfg: PicturesConfig) -> Mapping[str, Any]:
+    if not isinstance(found, PictureError):
+        return found
+    limits = _limits(cfg) if found.code in LIMITED else None
+    return {"code": found.code, "detail": found.detail, "limits": limits}
 
 
 def find_masks(questions: pl.DataFrame) -> pl.DataFrame:
@@ -176,48 +217,6 @@ def _quarantined(rows: pl.DataFrame) -> pl.DataFrame:
         code=pl.col("code").fill_null(MISSING),
         detail=pl.when(pl.col("code").is_null()).then(looked_for.otherwise(pl.lit(NO_CANDIDATE))).otherwise("detail"),
     )
-
-
-def look_at(candidates: Sequence[str], md5: str | None, cfg: PicturesConfig) -> dict[str, Any]:
-    """The columns of one picture, from the first of the candidates that is there. Raises PictureError."""
-    url, data = read_first(candidates)
-    is_original = md5 is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
-    if cfg.check_md5 and not is_original:
-        raise PictureError("md5_mismatch", f"{url}: the post states {md5}")
-    try:
-        picture = decode(data, background=cfg.background, max_pixels=cfg.max_pixels)
-    except PictureError as error:
-        raise PictureError(error.code, f"{url}: {error.detail}".removesuffix(": ")) from error
-    return {
-        "image": url,
-        "width": picture.image.width,
-        "height": picture.image.height,
-        "image_format": picture.format,
-        "image_bytes": len(data),
-        "had_alpha": picture.had_alpha,
-        "focus_x": None,  # nothing looks for one yet
-        "focus_y": None,
-        "pixel_md5": pixel_md5(picture),
-        "is_original": is_original,
-    }
-
-
-def read_first(candidates: Sequence[str]) -> tuple[str, bytes]:
-    """(url, bytes) of the first candidate that is there. Raises PictureError."""
-    for url in candidates:
-        try:
-            return url, read_image(url)
-        except PictureError as error:
-            if error.code != MISSING:
-                raise
-    raise PictureError(MISSING, ", ".join(candidates) or NO_CANDIDATE)
-
-
-def pixel_md5(picture: Picture) -> str:
-    """MD5 of size and RGB bytes: equal for equal pictures, however they are encoded."""
-    digest = hashlib.md5(f"{picture.image.width}x{picture.image.height}".encode(), usedforsecurity=False)
-    digest.update(picture.image.tobytes())
-    return digest.hexdigest()
 
 
 def _check_masks(rows: pl.DataFrame) -> None:

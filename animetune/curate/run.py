@@ -181,6 +181,7 @@ def table_facts(done: Sequence[Published], cfg: CurateConfig) -> dict[str, Any]:
     decoding = {
         "background": list(cfg.pictures.background),
         "max_pixels": cfg.pictures.max_pixels,
+        "animated": cfg.pictures.animated,
         "decoded": cfg.pictures.decode,
     }
     return noted | {"pictures": decoding}

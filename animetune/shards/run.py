@@ -257,7 +257,11 @@ def _finished(cfg: ShardConfig) -> Manifest | None:
 def _decoding(table: tables.Table) -> dict[str, Any]:
     """How curation decoded the pictures; shards decode them in the same way."""
     pictures = table.manifest.facts["pictures"]
-    return {"background": tuple(pictures["background"]), "max_pixels": pictures["max_pixels"]}
+    return {
+        "background": tuple(pictures["background"]),
+        "max_pixels": pictures["max_pixels"],
+        "first_frame": pictures.get("animated") == "first_frame",
+    }
 
 
 def _check_quarantine(cfg: ShardConfig, outcome: _Outcome) -> None:

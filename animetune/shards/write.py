@@ -11,7 +11,7 @@ import functools
 import io
 import math
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,15 +78,18 @@ def write_part(
     masks: bool,
     background: tuple[int, int, int],
     max_pixels: int,
+    first_frame: bool,
 ) -> Manifest:
     """Write `folder/shard.00000.mds` and its index; the manifest's facts name the keys kept and refused, in order.
 
     With `masks` there is a column of masks (`shardset.MASK_COLUMN`), also where no picture of the part has one.
-    `background` and `max_pixels` are those of `pictures.decode` and must be curation's, so that both see one picture.
+    `background`, `max_pixels` and `first_frame` are those of `pictures.decode` and must be curation's, so that both see
+    one picture.
     A picture that cannot be decoded or encoded is quarantined. Failures that may pass (network, memory) are raised.
     """
     quarantined: list[tuple[str, str, str]] = []
-    crops = _crops(part, crop, quarantined, background=background, max_pixels=max_pixels)
+    look = functools.partial(open_picture, background=background, max_pixels=max_pixels, first_frame=first_frame)
+    crops = _crops(part, crop, quarantined, look=look, max_pixels=max_pixels)
     encoder = _Latents(store, quarantined) if isinstance(store, LatentStore) else _Pixels(store)
     keys: list[str] = []
 
@@ -150,13 +153,13 @@ def _crops(
     cfg: CropConfig,
     quarantined: list[tuple[str, str, str]],
     *,
-    background: tuple[int, int, int],
+    look: Callable[[str], Picture],
     max_pixels: int,
 ) -> Iterator[_Crop]:
     for key, url, mask_url, width, height, x, y in part.rows.select(PART_COLUMNS).iter_rows():
         source = Size(width, height)
         try:
-            picture = open_picture(url, background=background, max_pixels=max_pixels)
+            picture = look(url)
             image = picture.image
             if image.size != source:
                 raise PictureError("size_changed", f"{source.name} when curated, {Size(*image.size).name} now")

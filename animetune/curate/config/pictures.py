@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -22,8 +22,16 @@ class PicturesConfig(StrictModel):
     """Red, green, blue behind transparent pixels."""
     max_pixels: Annotated[int, pydantic.Field(gt=0, le=MAX_PIXELS)] = 64_000_000
     """Larger pictures are quarantined before they are decoded."""
+    animated: Literal["refuse", "first_frame"] = "refuse"
+    """Of files that hold several pictures: quarantine them, or take the first, as it is shown at first."""
     check_md5: bool = False
     """Quarantine files whose MD5 differs from the post's. For original files; re-encoded ones always differ."""
+
+    seconds: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
+    """Time to look at one picture, reading it included where it is on this machine. What takes longer, twice, is
+    quarantined."""
+    memory: Annotated[int, pydantic.Field(ge=64 << 20)] = 2 << 30
+    """Bytes that one picture may take, once read; twice as much as 64 million pixels with transparency need."""
 
     @pydantic.model_validator(mode="after")
     def _needs_pictures(self) -> PicturesConfig:

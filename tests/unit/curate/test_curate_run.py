@@ -21,6 +21,7 @@ from animetune.errors import ChunkError, DataError, QuarantineLimitError, SetupE
 from animetune.fsio import lock
 from animetune.manifest import has_manifest, verify_files
 from animetune.records import CONTENT_BUCKETS
+from tests.bad_probes import divide_by_zero
 from tests.builders import curate_config, danbooru_post, picture, write_lines, write_posts
 
 BALANCE = [{"name": "tag_groups"}, {"name": "content_buckets"}]
@@ -72,7 +73,12 @@ def test_a_table(posts: Path, tmp_path: Path):
     assert counts["content_bucket"] == dict.fromkeys(sorted(CONTENT_BUCKETS), 4)
     assert counts["rating"] == dict.fromkeys("egqs", 9)
     assert sum(counts["quality"].values()) == 36
-    assert manifest.facts["pictures"] == {"background": [255, 255, 255], "max_pixels": 64_000_000, "decoded": True}
+    assert manifest.facts["pictures"] == {
+        "background": [255, 255, 255],
+        "max_pixels": 64_000_000,
+        "animated": "refuse",
+        "decoded": True,
+    }
 
     row = rows.row(0, named=True)
     assert row["captions_long"] == ["A picture with the number 1."]
@@ -326,13 +332,15 @@ def test_a_picture_is_decoded_once_whatever_filters_and_tables_see_it(tmp_path: 
 
 def count_decoded(monkeypatch) -> list[str]:
     decoded: list[str] = []
-    look_at = pictures.look_at
+    look_at_each = pictures.look_at_each
 
-    def counted(candidates, *arguments):
-        decoded.append(candidates[0])
-        return look_at(candidates, *arguments)
+    def counted(questions, *arguments, **limits):
+        found = list(look_at_each(questions, *arguments, **limits))
+        there = (isinstance(each, dict) or each.code != "image_missing" for each in found)
+        decoded.extend(question.candidates[0] for question, is_there in zip(questions, there, strict=True) if is_there)
+        return found
 
-    monkeypatch.setattr(pictures, "look_at", counted)
+    monkeypatch.setattr(pictures, "look_at_each", counted)
     return decoded
 
 
@@ -485,7 +493,7 @@ def test_a_crash_in_a_chunk_names_it_and_the_next_run_goes_on(posts: Path, tmp_p
     monkeypatch.setattr(pictures, "CHUNK_ROWS", 10)
     cfg = fresh(posts, tmp_path)
     with monkeypatch.context() as broken:
-        broken.setattr(pictures, "pixel_md5", lambda picture: 1 / 0 if picture.image.size == (56, 56) else "x")
+        broken.setattr(pictures, "PROBE", divide_by_zero)
         with pytest.raises(ChunkError, match="chunk piece-.*: ZeroDivisionError"):
             run(cfg)
     assert run(cfg).kept == 36
