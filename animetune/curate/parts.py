@@ -4,6 +4,9 @@ A row has a number for life, its place in the table of the first step; a part ho
 step. A step's file of a part has the column `row`, the numbers of the rows that the step kept, and the columns that it
 wrote. So a column after some step is read from the newest file that has it, at the numbers of the newest file of all,
 and nobody ever holds the tags of all posts.
+
+A step may add rows (`closeups`): in further parts behind the others, with numbers above all others, and with all the
+columns that there are, since no step before wrote any of them.
 """
 
 from __future__ import annotations
@@ -75,17 +78,39 @@ class Part:
 
 
 def newest_parts(steps: Sequence[Sequence[Path]]) -> list[Part]:
-    """The parts after a chain of steps, each given as its files, a file a part; the first step comes first."""
+    """The parts after a chain of steps, each given as its files, a file a part; the first step comes first.
+
+    A step may have more files than the one before: these parts begin there. ValueError for one with fewer.
+    """
+    counts = [len(files) for files in steps]
+    if counts != sorted(counts):
+        raise ValueError(f"a step has fewer parts than the one before it: {counts}")
+    parts: list[Part] = []
+    for count in sorted(set(counts)):  # the parts that begin with one step have the same columns
+        since = [files[len(parts) : count] for files in steps if len(files) >= count]
+        columns = _newest_columns([files[0] for files in since])
+        parts += [
+            Part(tuple(PartFile(path, names) for path, names in zip(reversed(paths), columns, strict=True)))
+            for paths in zip(*since, strict=True)
+        ]
+    return parts
+
+
+def next_number(parts: Sequence[Part]) -> int:
+    """The first number that no row has, nor had before it was dropped."""
+    numbers = (_read(part.files[-1].path, [])[ROW].max() for part in reversed(parts))
+    return next((int(number) + 1 for number in numbers if isinstance(number, int)), 0)
+
+
+def _newest_columns(files: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Of the files of one part, the first step's first: the columns that no later one has; the newest comes first."""
     columns: list[tuple[str, ...]] = []
     seen = {ROW}
-    for files in reversed(steps):
-        names = pq.read_schema(files[0]).names
+    for file in reversed(files):
+        names = pq.read_schema(file).names
         columns.append(tuple(name for name in names if name not in seen))
         seen.update(names)
-    return [
-        Part(tuple(PartFile(path, names) for path, names in zip(reversed(paths), columns, strict=True)))
-        for paths in zip(*steps, strict=True)
-    ]
+    return columns
 
 
 def write_part(rows: pl.DataFrame, columns: Sequence[str], path: Path, *, numbered: bool = True) -> None:

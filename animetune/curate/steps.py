@@ -16,6 +16,7 @@ where it decides row by row and what it counts is added up, or once, with some n
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,8 +112,8 @@ class Workplace:
     chunks: Path
     """Folder for the executor to publish chunks in."""
     executor: LocalExecutor
-    progress: Callable[[int, int], None]
-    """Told (done, total)."""
+    progress: Callable[..., None]
+    """Told (done, total), and by name what is to be shown beside them."""
     answers: Path
     """Folder of `answers`, which tables may share."""
 
@@ -132,6 +133,7 @@ class Written:
     quarantined: pl.DataFrame
     facts: Mapping[str, Any]
     seen: int
+    """The rows of the step before, and those that this one added."""
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     hashed: Mapping[str, FileRecord] = field(default_factory=dict)
     """Of those files whose hashes are known, so that they are not read again."""
@@ -170,7 +172,7 @@ def run_step(
     out: Path,
     done: Sequence[Published],
     executor: LocalExecutor,
-    progress: Callable[[int, int], None],
+    progress: Callable[..., None],
     answers: Path | None = None,
 ) -> Published:
     """Find the step that follows `done` under `out`, or do it and publish it; `answers` are in `out` unless given."""
@@ -187,6 +189,12 @@ def run_step(
     if chunks.is_dir():
         fsio.remove(chunks)
     return Published(folder, read_manifest(folder, kind=STEP_KIND, format_version=STEP_FORMAT))
+
+
+def rows_seen(done: Sequence[Published]) -> int:
+    """What the first of the steps read, and what the others added to it: every one of them has one outcome."""
+    more = (step.manifest.seen - before.manifest.kept for before, step in itertools.pairwise(done))
+    return done[0].manifest.seen + sum(more)
 
 
 def added(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from animetune.curate.select import filters
 from animetune.curate.steps import Outcome
 
 READS = ("source", "id", "score", "fav_count", "rating", "created_at", "aesthetic_score", "is_synthetic")
+READS_WITH_CLOSEUPS = (*READS, "parent")
 WRITES = ("quality", "aesthetic", "year", "rating")
 
 WITHOUT_QUALITY = ("synthetic", "immature", "unscored", "undated")
@@ -40,13 +41,31 @@ _NEWEST = pl.col("created_at").max().over("source")
 _IS_SYNTHETIC = pl.col("is_synthetic").fill_null(value=False)
 
 
-def classify(rows: pl.DataFrame, cfg: ClassesConfig, class_filters: Sequence[Filter]) -> Outcome:
-    """Add `quality`, `aesthetic` and `year`, map `rating`, and drop the classes that a filter drops."""
-    found = pl.concat([classes_of(own, rules) for own, rules in populations(rows, cfg)]).sort(_AT)
+def classify(
+    rows: pl.DataFrame, cfg: ClassesConfig, class_filters: Sequence[Filter], *, closeups: bool = False
+) -> Outcome:
+    """Add `quality`, `aesthetic` and `year`, map `rating`, and drop the classes that a filter drops.
+
+    With `closeups` (READS_WITH_CLOSEUPS) these have the classes of their pictures, and are in no percentile: else
+    pictures would count the more often the more is cut from them.
+    """
+    pictures = rows.filter(~is_closeup()) if closeups else rows
+    found = pl.concat([classes_of(own, rules) for own, rules in populations(pictures, cfg)]).sort(_AT)
+    if closeups:
+        found = (
+            rows.select(key=pl.when(is_closeup()).then("parent").otherwise("key"))
+            .join(found.with_columns(pictures["key"]), on="key", how="left", maintain_order="left")
+            .drop("key")
+        )
     rows = rows.with_columns(found.drop(_AT, "without_quality"))
     noted = facts(rows.select("source", "created_at", *WRITES).with_columns(found["without_quality"]), cfg)
     outcome = filters.apply(rows, class_filters, "classes")
     return Outcome(kept=outcome.kept, dropped=outcome.dropped, facts={**outcome.facts, **noted})
+
+
+def is_closeup() -> pl.Expr:
+    """Whether a row is a close-up: its key is that of its picture and a number."""
+    return pl.col("key").str.contains(r"/[0-9]+#[0-9]+$")
 
 
 def populations(rows: pl.DataFrame, cfg: ClassesConfig) -> Iterator[tuple[pl.DataFrame, ClassRules]]:

@@ -1,0 +1,1 @@
+"""Close-ups: rows of their own, cut from pictures of the table."""

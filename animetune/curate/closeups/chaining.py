@@ -1,0 +1,58 @@
+"""The step `closeups` as a link of the chain, with what its outcome depends on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from animetune import fsio
+from animetune.curate.closeups import tagging
+from animetune.curate.closeups.boxes import BoxFiles
+from animetune.curate.closeups.finding import Finder
+from animetune.curate.closeups.step import Plan, add_closeups
+from animetune.curate.config.closeups import LABELS, CloseupsConfig
+from animetune.curate.config.pictures import PicturesConfig
+from animetune.curate.detections import digest
+from animetune.curate.select.lists import PostList
+from animetune.curate.steps import Step
+from animetune.errors import ConfigError
+
+
+def closeups_step(
+    cfg: CloseupsConfig,
+    decoding: PicturesConfig,
+    sources: Sequence[str],
+    rules: tagging.TagRules,
+    lists: tuple[PostList, PostList],
+) -> Step:
+    """The step; `lists` are what is taken down and what is included.
+
+    Raises ConfigError for classes that there are not and settings that need pictures where none is opened, DataError
+    for a file of boxes that is wrong, SetupError for a model that is not there.
+    """
+    tagging.check(cfg, rules.vocabulary)
+    if not decoding.decode and (cfg.detector or cfg.saliency or cfg.focus == "saliency"):
+        raise ConfigError("closeups: look at pictures, and `pictures.decode: false` looks at none; give `boxes` alone")
+    if cfg.detector is not None:
+        cfg.detector.asset.locate()
+    files = BoxFiles.read(cfg.boxes, sources)
+    takedown, include = lists
+    labels = {label: cfg.of_label(label).model_dump(mode="json") for label in sorted({*LABELS, *cfg.labels})}
+    return Step(
+        "closeups",
+        functools.partial(add_closeups, Plan(Finder(cfg, files, decoding), rules, takedown, include)),
+        settings=[
+            cfg.model_dump(mode="json", exclude={"boxes", "detector", "labels"}),
+            labels,
+            rules.cfg.model_dump(mode="json", exclude={"vocabulary"}),
+            [list(decoding.background), decoding.max_pixels],
+        ],
+        inputs={
+            "boxes": files.digest,
+            "detector": "" if cfg.detector is None else fsio.canonical_json(digest(cfg.detector)),
+            "vocabulary": rules.vocabulary.digest,
+            "tables": rules.tables.digest,
+            "takedown": takedown.digest,
+            "include": include.digest,
+        },
+    )
