@@ -17,6 +17,7 @@ from animetune.curate.config.sources import COLUMNS, SourceConfig
 from animetune.curate.read import runs
 from animetune.curate.read.fields import RecordError, integer
 from animetune.curate.read.formats import FORMATS, Context, beside, columns, hakubooru, names, readers
+from animetune.curate.read.formats.beside_columns import plain_rows as plain_pictures
 from animetune.curate.read.formats.column_values import OFFSET, frame_of
 from animetune.curate.read.formats.readers import Raw
 from animetune.curate.read.inputs import InputFile
@@ -86,6 +87,8 @@ def parse_chunk(piece: Piece, folder: Path) -> Manifest:
         found = records(piece)
         while batch := list(itertools.islice(found, _BATCH_RECORDS)):
             _parse_batch(batch, chunk)
+    elif piece.file.format == "folder" and not piece.file.source.columns:
+        _parse_folder(list(records(piece)), chunk)
     else:
         for raw in records(piece):
             chunk.add(raw)
@@ -196,6 +199,17 @@ def parsed(raw: Raw, file: InputFile) -> tuple[dict[str, Any], dict[str, Any]]:
         root = file.path if readers.layout(file.path) == "folder" else file.path.parent
         places = names.places(str(root), record["file_name"])
     return record, parse_post(record, source, places)
+
+
+def _parse_folder(found: list[Raw], chunk: _Chunk) -> None:
+    """Pictures with tags beside them by column, others one by one: captions, JSON, what cannot be used."""
+    plain = plain_pictures(found, chunk.file)
+    if plain.height:
+        chunk.add_rows(plain)
+    done = set(plain["offset"])
+    for raw in found:
+        if raw.offset not in done:
+            chunk.add(raw)
 
 
 def _parse_batch(batch: list[Raw], chunk: _Chunk) -> None:

@@ -61,7 +61,8 @@ def folder_digest(root: Path) -> str:
     for name in list_folder(root):
         digest.update(f"{name}\0".encode(errors="surrogateescape"))
         if not is_picture(name):
-            digest.update(hashlib.sha256((root / name).read_bytes()).digest())
+            with open(f"{root}/{name}", "rb", buffering=0) as stream:
+                digest.update(hashlib.sha256(stream.readall()).digest())
     return digest.hexdigest()
 
 
@@ -77,7 +78,7 @@ def read_folder(root: Path, records: Sequence[tuple[str, ...]], first: int) -> I
             continue
         if not is_picture(name):
             name = _named_by(name)
-        yield _together(Raw(index, where, {}, name), sidecars, lambda sidecar: _read_small(root / sidecar))
+        yield _together(Raw(index, where, {}, name), sidecars, lambda sidecar: _read_small(f"{root}/{sidecar}"))
 
 
 def tar_digest(path: Path) -> str:
@@ -200,9 +201,11 @@ def _shown_name(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def _read_small(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(MAX_LINE + 1)
+def _read_small(path: str) -> bytes:
+    """At most MAX_LINE + 1 bytes. Unbuffered, nor asked for more than there is: each costs as much as the reading."""
+    with open(path, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        return stream.readall() if size <= MAX_LINE else stream.read(MAX_LINE + 1)
 
 
 def _part(stream: Any, offset: int, length: int) -> bytes:

@@ -61,7 +61,10 @@ def looks_like_tags(line: str) -> bool:
 
 def split_tags(line: str) -> list[str]:
     """The tags of a line, with underscores and without escapes."""
-    items = (_ESCAPED.sub(r"\1", item).split() for item in _SEPARATOR.split(line))
+    if "\\" in line:
+        items = [_ESCAPED.sub(r"\1", item).split() for item in _SEPARATOR.split(line)]
+    else:
+        items = [item.split() for item in _SEPARATOR.split(line)]
     return ["_".join(words) for words in items if words]
 
 
