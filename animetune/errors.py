@@ -11,7 +11,8 @@
     ├── ChunkError              exit 1    a worker failed or died on a chunk; the same command continues from there
     ├── ResumeError             exit 1    a checkpoint does not belong to this run, or none verifies
     ├── NonFiniteError          exit 1    loss or gradients stayed NaN or infinite
-    └── Preempted               exit 75   a signal asked us to stop; a checkpoint was saved; run the command again
+    ├── Preempted               exit 75   a signal asked us to stop; a checkpoint was saved; run the command again
+    └── RequestLimitError       exit 75   as many requests were sent as allowed; run the command again to go on
 
 A message names what is wrong, where, the offending value, and what to do about it.
 """
@@ -85,5 +86,11 @@ class NonFiniteError(AnimetuneError):
 
 class Preempted(AnimetuneError):
     """Training was asked to stop by a signal and saved a checkpoint first."""
+
+    exit_code = 75
+
+
+class RequestLimitError(AnimetuneError):
+    """As many requests were sent as one run may send; their answers are kept, and the same command goes on."""
 
     exit_code = 75

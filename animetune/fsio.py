@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -112,16 +113,29 @@ def append_line(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
 
     What a killed writer left of an unfinished line is removed first, so that it does not swallow this one.
     """
-    line = (canonical_json(record) + "\n").encode()
+    append_lines(path, [record])
+
+
+def append_lines(path: str | os.PathLike[str], records: Sequence[dict[str, Any]], *, durable: bool = False) -> int:
+    """Append JSON lines as `append_line` does it, all or none; returns the byte at which the first of them begins.
+
+    `durable`: they are on the disk when this returns, which costs a flush, however many they are.
+    """
+    lines = "".join(f"{canonical_json(record)}\n" for record in records).encode()
     file = Path(path)
     _make_folder(file.parent)
     with _disk_full_named(file), open(file, "a+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         end = _end_of_lines(stream)
         stream.truncate(end)
-        if stream.write(line) < len(line):
+        if stream.write(lines) < len(lines):
             stream.truncate(end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if durable:
+            os.fsync(stream.fileno())
+            if end == 0:
+                _fsync(file.parent)
+    return end
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -169,12 +183,18 @@ def claim(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     final = Path(path)
     with _flock(final.parent, f".{final.name}.lock", final):
-        for leftover in final.parent.glob(f"{TEMP_PREFIX}*-{final.name}"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        discard_unfinished(final)
         yield
+
+
+def discard_unfinished(path: str | os.PathLike[str]) -> None:
+    """Remove what a writer of `path` (a file or folder) left that was killed; call it when no other is at it."""
+    final = Path(path)
+    for leftover in final.parent.glob(f"{TEMP_PREFIX}{'?' * 32}-{glob.escape(final.name)}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def sweep(folder: str | os.PathLike[str]) -> int:

@@ -41,12 +41,12 @@ class Progress:
             self._shown = time.monotonic()
             self._show()
 
-    def reach(self, done: int, total: int) -> None:
-        """Set both counts: the form in which executors report."""
+    def reach(self, done: int, total: int, **numbers: float | str) -> None:
+        """Set both counts: the form in which executors report; `numbers` as of `advance`."""
         if not self.done:
             self._done_at_start = done  # what an earlier run finished says nothing about this one's pace
         self.total = total
-        self.advance(done - self.done)
+        self.advance(done - self.done, **numbers)
 
     def text(self) -> str:
         """`shard: 120/400 (30 %), 35.2/s, 8 s left, images 123`."""

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pydantic
 
 from animetune.curate import pictures, split, table
+from animetune.curate.caption.step import captions_steps
 from animetune.curate.classify import classes, content
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.dedup import DedupConfig
@@ -85,6 +86,8 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         *filters_step("content_filters", by_phase["content"], "content"),
         *balance_steps(cfg, vocabulary),
+        *captions_steps(cfg),
+        *(balance_steps(cfg, vocabulary) if cfg.captions is not None and cfg.captions.on_refused == "drop" else ()),
         by_part(
             "places",
             functools.partial(split.add_places, seed=cfg.seed),

@@ -17,11 +17,12 @@ import polars as pl
 
 from animetune import config, fsio, tables
 from animetune.curate import pictures
+from animetune.curate.caption.usage import costs
 from animetune.curate.chain import chain
 from animetune.curate.classify.content import UNASSIGNED
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.sources import PATH_FIELDS, TarsConfig, keys_of_posts
-from animetune.curate.steps import Published, Rows, run_step, sorted_drops, sorted_quarantine
+from animetune.curate.steps import Published, Rows, rows_seen, run_step, sorted_drops, sorted_quarantine
 from animetune.curate.tag import homonyms
 from animetune.errors import DataError, QuarantineLimitError
 from animetune.executor import ExecutorConfig, build_executor
@@ -55,7 +56,7 @@ def run(cfg: CurateConfig) -> Manifest:
 
 def check_quarantine(done: Sequence[Published], cfg: CurateConfig) -> None:
     """Raise QuarantineLimitError when the steps so far could not use a larger share of the posts than allowed."""
-    seen = done[0].manifest.seen
+    seen = rows_seen(done)
     codes = _added(step.manifest.quarantined for step in done)
     unusable = sum(codes.values())
     if unusable <= cfg.quarantine_limit * seen:
@@ -146,10 +147,18 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
         kind=tables.TABLE_KIND,
         format_version=tables.TABLE_FORMAT,
         config_digest=config.digest(
-            cfg.model_copy(update={"out": Path(), "answers": None, "executor": ExecutorConfig(), "prune": False})
+            cfg.model_copy(
+                update={
+                    "out": Path(),
+                    "answers": None,
+                    "executor": ExecutorConfig(),
+                    "prune": False,
+                    "captions": cfg.captions and cfg.captions.without_handling(),
+                }
+            )
         ),
         inputs=done[0].manifest.inputs,
-        seen=done[0].manifest.seen,
+        seen=rows_seen(done),
         kept=last.manifest.kept,
         dropped=_added(step.manifest.dropped for step in done),
         quarantined=_added(step.manifest.quarantined for step in done),
@@ -184,6 +193,8 @@ def table_facts(done: Sequence[Published], cfg: CurateConfig) -> dict[str, Any]:
         "animated": cfg.pictures.animated,
         "decoded": cfg.pictures.decode,
     }
+    if cfg.captions is not None:
+        noted["captions"] = noted["captions"] | costs(cfg.captions, noted["captions"])
     return noted | {"pictures": decoding}
 
 

@@ -9,6 +9,7 @@ import pydantic
 
 from animetune.config import StrictModel
 from animetune.curate.config.balance import Factors
+from animetune.curate.config.captions import CaptionsConfig
 from animetune.curate.config.classes import ClassesConfig
 from animetune.curate.config.content import ContentConfig
 from animetune.curate.config.dedup import DedupConfig
@@ -54,6 +55,8 @@ class CurateConfig(StrictModel):
     """Style classes."""
     balance: Factors = ()
     """Factors on `repeats` or `loss_weight`, applied in this order; none leaves every picture at 1."""
+    captions: CaptionsConfig | None = None
+    """Captions by models, for what is left after balancing; null asks none."""
     split: SplitConfig = SplitConfig()
     """Training and validation."""
     seed: int = 0

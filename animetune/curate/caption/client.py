@@ -1,0 +1,221 @@
+"""A server of models, asked by the client of OpenAI: one request at a time, sent again until it is answered.
+
+The client's own retries are off: ours know of other requests (`pacing`), and count what they send. A response is read
+up to MOST_BYTES within a total time, so that neither a flood nor a trickle holds us up. Redirects are not followed,
+since they would take key and picture elsewhere. Keys are in no message: all that a server says passes `_scrub`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from animetune.curate.caption.pacing import Failure, Pace, backoff, retry_after
+from animetune.curate.caption.replies import FAILED, REFUSED, BadReplyError, Reply, UnansweredError, read_reply
+from animetune.curate.caption.requests import PictureRef, Request
+from animetune.curate.caption.usage import Usage
+from animetune.curate.config.captions import ClientConfig, ModelConfig
+from animetune.errors import SetupError
+
+if TYPE_CHECKING:
+    import openai
+
+MOST_BYTES = 64 * 1024
+"""Of a response; a caption has one or two thousand."""
+BUSY_ATTEMPTS = 3
+"""A request that meets a busy server (429) is sent so many times as often."""
+_SAID = 200
+"""Characters of what a server says that are passed on."""
+_STOP = {
+    401: "the server does not accept the key: see whether the environment variable {key} holds the right one",
+    402: "the account has no credit left",
+    403: "the key may not use this model: see the rights of the key in {key}",
+    404: "there is no such model or path: see `model`, and whether `base_url` ends as the server wants, mostly in /v1",
+    405: "this path takes no requests: see whether `base_url` ends as the server wants it, mostly in /v1",
+}
+"""Status -> remedy, of those that no other request would be spared."""
+_TRANSIENT = (408, 409, 425, 429)
+
+Encode = Callable[[PictureRef], Awaitable[bytes]]
+"""Opens a picture and encodes it as it is sent. Raises PictureError."""
+
+
+class Server:
+    """The backend of one model behind a base URL."""
+
+    def __init__(self, model: ModelConfig, cfg: ClientConfig, encode: Encode, usage: Usage):
+        import openai
+
+        assert model.base_url is not None
+        url = urlsplit(model.base_url)
+        self._name = _without_login(url)
+        self._key = _key(model, url)
+        self._secrets = [secret for secret in (self._key, unquote(url.password or ""), url.password) if secret]
+        self._model, self._cfg, self._encode, self._usage = model, cfg, encode, usage
+        self._pace = Pace(cfg, self._name)
+        httpx = self._httpx = _httpx()
+        http = openai.DefaultAsyncHttpxClient(
+            auth=httpx.BasicAuth(unquote(url.username), unquote(url.password or "")) if url.username else None,
+            timeout=httpx.Timeout(cfg.read, connect=cfg.connect, pool=None),
+            limits=httpx.Limits(max_connections=cfg.concurrency, max_keepalive_connections=cfg.concurrency),
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [self._cap]},
+            follow_redirects=False,
+        )
+        self._client = openai.AsyncOpenAI(
+            base_url=self._name, api_key=self._key or "none", max_retries=0, http_client=http
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def complete(self, request: Request, *, is_last: bool = True) -> Reply:
+        """The reply, or that there is none (FAILED, REFUSED).
+
+        Raises UnansweredError in place of FAILED where nobody at all was answered meanwhile, unless `is_last`: then it
+        was perhaps not the request's fault. SetupError when it makes no sense to ask anything; RequestLimitError.
+        """
+        encoded = None if request.picture is None else await self._encode(request.picture)
+        body = request.body(encoded)
+        digest = request.digest
+        successes = self._pace.successes
+        failures = busy = 0
+        while True:
+            while (rest := self._pace.rest) > 0:
+                await self._usage.sleep(rest)
+            outcome = await self._send(body)
+            if isinstance(outcome, Reply):
+                return outcome
+            self._pace.failed(outcome)
+            self._usage.failed(outcome.what.partition(":")[0])
+            failures, busy = failures + (not outcome.is_busy), busy + outcome.is_busy
+            if failures >= self._cfg.attempts or busy >= BUSY_ATTEMPTS * self._cfg.attempts:
+                if not is_last and self._pace.successes == successes:
+                    raise UnansweredError(outcome.what)
+                return Reply(outcome.what, finish="", code=FAILED)
+            await self._usage.sleep(backoff(digest, failures + busy, self._cfg))
+
+    async def _send(self, body: dict[str, Any]) -> Reply | Failure:
+        """Once."""
+        import openai
+
+        self._usage.sending()
+        try:
+            async with asyncio.timeout(self._cfg.connect + self._cfg.read):
+                raw = await self._post(body)
+            reply = read_reply(raw)
+        except openai.APIStatusError as error:
+            return self._judge(error)
+        except (openai.APITimeoutError, TimeoutError):
+            return Failure("timeout: no whole answer came in time")
+        except openai.APIConnectionError as error:
+            return self._unconnected(error)
+        except _TooLargeError as error:
+            return Failure(f"too large: {error}")
+        except BadReplyError as error:
+            return Failure(f"bad reply: {self._scrub(str(error))}")
+        self._pace.succeeded()
+        self._usage.answered(reply)
+        return reply
+
+    async def _post(self, body: dict[str, Any]) -> bytes:
+        response = await self._client.post("/chat/completions", cast_to=self._httpx.Response, body=body)
+        return response.content
+
+    def _judge(self, error: openai.APIStatusError) -> Reply | Failure:
+        """What an error's status means: for the request, or for all. SetupError where no request would be answered."""
+        status = error.status_code
+        said = self._scrub(str(error.message))
+        if status in _STOP:
+            remedy = _STOP[status].format(key=self._model.api_key_env or "named by api_key_env, which is not set,")
+            raise SetupError(f"captions: {self._name} answers with status {status} ({said}): {remedy}")
+        if 300 <= status < 400:
+            raise SetupError(
+                f"captions: {self._name} redirects to another place (status {status}): give its final URL as base_url"
+            )
+        if status in _TRANSIENT or status >= 500:
+            wait = retry_after(error.response.headers.get("retry-after"), datetime.datetime.now(datetime.UTC))
+            return Failure(f"status {status}: {said}", wait, is_busy=status == 429)
+        self._usage.refused()
+        self._pace.refused(f"status {status}: {said}")
+        return Reply(f"status {status}: {said}", finish="", code=REFUSED)
+
+    def _unconnected(self, error: openai.APIConnectionError) -> Failure:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, _TooLargeError):
+                return Failure(f"too large: {cause}")
+            last, cause = cause, cause.__cause__
+        return Failure(f"connection: {self._scrub(f'{type(last).__name__} {last}'.strip())}")
+
+    async def _cap(self, response: Any) -> None:
+        """Let the body of a response be read up to MOST_BYTES, as it came: nothing that unfolds to more."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise _TooLargeError("the response is compressed, which was not asked for")
+        response.stream = _capped(response.stream, self._httpx.AsyncByteStream)
+
+    def _scrub(self, said: str) -> str:
+        """What a server says, on one line, short, and without what nobody else may read."""
+        for secret in self._secrets:
+            said = said.replace(secret, "***")
+        said = re.sub(r"Bearer\s+\S+|\bsk-[\w-]{6,}|//[^/\s@]+@", "***", said)
+        said = re.sub(r"\s+|[^\x20-\x7e\xa0-\U0010ffff]", " ", said)
+        return said if len(said) <= _SAID else f"{said[:_SAID]} ..."
+
+
+class _TooLargeError(Exception):
+    """More bytes than any answer has."""
+
+
+def _httpx() -> Any:
+    """The HTTP library that the installed client is built on: httpx for openai 2, httpx2 for openai 3."""
+    import openai
+
+    modules = (base.__module__.partition(".")[0] for base in openai.DefaultAsyncHttpxClient.__mro__)
+    return importlib.import_module(next(name for name in modules if name.startswith("httpx")))
+
+
+def _capped(stream: Any, base: type) -> Any:
+    """The stream of a body up to MOST_BYTES; `base` is the library's class of streams."""
+
+    class Capped(base):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            seen = 0
+            async for chunk in stream:
+                seen += len(chunk)
+                if seen > MOST_BYTES:
+                    raise _TooLargeError(f"more than {MOST_BYTES} bytes")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    return Capped()
+
+
+def _without_login(url: SplitResult) -> str:
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+
+def _key(model: ModelConfig, url: SplitResult) -> str | None:
+    """The key of the environment. SetupError when it is not there, or the URL holds a login as well."""
+    if model.api_key_env is None:
+        return None
+    if url.username:
+        raise SetupError(
+            f"captions: {model.model}: base_url holds a login and api_key_env names a key; only one can be sent"
+        )
+    key = os.environ.get(model.api_key_env, "").strip()
+    if not key:
+        raise SetupError(
+            f"captions: {model.model}: the environment variable {model.api_key_env} (api_key_env) is not set: "
+            f"export {model.api_key_env}=... and run the same command again"
+        )
+    return key

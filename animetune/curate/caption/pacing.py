@@ -1,0 +1,102 @@
+"""When a server is asked again: waits that grow, Retry-After, and a breaker that gives a failing server a rest."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import time
+from dataclasses import dataclass
+
+from animetune.curate.config.captions import ClientConfig
+from animetune.errors import SetupError
+from animetune.seeding import Purpose, rng_for, text_counter
+
+
+def backoff(digest: str, failures: int, cfg: ClientConfig) -> float:
+    """Seconds to wait after so many failures of a request: full jitter, uniform in [0, min(longest, first * 2^n)].
+
+    Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). Drawn by request and count, so that
+    requests that failed together are not sent together again.
+    """
+    most = min(cfg.longest_wait, cfg.backoff * 2.0 ** min(failures - 1, 30))
+    return float(rng_for(0, Purpose.DRAW, text_counter(digest), failures).uniform(0.0, most))
+
+
+def retry_after(header: str | None, now: datetime.datetime) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date); None for none, or nonsense."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            when = email.utils.parsedate_to_datetime(header)
+        except (ValueError, TypeError):
+            return None
+        seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp() - now.timestamp()
+    return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One request that was not answered."""
+
+    what: str
+    """In words, without secrets."""
+    retry_after: float | None = None
+    is_busy: bool = False
+    """The server has no time (429), which says nothing of the request."""
+
+
+class Pace:
+    """Shared by all who ask one server: nobody asks while it wants to rest, and nobody for ever."""
+
+    def __init__(self, cfg: ClientConfig, server: str):
+        self._cfg = cfg
+        self._server = server
+        self._not_before = 0.0
+        self._in_row = 0
+        self._pauses = 0
+        self._refused_in_row = 0
+        self._limit = max(cfg.breaker.failures, cfg.concurrency)
+        self.successes = 0
+
+    @property
+    def rest(self) -> float:
+        """Seconds until the server may be asked; not above zero when it may."""
+        return self._not_before - time.monotonic()
+
+    def succeeded(self) -> None:
+        """An answer came."""
+        self._in_row = self._pauses = self._refused_in_row = 0
+        self.successes += 1
+
+    def refused(self, what: str) -> None:
+        """The server would not take a request. SetupError when it takes none at all."""
+        self._in_row = 0
+        self._refused_in_row += 1
+        if self._refused_in_row >= self._limit:
+            raise SetupError(
+                f"captions: {self._server} refused {self._refused_in_row} requests in a row, the last with: {what}; "
+                "if the settings are to blame, correct them and run the same command with captions.ask_again=true"
+            )
+
+    def failed(self, failure: Failure) -> None:
+        """Nothing came. Pauses all after too many in a row; SetupError after too many pauses."""
+        self._in_row += 1
+        if failure.retry_after is not None:
+            self._rest(min(failure.retry_after, 10 * self._cfg.longest_wait))
+        if self._in_row < self._limit:
+            return
+        if self._pauses >= self._cfg.breaker.pauses:
+            raise SetupError(
+                f"captions: {self._server} does not answer: {self._in_row} requests in a row failed, and "
+                f"{self._pauses} pauses of {self._cfg.breaker.pause:g} s did not help; the last one: {failure.what}. See whether the "
+                "server runs, and run the same command again: it resumes with what is missing"
+            )
+        self._pauses += 1
+        self._in_row = 0
+        self._rest(self._cfg.breaker.pause)
+
+    def _rest(self, seconds: float) -> None:
+        self._not_before = max(self._not_before, time.monotonic() + seconds)

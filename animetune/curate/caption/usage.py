@@ -1,0 +1,100 @@
+"""How much a run asks: requests against its limit, what came of them, and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from animetune.curate.caption.replies import Reply
+from animetune.curate.config.captions import CaptionsConfig
+from animetune.errors import RequestLimitError
+
+
+def costs(cfg: CaptionsConfig, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`cost` of the answers that a table stands on, whenever they were paid for, where prices are given.
+
+    `facts` are those of the step: tokens of the `long` and the `short` captions.
+    """
+    found = {}
+    for kind, model in (("long", cfg.long), ("short", cfg.short.model)):
+        if model is not None and (model.prompt_price is not None or model.completion_price is not None):
+            tokens = facts.get(kind, {})
+            prompt = tokens.get("prompt_tokens", 0) * (model.prompt_price or 0.0)
+            completion = tokens.get("completion_tokens", 0) * (model.completion_price or 0.0)
+            found[kind] = round((prompt + completion) / 1e6, 6)
+    return {"cost": found | {"total": round(sum(found.values()), 6)}} if found else {}
+
+
+class Usage:
+    """Counts of one run, for its progress, its end, and the log of runs. Not for manifests: a run that was killed has
+    others than one that was not."""
+
+    def __init__(self, max_requests: int | None = None):
+        self.max_requests = max_requests
+        self.requests = 0
+        self.cached = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.failures: Counter[str] = Counter()
+        self._began = time.monotonic()
+        self._spent = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait before a request is sent again; RequestLimitError at once when no more may be sent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._spent.wait()
+        if self._spent.is_set():
+            raise self._limit_reached()
+
+    def sending(self) -> None:
+        """A request is about to be sent. RequestLimitError when no more may be."""
+        if self.max_requests is not None and self.requests >= self.max_requests:
+            self._spent.set()
+            raise self._limit_reached()
+        self.requests += 1
+
+    def answered(self, reply: Reply) -> None:
+        """An answer came."""
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+
+    def failed(self, kind: str) -> None:
+        """Nothing came, and why."""
+        self.failures[kind] += 1
+
+    def refused(self) -> None:
+        """The server would not take the request."""
+        self.failures["refused"] += 1
+
+    def _limit_reached(self) -> RequestLimitError:
+        return RequestLimitError(
+            f"captions: all {self.max_requests} requests that this run may send (max_requests) were sent, and "
+            "pictures are left; all answers are kept: run the same command again to go on"
+        )
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent in vain."""
+        return sum(self.failures.values()) - self.failures["refused"]
+
+    def shown(self) -> dict[str, float | str]:
+        """Beside the progress."""
+        pace = self.requests / max(time.monotonic() - self._began, 1e-9)
+        shown: dict[str, float | str] = {"requests": self.requests, "requests/s": pace}
+        return shown | ({"retries": self.retries} if self.retries else {})
+
+    def to_record(self) -> dict[str, Any]:
+        """A line of the log of runs."""
+        return {
+            "requests": self.requests,
+            "cached": self.cached,
+            "retries": self.retries,
+            "failures": dict(sorted(self.failures.items())),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
