@@ -58,9 +58,16 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 @app.command()
-def curate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
-    """Posts and pictures -> a curated table: filters, tags, quality classes, content buckets, balance."""
-    _run_stage("curate", config, overrides)
+def curate(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    max_requests: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Ask caption models N times at most; run again to go on.")
+    ] = None,
+) -> None:
+    """Posts and pictures -> a curated table: filters, tags, quality classes, content buckets, balance, captions."""
+    limit = [] if max_requests is None else [f"captions.max_requests={max_requests}"]
+    _run_stage("curate", config, [*overrides, *limit])
 
 
 @app.command()
