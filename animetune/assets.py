@@ -7,19 +7,18 @@ worth nothing without knowing which model it was. Nothing is downloaded unless t
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from pathlib import Path
 from typing import Annotated
 
 import pydantic
 
+from animetune import fsio
 from animetune.config import StrictModel
 from animetune.errors import SetupError
 from animetune.remote import ON_THIS_MACHINE
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_BLOCK = 1 << 22
 
 
 class Asset(StrictModel):
@@ -97,11 +96,7 @@ def sha256_of(path: Path) -> str:
 
 @functools.cache
 def _sha256_of(path: Path, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return fsio.sha256_file(path)
 
 
 def _of_hub(asset: Asset) -> Path:

@@ -119,7 +119,8 @@ class Detector:
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self._labels):
             raise DataError(f"{self._name}: finds label {int(labels.max())}, and {len(self._labels)} have names")
         kept = suppress(corners, scores, labels, self._overlap)
-        return [Box(*map(float, corners[at]), float(scores[at]), self._labels[labels[at]]) for at in kept]
+        found = [(*corners[at].tolist(), float(scores[at]), self._labels[labels[at]]) for at in kept]
+        return [Box(*values) for values in found]
 
     @staticmethod
     def _in_picture(box: Box, fit: Letterbox, image: Image.Image) -> Box:

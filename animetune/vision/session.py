@@ -14,7 +14,6 @@ import numpy as np
 
 from animetune.assets import Asset
 from animetune.errors import DataError, SetupError
-from animetune.executor import THREADS
 
 Device = Literal["auto", "cpu", "cuda"]
 """`auto` is the first visible GPU where there is one."""
@@ -23,6 +22,10 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _CUDA_OPTIONS = {"device_id": "0", "cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}
 """A search for the fastest convolution takes another one each time, and TF32 keeps 10 bits."""
+
+
+_THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")
+"""Variables that say how many threads a process may have: the user's, and what executors give their workers."""
 
 
 class Session(Protocol):
@@ -79,9 +82,14 @@ def open_session(asset: Asset, device: Device = "auto") -> OnnxSession:
     return OnnxSession(session, asset.name)
 
 
+def check_runtime() -> None:
+    """Raise SetupError where onnxruntime is not installed."""
+    _onnxruntime()
+
+
 def threads() -> int:
     """Threads that a session may use: OMP_NUM_THREADS, or this worker's share of the CPUs."""
-    for name in ("OMP_NUM_THREADS", THREADS):
+    for name in _THREADS:
         if (value := os.environ.get(name, "")).isdigit() and int(value):
             return int(value)
     return os.cpu_count() or 1
