@@ -89,11 +89,26 @@ def ask(
             done += rows
 
 
+def ask_all(inquiry: Inquiry, asked: pl.DataFrame, at: Workplace) -> pl.DataFrame:
+    """`question` and the columns of the answer, for those of the questions that have one.
+
+    For questions that are not of single rows, such as those about pairs: `asked` has distinct ones, and what the
+    answerer reads. Raises SetupError while another process asks the same.
+    """
+    folder = inquiry.folder(at.answers)
+    with fsio.lock(folder):
+        fsio.sweep(folder)
+        _forget_empty(folder)
+        return _answers(
+            inquiry, asked, folder, at.executor, lambda share: at.progress(int(share * asked.height), asked.height)
+        )
+
+
 def _answers(
     inquiry: Inquiry, asked: pl.DataFrame, folder: Path, executor: LocalExecutor, progress: Callable[[float], None]
 ) -> pl.DataFrame:
     """The answers to distinct questions; `progress` is told the share that is answered."""
-    known = _read(inquiry, folder, asked[QUESTION])
+    known = known_answers(inquiry, folder, asked[QUESTION])
     missing = asked.filter(~pl.col(QUESTION).is_in(known[QUESTION].implode()))
     pieces = [missing.slice(start, inquiry.at_a_time) for start in range(0, missing.height, inquiry.at_a_time)]
     chunks = [Chunk(_name("piece", piece[QUESTION]), piece) for piece in pieces]
@@ -106,10 +121,7 @@ def _answers(
     if not chunks:
         return known
     found = pl.concat([pl.read_parquet(folder / chunk.name / "rows.parquet", glob=False) for chunk in chunks])
-    if not found.is_empty():
-        with fsio.publish_dir(folder / _name("part", found[QUESTION])) as temporary:
-            manifest = _written(found, found.height, temporary)
-            write_manifest(temporary, manifest.model_copy(update={"files": record_files(temporary)}))
+    keep_answers(found, folder)
     for chunk in chunks:
         fsio.remove(folder / chunk.name)
     return pl.concat([known, found])
@@ -133,7 +145,16 @@ def _written(answers: pl.DataFrame, asked: int, folder: Path) -> Manifest:
     return Manifest(kind="chunk", format_version=1, seen=asked, kept=answers.height)
 
 
-def _read(inquiry: Inquiry, folder: Path, wanted: pl.Series) -> pl.DataFrame:
+def keep_answers(found: pl.DataFrame, folder: Path) -> None:
+    """Publish answers as one part of an inquiry's folder; none leave it as it is."""
+    if found.is_empty():
+        return
+    with fsio.publish_dir(folder / _name("part", found[QUESTION])) as temporary:
+        manifest = _written(found, found.height, temporary)
+        write_manifest(temporary, manifest.model_copy(update={"files": record_files(temporary)}))
+
+
+def known_answers(inquiry: Inquiry, folder: Path, wanted: pl.Series) -> pl.DataFrame:
     """What is known of the wanted questions. What a killed process left of pieces that became one is there twice."""
     files = sorted(path / "rows.parquet" for path in folder.iterdir() if has_manifest(path))
     known = tables.scan_parts(files, inquiry.schema).filter(pl.col(QUESTION).is_in(wanted.implode()))
