@@ -18,6 +18,7 @@ from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.tags import TABLE_FILES
 from animetune.curate.read import ingest
+from animetune.curate.recognize.recognition_steps import models_steps, tag_sources_steps
 from animetune.curate.select import dedup, filters
 from animetune.curate.select.lists import PostList
 from animetune.curate.step_kinds import at_once, by_part
@@ -57,6 +58,8 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         *stated_duplicates_step(cfg),
         pictures_step(cfg.pictures, by_phase["picture"]),
+        *models_steps(cfg),
+        *tag_sources_steps(cfg),
         by_part(
             "tags",
             functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary, tables=tag_tables),

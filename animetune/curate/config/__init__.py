@@ -15,6 +15,7 @@ from animetune.curate.config.content import ContentConfig
 from animetune.curate.config.dedup import DedupConfig
 from animetune.curate.config.filters import Filters, check_names
 from animetune.curate.config.lists import ListsConfig
+from animetune.curate.config.models import ModelsConfig, TagSourcesConfig
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import SourceConfig
 from animetune.curate.config.split import Share, SplitConfig
@@ -43,6 +44,10 @@ class CurateConfig(StrictModel):
     """What is dropped, first to last; the first filter that drops a row is its reason."""
     pictures: PicturesConfig = PicturesConfig()
     """How pictures are decoded."""
+    models: ModelsConfig = ModelsConfig()
+    """Taggers and aesthetic scorers that look at every picture."""
+    tag_sources: TagSourcesConfig = TagSourcesConfig()
+    """What of `models` is taken: whose tags a post has, whose rating and score."""
     tags: TagsConfig = TagsConfig()
     """Which tags mean what."""
     dedup: DedupConfig = DedupConfig()
