@@ -1,7 +1,7 @@
 """Curated tables: parquet parts listed by a manifest, so that a table is published by one atomic write.
 
     <out>/manifest.json                 kind `table`; `files` names the parts, its digest is the table's identity
-          steps/*/part-*.parquet        the rows, sorted by source, then id
+          steps/*/part-*.parquet        the rows, sorted by source, then id; close-ups behind
           dropped.parquet               key, reason: every row that a filter dropped
           quarantined.parquet           key, code, detail: every row that could not be used
 

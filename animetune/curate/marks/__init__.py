@@ -1,0 +1,1 @@
+"""What was put on or around a picture: letterboxes, watermarks, signatures, text."""
