@@ -6,16 +6,19 @@ detector, `likely` takes what its threshold lets through.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 from PIL import Image
 
 from animetune import tables
-from animetune.curate.answers import QUESTION, Inquiry, question_of
+from animetune.curate.answers import QUESTION, Inquiry, ask, question_of
 from animetune.curate.config.pictures import PicturesConfig
+from animetune.curate.parts import Part
+from animetune.curate.steps import Workplace
 from animetune.errors import DataError, PictureError
 from animetune.pictures import open_picture
 from animetune.vision.detectors import Box, DetectorConfig, load_detector
@@ -34,6 +37,19 @@ def detections(cfg: DetectorConfig, decoding: PicturesConfig) -> Inquiry:
     return Inquiry(
         "detections", _settings(low, decoding), functools.partial(detect_all, cfg=low, decoding=decoding), ANSWER, 64
     )
+
+
+@contextlib.contextmanager
+def asking(
+    inquiry: Inquiry, questions: Callable[[Part], pl.DataFrame], at: Workplace
+) -> Iterator[Iterator[tuple[Part, pl.DataFrame]]]:
+    """`answers.ask`, of which each part is taken when its turn has come; closed, and its folder free, at the end."""
+    found = ask(inquiry, questions, at)
+    try:
+        yield found
+    finally:
+        if isinstance(found, Generator):
+            found.close()
 
 
 def digest(cfg: DetectorConfig) -> dict[str, Any]:

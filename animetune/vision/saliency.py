@@ -89,7 +89,11 @@ def salient_boxes(image: Image.Image, *, at_most: int = 4) -> list[Box]:
     best = best[score[best] > 0]
     kept = suppress(corner[best].astype(np.float64), score[best], np.zeros(len(best), np.int64), OVERLAP)[:at_most]
     scale = np.array([image.width / width, image.height / height] * 2)
-    return [Box(*map(float, corner[best[at]] * scale), float(score[best[at]]), LABEL) for at in kept]
+    found_boxes = []
+    for at in kept:
+        left, top, right, bottom = (corner[best[at]] * scale).tolist()
+        found_boxes.append(Box(left, top, right, bottom, float(score[best[at]]), LABEL))
+    return found_boxes
 
 
 def _small(size: tuple[int, int]) -> tuple[int, int]:

@@ -70,7 +70,8 @@ def crop_of(box: Box, content: Region, *, margin: float, max_ratio: float) -> Re
     """
     first = content.left, content.top
     last = content.left + content.width, content.top + content.height
-    inner = [(max(box[axis], first[axis]), min(box[axis + 2], last[axis])) for axis in (0, 1)]
+    sides = ((box.left, box.right), (box.top, box.bottom))
+    inner = [(max(low, first[axis]), min(high, last[axis])) for axis, (low, high) in enumerate(sides)]
     if any(low >= high for low, high in inner):
         return None
     outer = [(low - margin * (high - low), high + margin * (high - low)) for low, high in inner]

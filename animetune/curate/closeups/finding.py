@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 
 from animetune import picture_urls, tables
-from animetune.curate.answers import QUESTION, Inquiry, ask, question_of
+from animetune.curate.answers import QUESTION, Inquiry, question_of
 from animetune.curate.closeups.boxes import BoxFiles
 from animetune.curate.closeups.selection import Selection
 from animetune.curate.config.closeups import CloseupsConfig
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.detections import ANSWER, detections, likely, opened, questions_of
+from animetune.curate.detections import ANSWER, asking, detections, likely, opened, questions_of
 from animetune.curate.parts import ROW, Part
 from animetune.curate.steps import Workplace
 from animetune.picture_urls import Region
@@ -57,7 +57,7 @@ def find(finder: Finder, selection: Selection, at: Workplace) -> Iterator[Found]
     with contextlib.ExitStack() as asked:
 
         def answers(inquiry: Inquiry, questions: Any) -> Iterator[tuple[Part, pl.DataFrame]]:
-            return asked.enter_context(contextlib.closing(ask(inquiry, questions, at)))
+            return asked.enter_context(asking(inquiry, questions, at))
 
         detected = answers(detections(cfg.detector, finder.decoding), turn.for_detector) if cfg.detector else None
         standing_out = answers(salience(finder.decoding), turn.for_saliency) if turn.wants_saliency else None

@@ -41,7 +41,7 @@ class Selection:
             reasons.append(rows.select(pl.min_horizontal("width", "height")).to_series() >= self.cfg.min_picture_side)
         for kind, tags in self.rare.items():
             lists = CodedLists.of(rows[f"tags_{kind}"])
-            is_rare = lists.property(lambda tag, tags=tags: tag in tags)
+            is_rare = np.array([name in tags for name in lists.names], dtype=bool)
             reasons.append(pl.Series(lists.any(is_rare[lists.codes])))
         chosen = pl.Series(np.full(rows.height, not reasons))
         for reason in reasons:

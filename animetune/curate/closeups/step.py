@@ -105,7 +105,7 @@ def closeup_rows(cuts: pl.DataFrame, found: Found, plan: Plan) -> pl.DataFrame:
     )
     regions = [picture_urls.Region(*region) for region in cuts["region"]]
     images = [picture_urls.with_region(url, region) for url, region in zip(rows["image"], regions, strict=True)]
-    own = {
+    own: dict[str, pl.Expr | pl.Series] = {
         "key": pl.col("own_key"),
         "parent": pl.col("key"),
         "image": pl.Series(images, dtype=pl.String()),

@@ -17,10 +17,9 @@ import numpy as np
 import polars as pl
 
 from animetune import picture_urls, tables
-from animetune.curate.answers import ask
 from animetune.curate.config.marks import MarkConfig, MarksConfig
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.detections import detections, likely, questions_of
+from animetune.curate.detections import asking, detections, likely, questions_of
 from animetune.curate.marks.letterboxes import CONTENT, TAGS, WHOLE
 from animetune.curate.marks.masks import ASKED, around, files_of, masks_of_marks, question
 from animetune.curate.parts import ROW, Part, part_name, write_part
@@ -51,10 +50,10 @@ def treat_marks(cfg: MarksConfig, decoding: PicturesConfig, at: Workplace, folde
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as asked:
         found = [
-            asked.enter_context(contextlib.closing(ask(detections(each.detector, decoding), questions_of_rows, at)))
+            asked.enter_context(asking(detections(each.detector, decoding), questions_of_rows, at))
             for each in cfg.detectors
         ]
-        drawn = asked.enter_context(contextlib.closing(ask(masks, judging.questions, at)))
+        drawn = asked.enter_context(asking(masks, judging.questions, at))
         for index, part in enumerate(at.rows.parts):
             judging.begin(part, [next(answers)[1] for answers in found])
             places = next(drawn)[1].drop_nulls("file").select("key", drawn=f"{files_of(at.answers)}/" + pl.col("file"))
@@ -113,9 +112,9 @@ def covered(boxes: Sequence[Box], size: tuple[int, int]) -> float:
 
 def region_of(box: Box, grow: float, size: tuple[int, int], offset: tuple[int, int]) -> Region:
     """The whole pixels under a box and around it, within the picture; in pixels of the whole picture."""
-    more = (grow * (box.right - box.left), grow * (box.bottom - box.top))
-    left, top = (max(0, math.floor(box[axis] - more[axis])) for axis in (0, 1))
-    right, bottom = (min(size[axis], math.ceil(box[axis + 2] + more[axis])) for axis in (0, 1))
+    across, down = grow * (box.right - box.left), grow * (box.bottom - box.top)
+    left, top = max(0, math.floor(box.left - across)), max(0, math.floor(box.top - down))
+    right, bottom = min(size[0], math.ceil(box.right + across)), min(size[1], math.ceil(box.bottom + down))
     return Region(offset[0] + left, offset[1] + top, max(0, right - left), max(0, bottom - top))
 
 
