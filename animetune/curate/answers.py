@@ -23,7 +23,7 @@ import xxhash
 from animetune import fsio, tables
 from animetune.curate.parts import Part
 from animetune.curate.steps import Workplace
-from animetune.executor import Chunk, LocalExecutor
+from animetune.executor import Chunk, Executor
 from animetune.manifest import Manifest, has_manifest, read_manifest, record_files, write_manifest
 
 QUESTION = "question"
@@ -105,7 +105,7 @@ def ask_all(inquiry: Inquiry, asked: pl.DataFrame, at: Workplace) -> pl.DataFram
 
 
 def _answers(
-    inquiry: Inquiry, asked: pl.DataFrame, folder: Path, executor: LocalExecutor, progress: Callable[[float], None]
+    inquiry: Inquiry, asked: pl.DataFrame, folder: Path, executor: Executor, progress: Callable[[float], None]
 ) -> pl.DataFrame:
     """The answers to distinct questions; `progress` is told the share that is answered."""
     known = known_answers(inquiry, folder, asked[QUESTION])

@@ -26,7 +26,7 @@ import polars as pl
 
 from animetune import fsio, tables
 from animetune.curate.parts import Part, newest_parts
-from animetune.executor import LocalExecutor
+from animetune.executor import Executor
 from animetune.manifest import FileRecord, Manifest, has_manifest, read_manifest, record_files, write_manifest
 
 STEP_FORMAT = 6
@@ -111,7 +111,7 @@ class Workplace:
     """What the steps before left; None for the first."""
     chunks: Path
     """Folder for the executor to publish chunks in."""
-    executor: LocalExecutor
+    executor: Executor
     progress: Callable[..., None]
     """Told (done, total), and by name what is to be shown beside them."""
     answers: Path
@@ -171,7 +171,7 @@ def run_step(
     step: Step,
     out: Path,
     done: Sequence[Published],
-    executor: LocalExecutor,
+    executor: Executor,
     progress: Callable[..., None],
     answers: Path | None = None,
 ) -> Published:

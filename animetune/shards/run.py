@@ -59,8 +59,8 @@ def run(cfg: ShardConfig) -> Manifest:
         finished = _finished(cfg)
         if finished is not None:
             return finished
-        if isinstance(cfg.store, LatentStore):
-            device_of(cfg.store)  # once here, not in every worker
+        if isinstance(cfg.store, LatentStore) and cfg.executor.kind == "local":
+            device_of(cfg.store)  # once here, not in every worker; those of a cluster may have what this machine lacks
         rows = read_rows(table)
         masks = rows["mask"].count() > 0
         samples = choose_sizes(rows, cfg)
