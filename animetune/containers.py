@@ -125,6 +125,20 @@ def transfer_function(data: bytes, picture_format: Format) -> int | None:
     return None
 
 
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels as the first chunk of a WebP states them; (0, 0) where it does not."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return 0, 0
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", body, 6)
+    return (width & 0x3FFF, height & 0x3FFF) if kind == b"VP8 " else (0, 0)
+
+
 class PngFrame(NamedTuple):
     """The first picture of an animated PNG, as a PNG of its own."""
 

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -75,6 +76,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what makes the picture upright."""
+_WEBP_BYTES = 12  # a pixel: two canvases of RGBA, and what a frame is decoded into
 _COLOUR_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC signature -> Pillow mode
 
 
@@ -173,7 +175,7 @@ def read_image(url: str) -> bytes:
     try:
         with _open(path) as stream:
             stream.seek(place.offset)
-            data = stream.read(MAX_BYTES + 1 if length is None else length)
+            data = stream.read(_at_most(stream, MAX_BYTES + 1 if length is None else length))
     except FileNotFoundError as error:
         raise PictureError("image_missing", path) from error
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
@@ -252,7 +254,19 @@ def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int, fi
     # Pillow raises OSError, ValueError, SyntaxError, struct.error and more for damaged files; all mean the same here.
     except Exception as error:
         code = next((code for words, code in _SAID.items() if words in str(error)), "corrupt")
+        if picture_format == "WEBP" and _lacks_memory(data, max_pixels):
+            code = "out_of_memory"
         raise PictureError(code, _said(error)) from error
+
+
+def _lacks_memory(data: bytes, max_pixels: int) -> bool:
+    """Whether there is less memory left than a WebP's decoder needs, which does not say why it fails."""
+    width, height = containers.webp_size(data)
+    try:
+        np.empty(_WEBP_BYTES * min(width * height, max_pixels), np.uint8)
+    except MemoryError:
+        return True
+    return False
 
 
 def _opened(data: bytes, picture_format: Format) -> Image.Image:
@@ -403,6 +417,13 @@ def _to_srgb(
         raise PictureError("cmyk_no_profile", "unusable profile" if icc else "")
     rgb = colour if colour.mode == "RGB" else colour.convert("RGB")
     return rgb, "unusable" if icc else "none"
+
+
+def _at_most(stream: io.BufferedIOBase, count: int) -> int:
+    """Bytes to ask for: Python claims as much memory before it reads, so for a file no more than it has."""
+    if not isinstance(stream, io.BufferedReader):
+        return count
+    return min(count, max(0, os.fstat(stream.fileno()).st_size - stream.tell()) + 1)
 
 
 def _open(path: str) -> io.BufferedIOBase:
