@@ -14,6 +14,8 @@ DRIFT = 4
 """Levels that the mean of a line may differ from the border's colour: a sky that changes slowly is no border."""
 LEAST_SIDE = 0.02
 """Share of the width or height below which a border is none."""
+LEAST_LINES = 4
+"""Pixels below which it is none, however small the picture."""
 EDGE_SHARE = 0.5
 """Share of the line's pixels that have to change where a border ends."""
 EDGE_LINES = 8
@@ -21,7 +23,7 @@ EDGE_LINES = 8
 MOST_AREA = 0.6
 """Share of the area above which what was found is no border."""
 _BLOCK = 32
-_SAMPLES = 512
+_SAMPLES = 256
 
 
 class ContentBox(NamedTuple):
@@ -45,7 +47,7 @@ def content_box(pixels: np.ndarray) -> ContentBox | None:
     """The picture without its uniform borders; None for a picture without any.
 
     `pixels` are uint8 (height, width, channels). Each side has a border, or has not, by itself: lines of one colour,
-    within TOLERANCE, over at least LEAST_SIDE of the side, that end at once along at least EDGE_SHARE of the line. By
+    within TOLERANCE, over at least LEAST_SIDE of the side and LEAST_LINES, that end at once along at least EDGE_SHARE of the line. By
     the last of these the plain background of a drawing, which ends where a head begins, is no border. Nor are borders
     of more than MOST_AREA of the picture together. Costs a look at _SAMPLES pixels of every line that is uniform.
     """
@@ -80,7 +82,8 @@ def _uniform_sides(pixels: np.ndarray) -> list[_Side] | None:
         side = _uniform_lines(inner)
         if side.depth == len(inner):
             return None
-        if side.depth >= LEAST_SIDE * (pixels.shape[0] if index < 2 else pixels.shape[1]):
+        whole = pixels.shape[0] if index < 2 else pixels.shape[1]
+        if side.depth >= max(LEAST_LINES, LEAST_SIDE * whole):
             sides[index] = side
     return sides
 
