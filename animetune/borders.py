@@ -47,9 +47,9 @@ def content_box(pixels: np.ndarray) -> ContentBox | None:
     """The picture without its uniform borders; None for a picture without any.
 
     `pixels` are uint8 (height, width, channels). Each side has a border, or has not, by itself: lines of one colour,
-    within TOLERANCE, over at least LEAST_SIDE of the side and LEAST_LINES, that end at once along at least EDGE_SHARE of the line. By
-    the last of these the plain background of a drawing, which ends where a head begins, is no border. Nor are borders
-    of more than MOST_AREA of the picture together. Costs a look at _SAMPLES pixels of every line that is uniform.
+    within TOLERANCE, over at least LEAST_SIDE of the side and LEAST_LINES, that end at once along at least EDGE_SHARE of
+    the line. By the last of these the plain background of a drawing, which ends where a head begins, is no border. Nor
+    are borders of more than MOST_AREA of the picture together. Costs a look at _SAMPLES pixels of every line that is uniform.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < 2 or pixels.size == 0:
