@@ -1,8 +1,7 @@
 """The steps of `dedup`: of equal pictures one is kept, of a family as many as wanted.
 
 Duplicates are found twice: by what posts state (MD5 of the file, hash of the pixels) before any picture is opened, and
-by the decoded pixels. Pictures that only look alike are left alone: a perceptual hash cannot tell two faces of one
-sprite apart (curation research: distance 0 between smile and surprise).
+by the decoded pixels. Pictures that only look alike are left to the step behind (`lookalikes`).
 
 With `union_tags` the duplicates stay until the decoded pixels are known, then give their tags to the one that is kept
 (`collect_tags`, `unite_tags`) and go.
@@ -31,9 +30,9 @@ TWIN_OF = "twin_of"
 TAGS = ("tags_special", *(f"tags_{name}" for name in TAG_CLASSES))
 """The lists that `unite_tags` puts together. People counts of two posts could contradict each other."""
 
-_COMMON = ("source", "id", "score", "fav_count", "created_at", "family", INCLUDED)
-READS_BEFORE = (*_COMMON, *STATED, "post_width", "post_height", "post_bytes", TAKEN_DOWN)
-READS_AFTER = (*_COMMON, *STATED, "pixel_md5", "width", "height", "image_bytes")
+READS_OF_RANKING = ("source", "id", "score", "fav_count", "created_at", "family", INCLUDED)
+READS_BEFORE = (*READS_OF_RANKING, *STATED, "post_width", "post_height", "post_bytes", TAKEN_DOWN)
+READS_AFTER = (*READS_OF_RANKING, *STATED, "pixel_md5", "width", "height", "image_bytes")
 WRITES = ("family",)
 WRITES_WITH_UNION = ("family", TWIN_OF)
 READS_TAGS = (*TAGS, TWIN_OF)
