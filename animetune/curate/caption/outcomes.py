@@ -26,6 +26,7 @@ CODES: dict[str, str] = {
     "markup": "the text holds HTML, Markdown, remains of JSON, or special tokens of a model",
     "tag_list": "a list of tags instead of sentences",
     "prompt_echo": "the text repeats the instruction",
+    "injection": "the text follows words in the picture or the tags instead of describing",
     "chatter": "the text speaks to the reader instead of describing the picture",
     "style": "style is still mentioned",
     "people": "the number of people is not that of the tags",

@@ -36,6 +36,8 @@ class ChecksConfig(StrictModel):
     """Control characters, HTML, Markdown, remains of JSON, special tokens, the instruction repeated, lists of tags."""
     ending: bool = True
     """Text that does not end a sentence."""
+    other_scripts: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.15
+    """Share of letters that need not be Latin, for names."""
     style: bool = True
     """No reference to style may be left."""
     people: bool = True
