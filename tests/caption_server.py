@@ -92,6 +92,7 @@ class Asked:
     """What the picture is, as `about` told; empty for a request without one."""
     body: dict[str, Any]
     headers: Mapping[str, str]
+    """Names in lower case."""
     mode: Mode
     at: float
     """time.monotonic()"""
@@ -204,7 +205,8 @@ class CaptionServer:
             if self.key is not None and headers.get("Authorization") != f"Bearer {self.key}":
                 mode = "http401"
             self._counts[about] += 1
-            asked = Asked(digest, about, body, dict(headers), mode, time.monotonic())
+            lower = {name.lower(): value for name, value in headers.items()}
+            asked = Asked(digest, about, body, lower, mode, time.monotonic())
             self.asked.append(asked)
             if self.journal is not None:
                 with open(self.journal, "a") as stream:
@@ -216,8 +218,10 @@ class CaptionServer:
         return [each for each in self.asked if each.about == about]
 
     def asked_again(self) -> list[str]:
-        """Digests of bodies that were sent again although an answer to them had gone out whole."""
-        return sorted(digest for digest in set(self.answered) if self.answered.count(digest) > 1)
+        """Digests of bodies, but for probes whether the server lives, that were sent again although an answer to them
+        had gone out whole."""
+        probes = {each.digest for each in self.asked if each.body["max_tokens"] == 1}
+        return sorted(digest for digest in set(self.answered) - probes if self.answered.count(digest) > 1)
 
 
 def completion(text: str | None, *, finish: str = "stop", prompt: int = 100, tokens: int = 40) -> dict[str, Any]:
@@ -325,7 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
             case "filtered":
                 self._whole(asked, completion("", finish="content_filter"))
             case "loop":
-                self._whole(asked, completion("A person stands in the garden. " + "and the sky and the sea " * 40))
+                self._whole(
+                    asked, completion("A person stands in the garden. " + "and the sky and the sea, " * 40 + "the end.")
+                )
             case "html":
                 self._send(200, b"<html><body>502 Bad Gateway</body></html>", {"Content-Type": "text/html"})
             case "redirect":

@@ -12,6 +12,7 @@ import datetime
 import importlib
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -79,34 +80,46 @@ class Server:
     async def complete(self, request: Request, *, is_last: bool = True) -> Reply:
         """The reply, or that there is none (FAILED, REFUSED).
 
-        Raises UnansweredError in place of FAILED where nobody at all was answered meanwhile, unless `is_last`: then it
-        was perhaps not the request's fault. SetupError when it makes no sense to ask anything; RequestLimitError.
+        FAILED is only said of a request when another, sent after it first failed, was answered: else it is perhaps the
+        server's fault. Where none was, raises UnansweredError, or, if it `is_last`, asks until the server lives or is given up.
+        SetupError when it makes no sense to ask anything; RequestLimitError.
         """
         encoded = None if request.picture is None else await self._encode(request.picture)
         body = request.body(encoded)
         digest = request.digest
-        successes = self._pace.successes
         failures = busy = 0
+        first_failure = float("inf")
         while True:
             while (rest := self._pace.rest) > 0:
                 await self._usage.sleep(rest)
             outcome = await self._send(body)
             if isinstance(outcome, Reply):
                 return outcome
-            self._pace.failed(outcome)
+            first_failure = min(first_failure, time.monotonic())
             self._usage.failed(outcome.what.partition(":")[0])
+            if self._pace.failed(outcome) and not await self._is_alive():
+                self._pace.pause(outcome)
             failures, busy = failures + (not outcome.is_busy), busy + outcome.is_busy
             if failures >= self._cfg.attempts or busy >= BUSY_ATTEMPTS * self._cfg.attempts:
-                if not is_last and self._pace.successes == successes:
+                if self._pace.newest_success > first_failure or (is_last and await self._is_alive()):
+                    return Reply(outcome.what, finish="", code=FAILED)
+                if not is_last:
                     raise UnansweredError(outcome.what)
-                return Reply(outcome.what, finish="", code=FAILED)
+                failures = busy = 0
             await self._usage.sleep(backoff(digest, failures + busy, self._cfg))
+
+    async def _is_alive(self) -> bool:
+        """Whether the model answers the smallest of questions, without a picture. Its answer is not kept."""
+        said = {"role": "user", "content": "Say yes."}
+        outcome = await self._send({"model": self._model.model, "messages": [said], "max_tokens": 1})
+        return isinstance(outcome, Reply)
 
     async def _send(self, body: dict[str, Any]) -> Reply | Failure:
         """Once."""
         import openai
 
         self._usage.sending()
+        sent = time.monotonic()
         try:
             async with asyncio.timeout(self._cfg.connect + self._cfg.read):
                 raw = await self._post(body)
@@ -121,7 +134,7 @@ class Server:
             return Failure(f"too large: {error}")
         except BadReplyError as error:
             return Failure(f"bad reply: {self._scrub(str(error))}")
-        self._pace.succeeded()
+        self._pace.succeeded(sent)
         self._usage.answered(reply)
         return reply
 

@@ -15,6 +15,7 @@ import array
 import asyncio
 import json
 import mmap
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ ANSWERS = "answers.jsonl"
 RUNS = "runs.jsonl"
 
 _DIGEST = re.compile(rb'"digest":"([0-9a-f]{32})"')
+_BLOCK = 4096
+"""Bytes read at once; an answer has one or two thousand."""
 _MOST_NEW = 262_144
 """Answers in a dictionary, which takes six times the room of the index, before they join it."""
 
@@ -113,18 +116,18 @@ class AnswerLog:
 
     def _read(self, digest: str, at: int) -> Reply:
         if self._stream is None:
-            self._stream = open(self.path, "rb")  # noqa: SIM115
-        self._stream.seek(at)
-        line = self._stream.readline()
+            # without a buffer, which would show what stood behind the end before lines were added
+            self._stream = open(self.path, "rb", buffering=0)  # noqa: SIM115
+        line = b""
+        while not line.endswith(b"\n") and (more := os.pread(self._stream.fileno(), _BLOCK, at + len(line))):
+            line += more[: end + 1] if (end := more.find(b"\n")) >= 0 else more
         try:
             record = json.loads(line)
             if record["digest"] == digest:
                 return Reply.of_record(record)
         except (ValueError, TypeError, KeyError):
             pass
-        raise DataError(
-            f"{self.path}: the line at byte {at} is damaged; remove it, and its request is asked again"
-        )
+        raise DataError(f"{self.path}: the line at byte {at} is damaged; remove it, and its request is asked again")
 
 
 class _Index:

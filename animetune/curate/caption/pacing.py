@@ -59,17 +59,18 @@ class Pace:
         self._pauses = 0
         self._refused_in_row = 0
         self._limit = max(cfg.breaker.failures, cfg.concurrency)
-        self.successes = 0
+        self.newest_success = float("-inf")
+        """When the newest request was sent that was answered; time.monotonic()."""
 
     @property
     def rest(self) -> float:
         """Seconds until the server may be asked; not above zero when it may."""
         return self._not_before - time.monotonic()
 
-    def succeeded(self) -> None:
-        """An answer came."""
+    def succeeded(self, sent: float) -> None:
+        """An answer came to a request that was sent at that time."""
         self._in_row = self._pauses = self._refused_in_row = 0
-        self.successes += 1
+        self.newest_success = max(self.newest_success, sent)
 
     def refused(self, what: str) -> None:
         """The server would not take a request. SetupError when it takes none at all."""
@@ -81,21 +82,22 @@ class Pace:
                 "if the settings are to blame, correct them and run the same command with captions.ask_again=true"
             )
 
-    def failed(self, failure: Failure) -> None:
-        """Nothing came. Pauses all after too many in a row; SetupError after too many pauses."""
+    def failed(self, failure: Failure) -> bool:
+        """Nothing came. Returns whether that makes too many in a row: then `pause`, unless the server lives after all."""
         self._in_row += 1
         if failure.retry_after is not None:
             self._rest(min(failure.retry_after, 10 * self._cfg.longest_wait))
-        if self._in_row < self._limit:
-            return
+        return self._in_row % self._limit == 0
+
+    def pause(self, failure: Failure) -> None:
+        """Give the server a rest; SetupError after too many."""
         if self._pauses >= self._cfg.breaker.pauses:
             raise SetupError(
                 f"captions: {self._server} does not answer: {self._in_row} requests in a row failed, and "
-                f"{self._pauses} pauses of {self._cfg.breaker.pause:g} s did not help; the last one: {failure.what}. See whether the "
-                "server runs, and run the same command again: it resumes with what is missing"
+                f"{self._pauses} pauses of {self._cfg.breaker.pause:g} s did not help; the last one: {failure.what}. "
+                "See whether the server runs, and run the same command again: it resumes with what is missing"
             )
         self._pauses += 1
-        self._in_row = 0
         self._rest(self._cfg.breaker.pause)
 
     def _rest(self, seconds: float) -> None:

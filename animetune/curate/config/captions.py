@@ -41,7 +41,7 @@ class ModelConfig(StrictModel):
     """A folder in the layout of transformers with safetensors, in place of a server. No code from it is run."""
     model: Annotated[str, pydantic.Field(min_length=1)]
     """Name of the model, as the server knows it; for a local folder a name that is new when its weights are."""
-    api_key_env: Annotated[str, pydantic.Field(pattern=r"[A-Za-z_][A-Za-z0-9_]*")] | None = None
+    api_key_env: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """NAME of the environment variable that holds the key; never the key. Null for servers that want none."""
     templates: Annotated[tuple[str, ...], pydantic.Field(min_length=1)] | None = None
     """What is asked: names of templates that come with animetune, or paths of files. Each gives a caption of its own.
