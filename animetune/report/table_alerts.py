@@ -37,6 +37,8 @@ RARE_BUCKET = 0.005
 """Share of an epoch below which a content bucket is hardly learned."""
 CONFLICTS = 0.2
 """Share of the pictures that two content buckets claim."""
+UNWRITTEN = 0.05
+"""Share of the pictures for which a model wrote no caption that passed the checks."""
 UNKNOWN = 0.2
 """Share of the pictures without a class that the others have."""
 
@@ -52,8 +54,21 @@ class Alert(NamedTuple):
 
 def find_alerts(facts: TableFacts) -> list[Alert]:
     """Warnings first, then notes, each in the order of the page."""
-    found = [alert for check in (_losses, _balance, _classes, _sizes, _tags, _texts) for alert in check(facts)]
+    found = [
+        alert for check in (_losses, _captions, _balance, _classes, _sizes, _tags, _texts) for alert in check(facts)
+    ]
     return [alert for alert in found if alert.level == "warning"] + [alert for alert in found if alert.level == "note"]
+
+
+def _captions(facts: TableFacts) -> Iterator[Alert]:
+    work = facts.images.captions
+    if work is None or not work.asked:
+        return
+    lacking = work.asked - work.by.get("model", 0)
+    if lacking > UNWRITTEN * work.asked:
+        reason = next(iter(work.reasons), None)
+        why = f", most of them because of {reason}" if reason else ""
+        yield Alert("warning", f"{_share(lacking, work.asked)} of the captions are not by the model{why}.", "written")
 
 
 def _losses(facts: TableFacts) -> Iterator[Alert]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from animetune.manifest import Manifest
 from animetune.prompts import PromptConfig
+from animetune.report.image_facts import ImageFacts
 from animetune.report.table_counts import Count
 from animetune.report.table_sizes import Sizes
 from animetune.report.table_steps import Loss, StepCount
@@ -178,6 +179,7 @@ class TableFacts:
     max_upscale: float
     texts: Texts
     training: Training
+    images: ImageFacts = field(default_factory=ImageFacts)
     steps: Sequence[StepCount] = ()
     losses: Sequence[ShownLoss] = ()
     sheet: Sequence[SheetPicture] = ()

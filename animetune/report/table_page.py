@@ -19,9 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from animetune import figures
+from animetune.curate.caption.outcomes import CODES
+from animetune.curate.read.fields import RECORD_CODES
 from animetune.curate.weigh.expected import effective, entropy, gini
 from animetune.figures import Line, Mark, Svg, binned_chart, format_number, log_chart
+from animetune.pictures import PICTURE_CODES
 from animetune.records import CONTENT_BUCKETS
+from animetune.report.image_facts import pictures_in
 from animetune.report.table_alerts import find_alerts
 from animetune.report.table_counts import NO_CLASS, Count, column_of, top_share
 from animetune.report.table_facts import TableFacts
@@ -33,6 +37,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (
     ("alerts", "Look first"),
     ("funnel", "Funnel"),
+    ("pictures", "Pictures"),
+    ("closeups", "Close-ups"),
+    ("models", "Models"),
+    ("written", "Captions written"),
     ("balance", "Balance"),
     ("tags", "Tags"),
     ("classes", "Classes"),
@@ -42,7 +50,11 @@ SECTIONS = (
     ("reproduce", "Reproduce"),
 )
 """Anchor and name of every section, in order."""
+OPTIONAL = ("pictures", "closeups", "models", "written")
+"""Those that are there only where a step has left something to show."""
 
+MEANINGS = RECORD_CODES | PICTURE_CODES
+"""Of the codes under which posts are quarantined."""
 TOP_TAGS = 50
 TOP_NAMES = 10
 """Names shown of every class and every other category of tags."""
@@ -126,6 +138,8 @@ class FunnelRow(NamedTuple):
     percent: float
     lost: Sequence[tuple[str, int, bool]]
     """Reason, rows, whether they could not be used."""
+    gained: int = 0
+    """Rows that it added: close-ups."""
 
 
 def write(facts: TableFacts, out: Path) -> Path:
@@ -134,8 +148,12 @@ def write(facts: TableFacts, out: Path) -> Path:
     written = all_facts(facts.manifest, facts.steps)
     html = environment.get_template("table.html.j2").render(
         title=figures.visible(f"Curated table {facts.title}", 120),
-        sections=SECTIONS,
+        sections=sections(facts),
         facts=facts,
+        images=facts.images,
+        score_chart=score_chart(facts),
+        meanings=MEANINGS,
+        caption_codes=CODES,
         alerts=find_alerts(facts),
         headline=headline(facts),
         funnel=funnel(facts),
@@ -172,11 +190,35 @@ def write(facts: TableFacts, out: Path) -> Path:
         token_charts=token_charts(facts),
         token_shares=token_shares(facts),
         veiled=sum(shown.is_veiled and bool(shown.image) for shown in facts.sheet)
-        + sum(post.is_veiled and bool(post.image) for loss in facts.losses for post in loss.examples),
+        + sum(post.is_veiled and bool(post.image) for loss in facts.losses for post in loss.examples)
+        + sum(shown.is_veiled and bool(shown.image) for shown in pictures_in(facts.images)),
         tags_shown=TAGS_SHOWN,
     )
     figures.write_page(out, html)
     return out
+
+
+def sections(facts: TableFacts) -> list[tuple[str, str]]:
+    """Anchor and name of the sections that this page has."""
+    images = facts.images
+    there = {
+        "pictures": images.probe is not None or images.lookalikes is not None,
+        "closeups": images.closeups is not None,
+        "models": images.models is not None or len(images.scores) > 0,
+        "written": images.captions is not None,
+    }
+    return [(anchor, name) for anchor, name in SECTIONS if there.get(anchor, True)]
+
+
+def score_chart(facts: TableFacts) -> Svg | None:
+    """Distribution of the aesthetic scores; None where no picture has one."""
+    scores = facts.images.scores
+    if not len(scores):
+        return None
+    low, high = float(scores.min()), float(scores.max())
+    counts, edges = np.histogram(scores, bins=32, range=(low, high) if high > low else (low - 0.5, low + 0.5))
+    title = f"Aesthetic scores, n = {len(scores):,}"
+    return binned_chart(edges.tolist(), counts.tolist(), title=title, x_label="score")
 
 
 def headline(facts: TableFacts) -> list[tuple[str, str]]:
@@ -212,11 +254,17 @@ def funnel(facts: TableFacts) -> list[FunnelRow]:
             *((reason, count, False) for reason, count in dropped.items() if count),
             *((code, count, True) for code, count in quarantined.items() if count),
         ]
-        if lost:
+        gained = max(0, kept + sum(count for _, count, _ in lost) - rows[-1].left)
+        if lost or gained:
             lost.sort(key=lambda item: (-item[1], item[0]))
-            rows.append(FunnelRow(name, kept, 100 * kept / seen if seen else 0.0, lost))
+            rows.append(FunnelRow(name, kept, _bar(kept, seen), lost, gained))
     kept = facts.manifest.kept
-    return [*rows, FunnelRow("kept", kept, 100 * kept / seen if seen else 0.0, ())]
+    return [*rows, FunnelRow("kept", kept, _bar(kept, seen), ())]
+
+
+def _bar(rows: int, seen: int) -> float:
+    """Percent; close-ups can make more rows than there were posts."""
+    return min(100.0, 100 * rows / seen) if seen else 0.0
 
 
 def _place(name: str) -> tuple[int, int]:

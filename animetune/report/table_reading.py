@@ -21,6 +21,8 @@ from animetune.buckets import SizesConfig, fit, place
 from animetune.figures import has_hidden
 from animetune.prompts import compose
 from animetune.records import Label, Size
+from animetune.report.image_facts import pictures_in, with_images
+from animetune.report.image_reading import read_images
 from animetune.report.prompt_marks import dropped_tags, split_at_limit
 from animetune.report.table_counts import count_table
 from animetune.report.table_facts import (
@@ -56,6 +58,8 @@ REASONS = 24
 """Reasons that are shown with examples."""
 SHEET_SIDE, EXAMPLE_SIDE = 320, 160
 """Pixels of thumbnails."""
+DECODED = ("md5_mismatch", "animated")
+"""Codes of pictures that cannot be used though their decoding harms nobody."""
 SAFE_RATINGS = ("g", "s")
 """Pictures of other ratings, or without one, are blurred."""
 
@@ -97,10 +101,12 @@ def read_table(
     rows = _trained(counts.sample)
     chosen = choose_sheet(rows, count=SHEET, seed=training.seed)
     shown = losses[:REASONS] if asked.thumbnails else []
-    wanted = _wanted(chosen, shown) if asked.thumbnails else []
+    worked = read_images(table, steps, seed=training.seed)
+    own = [each.wanted for each in pictures_in(worked)]
+    wanted = [*_wanted(chosen, shown), *own] if asked.thumbnails else []
     images = make_thumbnails(wanted, workers=asked.workers)
     sheet_images = images[: chosen.height] or [""] * chosen.height
-    loss_images = iter(images[chosen.height :])
+    loss_images = iter(images[chosen.height : len(images) - len(own)])
     taken_out = tags_read(chosen["key"].to_list(), steps)
     tags = {name: TagCounts(tally.most_first()) for name, tally in counts.tags.items()}
     return TableFacts(
@@ -124,6 +130,7 @@ def read_table(
         max_upscale=asked.max_upscale,
         texts=read_texts(counts.sample, rows, training),
         training=training,
+        images=with_images(worked, dict(zip(own, images[len(images) - len(own) :], strict=True)) if images else {}),
         steps=steps,
         losses=[_shown(loss, loss_images if loss in shown else iter(())) for loss in losses],
         sheet=[
@@ -205,15 +212,20 @@ def _wanted(chosen: pl.DataFrame, losses: Sequence[Loss]) -> list[Wanted]:
     """The pictures of the sheet, then those of the refused posts that may be decoded."""
     sheet = [Wanted((url,) if url else (), SHEET_SIDE) for url in chosen["image"].to_list()]
     return sheet + [
-        Wanted(post.images, EXAMPLE_SIDE) for loss in losses if not loss.is_quarantined for post in loss.examples
+        Wanted(post.images, EXAMPLE_SIDE) for loss in losses if _may_be_shown(loss) for post in loss.examples
     ]
+
+
+def _may_be_shown(loss: Loss) -> bool:
+    """Whether the pictures may be opened: not those that were refused before all of them was decoded."""
+    return not loss.is_quarantined or loss.reason in DECODED
 
 
 def _shown(loss: Loss, images: Any) -> ShownLoss:
     examples = [
         LossExample(
             key=post.key,
-            image="" if loss.is_quarantined else next(images, ""),
+            image=next(images, "") if _may_be_shown(loss) else "",
             is_veiled=post.rating not in SAFE_RATINGS,
             detail=post.detail,
         )

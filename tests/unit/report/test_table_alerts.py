@@ -9,6 +9,7 @@ import pytest
 
 from animetune.manifest import Manifest
 from animetune.records import Size
+from animetune.report.image_facts import CaptionWork, ImageFacts
 from animetune.report.table_alerts import find_alerts
 from animetune.report.table_counts import NO_CLASS, Count
 from animetune.report.table_facts import PhraseCount, TableFacts, TagCounts, Texts, Training
@@ -56,7 +57,13 @@ def size(pictures: int) -> Sizes:
     return Sizes([SizeRow("1024", Size(64, 64), pictures, 1.0, 0, 0)], 0, {}, [])
 
 
+def captions(**by: int) -> ImageFacts:
+    return ImageFacts(captions=CaptionWork(by, {"refusal": 9, "people": 1}, {}, [], {}, []))
+
+
 RAISED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "captions": ("warning", "10 % of the captions are not by the model, most of them because of refusal", {
+        "images": captions(model=90, fallback=8, none=2, own=500)}),
     "unusable": ("warning", "2.0 % of the posts cannot be used, most of them as truncated", {
         "manifest": manifest(kept=980, quarantined={"truncated": 15, "empty": 5})}),
     "one filter": ("warning", "The filter rating drops 60 % of the posts.", {

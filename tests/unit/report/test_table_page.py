@@ -13,9 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animetune import figures
+from animetune.curate.caption.outcomes import CODES
 from animetune.curate.classify.presets import PRESETS
 from animetune.manifest import Manifest
+from animetune.pictures import PICTURE_CODES
 from animetune.records import CONTENT_BUCKETS, Size
+from animetune.report.image_facts import (
+    Box,
+    Captioned,
+    CaptionWork,
+    CloseUps,
+    ImageFacts,
+    Lookalikes,
+    Models,
+    Pair,
+    Parent,
+    Probe,
+    Shown,
+)
 from animetune.report.table_alerts import find_alerts
 from animetune.report.table_counts import NO_CLASS, Count
 from animetune.report.table_facts import (
@@ -29,15 +44,47 @@ from animetune.report.table_facts import (
     TagCounts,
     Texts,
 )
-from animetune.report.table_page import SECTIONS, class_meters, funnel, meters, spread, tails, token_shares, write
+from animetune.report.table_page import (
+    OPTIONAL,
+    SECTIONS,
+    class_meters,
+    funnel,
+    meters,
+    spread,
+    tails,
+    token_shares,
+    write,
+)
 from animetune.report.table_sizes import SizeRow, Sizes
 from animetune.report.table_steps import Loss, StepCount
 from animetune.report.table_texts import Phrase
+from animetune.report.thumbnails import Wanted
 from tests.unit.report.test_table_alerts import facts_of
 
 HOSTILE = "\"'</title></style></svg><script>alert(1)</script><img src=http://x.example/a onerror=alert(1)>"
 BIDI = "safe\u202egpj.exe\u2066\u200b\ufeff"
 PIXEL = "data:image/webp;base64,UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="
+
+
+def image_facts(text: str) -> ImageFacts:
+    """What the image side leaves, with `text` wherever data can put text."""
+    shown = Shown(text, Wanted((text,), 64), True, PIXEL)
+    counts = {text: 3, text + "2": 1}
+    return ImageFacts(
+        probe=Probe(counts, counts, counts, [(text, 3)]),
+        lookalikes=Lookalikes([(text, 1)], [Pair(shown, shown, 3)]),
+        closeups=CloseUps([(text, 1)], counts, counts, [Parent(shown, [Box(0, 10.5, 20, 30)], [shown])]),
+        models=Models([(text, text, text)], [(text, 5, 2)]),
+        captions=CaptionWork(
+            by={text: 5, "model": 3},
+            reasons=counts,
+            rejected=counts,
+            requests=[(text, 5, 100, 20)],
+            cost={text: 0.5, "total": 0.5},
+            gallery=[Captioned(shown, text, text, [text], [text], [text])],
+        ),
+        scores=np.array([0.1, 0.4, 0.9], np.float32),
+    )
 
 
 def build(text: str = "words", **changes: Any) -> TableFacts:
@@ -97,6 +144,7 @@ def build(text: str = "words", **changes: Any) -> TableFacts:
         ],
         "losses": [ShownLoss(dropped, [example]), ShownLoss(unusable, [example])],
         "sheet": [picture],
+        "images": image_facts(text),
         "commands": [(text, text)],
         "versions": [(text, text)],
         **changes,
@@ -127,12 +175,36 @@ def outline(facts: TableFacts, folder) -> Outline:
     return Outline(write(facts, folder / "report.html").read_text(encoding="utf-8"))
 
 
+def test_sections_of_the_image_side_are_there_only_with_something_to_show(tmp_path):
+    parts = {
+        "pictures": {"probe", "lookalikes"}, "closeups": {"closeups"}, "models": {"models", "scores"},
+        "written": {"captions"},
+    }  # fmt: skip
+    assert set(parts) == set(OPTIONAL)
+    full = image_facts("words")
+    for anchor, names in parts.items():
+        for name in names:
+            found = outline(build(images=ImageFacts(**{name: getattr(full, name)})), tmp_path)
+            sections = [attrs["id"] for tag, attrs in found.elements if tag == "section"]
+            assert sections == [each for each, _ in SECTIONS if each not in OPTIONAL or each == anchor]
+    none = outline(build(images=ImageFacts()), tmp_path)
+    assert not {attrs.get("id") for _, attrs in none.elements} & set(OPTIONAL)
+
+
+def test_codes_are_told_in_words(tmp_path):
+    work = CaptionWork({"fallback": 2}, {"refusal": 2}, {"loop": 1}, [], {}, [])
+    unusable = ShownLoss(Loss("cmyk_no_profile", 2, True, "pictures"), [LossExample("a/1", "", False, "x")])
+    found = outline(build(images=ImageFacts(captions=work), losses=[unusable]), tmp_path)
+    for words in (CODES["refusal"], CODES["loop"], PICTURE_CODES["cmyk_no_profile"]):
+        assert words in found.text
+
+
 def test_every_section_is_there_and_linked(tmp_path):
     found = outline(build(), tmp_path)
     sections = [attrs["id"] for tag, attrs in found.elements if tag == "section"]
     assert sections == [anchor for anchor, _ in SECTIONS]
     links = [attrs["href"] for tag, attrs in found.elements if tag == "a"]
-    assert links[: len(SECTIONS)] == [f"#{anchor}" for anchor in sections]
+    assert links[: len(sections)] == [f"#{anchor}" for anchor in sections]
     assert {link.removeprefix("#") for link in links} == set(sections)  # alerts point to sections that are there
 
 
@@ -185,13 +257,15 @@ def test_pictures_of_ratings_are_blurred_until_asked_for(tmp_path):
     found = outline(build(), tmp_path)
     labels = [attrs for tag, attrs in found.elements if tag == "label" and attrs.get("class") == "veil"]
     boxes = [attrs for tag, attrs in found.elements if tag == "input"]
-    assert len(labels) == 2  # the sheet and the dropped post; what is not usable has no picture
+    # The sheet, a dropped and an unusable post; two look-alikes, a picture with its close-up, the gallery.
+    assert len(labels) == 8
     assert [box.get("id") for box in boxes].count("reveal") == 1
     assert all(box["type"] == "checkbox" and "checked" not in box for box in boxes)
-    assert "Show the 2 pictures" in found.text or "Show the 3 pictures" in found.text
+    assert "Show the 8 pictures" in found.text
     css = (tmp_path / "report.html").read_text()
     assert re.search(r"\.veil img \{[^}]*blur", css)
     shown = dataclasses.replace(build(), sheet=[dataclasses.replace(build().sheet[0], is_veiled=False)], losses=[])
+    shown = dataclasses.replace(shown, images=ImageFacts())
     clear = outline(shown, tmp_path)
     assert not [attrs for tag, attrs in clear.elements if tag == "input"]
 
@@ -215,7 +289,9 @@ def test_numbers_of_the_data_are_on_the_page(tmp_path):
 
 def test_an_empty_table_says_so_in_every_section(tmp_path):
     found = outline(facts_of(pictures=0, views=np.zeros(0), repeats=np.zeros(0)), tmp_path)
-    assert [attrs["id"] for tag, attrs in found.elements if tag == "section"] == [anchor for anchor, _ in SECTIONS]
+    assert [attrs["id"] for tag, attrs in found.elements if tag == "section"] == [
+        anchor for anchor, _ in SECTIONS if anchor not in OPTIONAL
+    ]
     assert "No picture is for training." in found.text
 
 
@@ -299,7 +375,7 @@ def test_alerts_are_first_and_all_shown(tmp_path):
 @pytest.mark.parametrize("has_thumbnails", [True, False])
 def test_without_pictures_the_page_says_why(tmp_path, has_thumbnails):
     sheet = [dataclasses.replace(build().sheet[0], image="")]
-    found = outline(build(sheet=sheet, losses=[], has_thumbnails=has_thumbnails), tmp_path)
+    found = outline(build(sheet=sheet, losses=[], has_thumbnails=has_thumbnails, images=ImageFacts()), tmp_path)
     assert ("no picture to show" in found.text) is has_thumbnails
     assert ("without thumbnails" in found.text) is not has_thumbnails
     assert not [tag for tag, _ in found.elements if tag == "img"]
