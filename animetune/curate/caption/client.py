@@ -81,8 +81,8 @@ class Server:
         """The reply, or that there is none (FAILED, REFUSED).
 
         FAILED is only said of a request when another, sent after it first failed, was answered: else it is perhaps the
-        server's fault. Where none was, raises UnansweredError, or, if it `is_last`, asks until the server lives or is given up.
-        SetupError when it makes no sense to ask anything; RequestLimitError.
+        server's fault. Where none was, raises UnansweredError, or, if it `is_last`, asks until the server lives or
+        is given up. SetupError when it makes no sense to ask anything; RequestLimitError.
         """
         encoded = None if request.picture is None else await self._encode(request.picture)
         body = request.body(encoded)

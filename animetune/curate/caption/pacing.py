@@ -83,7 +83,7 @@ class Pace:
             )
 
     def failed(self, failure: Failure) -> bool:
-        """Nothing came. Returns whether that makes too many in a row: then `pause`, unless the server lives after all."""
+        """Nothing came. Returns whether that makes too many in a row: then `pause`, unless the server lives."""
         self._in_row += 1
         if failure.retry_after is not None:
             self._rest(min(failure.retry_after, 10 * self._cfg.longest_wait))

@@ -18,7 +18,7 @@ from typing import Any
 
 from animetune import fsio
 from animetune.curate.caption.outcomes import Problem
-from animetune.curate.caption.templates import retry_request
+from animetune.curate.caption.retries import retry_request
 from animetune.curate.config.captions import ModelConfig, SentPictureConfig
 from animetune.picture_urls import split_region
 
