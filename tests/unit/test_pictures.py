@@ -48,7 +48,8 @@ def code_of(data: bytes, **options) -> str:
 
 
 # What a careful person expects of every file of danbooru's own test set: a code, or width and height after EXIF
-# rotation, the true format, and what was noticed.
+# rotation, the true format, the mode of the pixels in the file, and what was noticed: that some of them were
+# transparent, what became of a colour profile, that the picture was turned or mirrored.
 EDGE_PICTURES = {
     "apng/actl_wronglen.png": "corrupt",
     "apng/actl_zero_frames.png": "corrupt",
@@ -59,41 +60,41 @@ EDGE_PICTURES = {
     "apng/misaligned_chunks.png": "corrupt",
     "apng/normal-256x256.png": "animated",
     "apng/normal.png": "animated",
-    "apng/not_apng.png": (16, 16, "PNG", "alpha"),
+    "apng/not_apng.png": (16, 16, "PNG", "RGBA", "alpha"),
     # One frame, but its default picture is another one ("your browser does not support ..."): two pictures in a file.
     "apng/single_frame.png": "animated",
-    "avif/Exif0.avif": (640, 427, "AVIF"),
-    "avif/Exif6.avif": (427, 640, "AVIF"),
-    "avif/Image grid example.avif": (512, 512, "AVIF"),
-    "avif/fox.profile0.8bpc.yuv420.monochrome.avif": (1204, 800, "AVIF"),
+    "avif/Exif0.avif": (640, 427, "AVIF", "RGB"),
+    "avif/Exif6.avif": (427, 640, "AVIF", "RGB"),
+    "avif/Image grid example.avif": (512, 512, "AVIF", "RGB"),
+    "avif/fox.profile0.8bpc.yuv420.monochrome.avif": (1204, 800, "AVIF", "L"),
     "avif/hdr_cosmos01000_cicp9-16-9_yuv420_limited_qp40.avif": "hdr",
     "avif/hdr_cosmos01000_cicp9-16-9_yuv444_full_qp40.avif": "hdr",
-    "avif/kimono.crop.avif": (722, 1024, "AVIF"),
-    "avif/kimono.mirror-horizontal.avif": (722, 1024, "AVIF"),
-    "avif/kimono.rotate90.avif": (722, 1024, "AVIF"),
-    "avif/paris_icc_exif_xmp.avif": (403, 302, "AVIF", "srgb"),
+    "avif/kimono.crop.avif": (722, 1024, "AVIF", "RGB"),
+    "avif/kimono.mirror-horizontal.avif": (722, 1024, "AVIF", "RGB", "rotated"),
+    "avif/kimono.rotate90.avif": (722, 1024, "AVIF", "RGB", "rotated"),
+    "avif/paris_icc_exif_xmp.avif": (403, 302, "AVIF", "RGB", "srgb"),
     "avif/sequence-without-pitm.avif": "animated",
     "avif/star-8bpc.avif": "animated",
-    "avif/tiger_3layer_1res.avif": (1216, 832, "AVIF"),
+    "avif/tiger_3layer_1res.avif": (1216, 832, "AVIF", "RGB"),
     "bin/test-empty.bin": "empty",
-    "dupes/black-100x200.png": (100, 200, "PNG"),
-    "dupes/black-200x100.png": (200, 100, "PNG"),
-    "dupes/countergirl-adobergb.jpg": (45, 100, "JPEG", "converted"),
-    "dupes/countergirl-baseline.jpg": (45, 100, "JPEG"),
-    "dupes/countergirl-grey-srgb.png": (45, 100, "PNG", "alpha"),
-    "dupes/countergirl-grey.png": (45, 100, "PNG", "alpha"),
-    "dupes/countergirl-no-exif.jpg": (45, 100, "JPEG"),
-    "dupes/countergirl-no-exif.png": (45, 100, "PNG", "alpha"),
-    "dupes/countergirl-p3.jpg": (45, 100, "JPEG", "converted"),
-    "dupes/countergirl-progressive.jpg": (45, 100, "JPEG"),
-    "dupes/countergirl-prophoto.jpg": (45, 100, "JPEG", "converted"),
-    "dupes/countergirl-rgb-gray.jpg": (45, 100, "JPEG", "unusable"),  # a grey profile on RGB
-    "dupes/countergirl-srgb.jpg": (45, 100, "JPEG", "srgb"),
-    "dupes/countergirl-whitebg-alpha.png": (45, 100, "PNG"),  # an alpha channel, all opaque
-    "dupes/countergirl-whitebg-noalpha.gif": (45, 100, "GIF"),
-    "dupes/countergirl-whitebg-noalpha.png": (45, 100, "PNG"),
-    "dupes/countergirl.gif": (45, 100, "GIF", "alpha"),
-    "dupes/countergirl.png": (45, 100, "PNG", "alpha"),
+    "dupes/black-100x200.png": (100, 200, "PNG", "L"),
+    "dupes/black-200x100.png": (200, 100, "PNG", "L"),
+    "dupes/countergirl-adobergb.jpg": (45, 100, "JPEG", "RGB", "converted"),
+    "dupes/countergirl-baseline.jpg": (45, 100, "JPEG", "RGB"),
+    "dupes/countergirl-grey-srgb.png": (45, 100, "PNG", "RGBA", "alpha"),
+    "dupes/countergirl-grey.png": (45, 100, "PNG", "LA", "alpha"),
+    "dupes/countergirl-no-exif.jpg": (45, 100, "JPEG", "RGB"),
+    "dupes/countergirl-no-exif.png": (45, 100, "PNG", "RGBA", "alpha"),
+    "dupes/countergirl-p3.jpg": (45, 100, "JPEG", "RGB", "converted"),
+    "dupes/countergirl-progressive.jpg": (45, 100, "JPEG", "RGB"),
+    "dupes/countergirl-prophoto.jpg": (45, 100, "JPEG", "RGB", "converted"),
+    "dupes/countergirl-rgb-gray.jpg": (45, 100, "JPEG", "RGB", "unusable"),  # a grey profile on RGB
+    "dupes/countergirl-srgb.jpg": (45, 100, "JPEG", "RGB", "srgb"),
+    "dupes/countergirl-whitebg-alpha.png": (45, 100, "PNG", "RGBA"),  # an alpha channel, all opaque
+    "dupes/countergirl-whitebg-noalpha.gif": (45, 100, "GIF", "P"),
+    "dupes/countergirl-whitebg-noalpha.png": (45, 100, "PNG", "RGB"),
+    "dupes/countergirl.gif": (45, 100, "GIF", "P", "alpha"),
+    "dupes/countergirl.png": (45, 100, "PNG", "RGBA", "alpha"),
     "gif/corrupt-static.gif": "truncated",
     "gif/test-animated-1.2s.gif": "animated",
     "gif/test-animated-3.35s.gif": "animated",
@@ -102,27 +103,27 @@ EDGE_PICTURES = {
     "gif/test-animated-86x52-loop-2.gif": "animated",
     "gif/test-animated-86x52.gif": "animated",
     "gif/test-corrupt.gif": "truncated",
-    "gif/test-static-32x32.gif": (32, 32, "GIF", "alpha"),
-    "gif/test.gif": (400, 400, "GIF"),
+    "gif/test-static-32x32.gif": (32, 32, "GIF", "P", "alpha"),
+    "gif/test.gif": (400, 400, "GIF", "P"),
     "jpg/test-blank.jpg": "truncated",
     "jpg/test-cmyk-no-profile.jpg": "cmyk_no_profile",
     "jpg/test-corrupt.jpg": "truncated",
-    "jpg/test-grey-no-profile.jpg": (535, 290, "JPEG"),
-    "jpg/test-grey-rgb-profile-2.jpg": (826, 2193, "JPEG", "unusable"),  # an RGB profile on grey
-    "jpg/test-grey-rgb-profile.jpg": (538, 577, "JPEG", "unusable"),
-    "jpg/test-large.jpg": (1356, 911, "JPEG"),
-    "jpg/test-rotation-180.jpg": (66, 100, "JPEG"),
-    "jpg/test-rotation-270cw-large.jpg": (1104, 736, "JPEG"),
-    "jpg/test-rotation-270cw.jpg": (100, 66, "JPEG"),
-    "jpg/test-rotation-90cw.jpg": (96, 128, "JPEG"),
-    "jpg/test-weird-profile.jpg": (154, 192, "JPEG", "unusable"),
-    "jpg/test.jpg": (500, 335, "JPEG", "srgb"),
-    "png/alpha.png": (85, 62, "PNG", "alpha"),
+    "jpg/test-grey-no-profile.jpg": (535, 290, "JPEG", "L"),
+    "jpg/test-grey-rgb-profile-2.jpg": (826, 2193, "JPEG", "L", "unusable"),  # an RGB profile on grey
+    "jpg/test-grey-rgb-profile.jpg": (538, 577, "JPEG", "L", "unusable"),
+    "jpg/test-large.jpg": (1356, 911, "JPEG", "RGB"),
+    "jpg/test-rotation-180.jpg": (66, 100, "JPEG", "RGB", "rotated"),
+    "jpg/test-rotation-270cw-large.jpg": (1104, 736, "JPEG", "RGB", "rotated"),
+    "jpg/test-rotation-270cw.jpg": (100, 66, "JPEG", "RGB", "rotated"),
+    "jpg/test-rotation-90cw.jpg": (96, 128, "JPEG", "RGB", "rotated"),
+    "jpg/test-weird-profile.jpg": (154, 192, "JPEG", "RGB", "unusable"),
+    "jpg/test.jpg": (500, 335, "JPEG", "RGB", "srgb"),
+    "png/alpha.png": (85, 62, "PNG", "P", "alpha"),
     "png/empty.png": "empty",
-    "png/jpg.png": (16, 16, "JPEG"),
+    "png/jpg.png": (16, 16, "JPEG", "RGB"),
     "png/test-corrupt.png": "corrupt",
-    "png/test-rotation-90cw.png": (96, 128, "PNG"),
-    "png/test.png": (768, 1024, "PNG"),
+    "png/test-rotation-90cw.png": (96, 128, "PNG", "RGB", "rotated"),
+    "png/test.png": (768, 1024, "PNG", "RGB"),
     "ugoira/animation.json": "unknown_format",
     "ugoira/invalid_ugoira.zip": "archive",
     "ugoira/ugoira-100260240-png-danbooru.zip": "archive",
@@ -133,27 +134,28 @@ EDGE_PICTURES = {
     "ugoira/ugoira-95239241-pixivtoolkit.zip": "archive",
     "ugoira/ugoira-95239241-pixivutil2.zip": "archive",
     "ugoira/ugoira.zip": "archive",
-    "webp/2_webp_a.webp": (386, 395, "WEBP", "alpha"),
-    "webp/2_webp_ll.webp": (386, 395, "WEBP", "alpha"),
-    "webp/Exif2.webp": (640, 427, "WEBP"),
-    "webp/Exif6.webp": (640, 427, "WEBP"),
-    "webp/fjord.webp": (550, 368, "WEBP"),
-    "webp/lossless1.webp": (1000, 307, "WEBP", "alpha"),
-    "webp/lossy_alpha1.webp": (1000, 307, "WEBP", "alpha"),
+    "webp/2_webp_a.webp": (386, 395, "WEBP", "RGBA", "alpha"),
+    "webp/2_webp_ll.webp": (386, 395, "WEBP", "RGBA", "alpha"),
+    "webp/Exif2.webp": (640, 427, "WEBP", "RGB", "rotated"),
+    "webp/Exif6.webp": (640, 427, "WEBP", "RGB", "rotated"),
+    "webp/fjord.webp": (550, 368, "WEBP", "RGB"),
+    "webp/lossless1.webp": (1000, 307, "WEBP", "RGBA", "alpha"),
+    "webp/lossy_alpha1.webp": (1000, 307, "WEBP", "RGBA", "alpha"),
     "webp/nyancat.webp": "animated",
-    "webp/test.webp": (128, 128, "WEBP"),
+    "webp/test.webp": (128, 128, "WEBP", "RGB"),
     "webp/truncated.webp": "truncated",
 }
 
 
-def outcome(data: bytes) -> str | tuple:
+def outcome(data: bytes, **options) -> str | tuple:
     try:
-        picture = decode(data)
+        picture = decode(data, **options)
     except PictureError as error:
         return error.code
     facts = ("alpha",) if picture.had_alpha else ()
     facts += () if picture.profile == "none" else (picture.profile,)
-    return (*picture.image.size, picture.format, *facts)
+    facts += ("rotated",) if picture.rotated else ()
+    return (*picture.image.size, picture.format, picture.mode, *facts)
 
 
 def test_every_edge_picture_has_the_outcome_a_careful_person_expects(shared_data: Path):
@@ -161,6 +163,35 @@ def test_every_edge_picture_has_the_outcome_a_careful_person_expects(shared_data
     files = sorted(path for path in folder.glob("*/*") if path.is_file() and path.name != "README.md")
     found = {path.relative_to(folder).as_posix(): outcome(path.read_bytes()) for path in files}
     assert found == EDGE_PICTURES
+
+
+# Of animations: size and mode of the first frame, and pixels of it that tell it from what Pillow alone would show.
+FIRST_FRAMES = {
+    "apng/ezgif-apng.png": (720, 720, "PNG", "P"),
+    "apng/infinite-fps.png": (640, 480, "PNG", "RGB"),
+    "apng/normal-256x256.png": (256, 256, "PNG", "RGBA"),
+    "apng/normal.png": (150, 150, "PNG", "RGBA", "alpha"),
+    "apng/single_frame.png": (192, 110, "PNG", "RGBA", "alpha"),  # "does", where the default picture says "does not"
+    "avif/sequence-without-pitm.avif": (480, 270, "AVIF", "RGB"),
+    "avif/star-8bpc.avif": (159, 159, "AVIF", "RGB"),
+    "gif/test-animated-1.2s.gif": (241, 286, "GIF", "P"),
+    "gif/test-animated-3.35s.gif": (241, 178, "GIF", "P", "alpha"),
+    "gif/test-animated-400x281.gif": (400, 281, "GIF", "P", "alpha"),
+    "gif/test-animated-86x52-loop-1.gif": (86, 52, "GIF", "P", "alpha"),
+    "gif/test-animated-86x52-loop-2.gif": (86, 52, "GIF", "P", "alpha"),
+    "gif/test-animated-86x52.gif": (86, 52, "GIF", "P", "alpha"),
+    "webp/nyancat.webp": (400, 400, "WEBP", "RGBA"),
+}
+
+
+def test_every_animation_has_a_first_frame(shared_data: Path):
+    folder = shared_data / "edge_images"
+    assert {name for name, expected in EDGE_PICTURES.items() if expected == "animated"} == set(FIRST_FRAMES)
+    assert {name: outcome((folder / name).read_bytes(), first_frame=True) for name in FIRST_FRAMES} == FIRST_FRAMES
+    text = np.asarray(decode((folder / "apng" / "single_frame.png").read_bytes(), first_frame=True).image).astype(int)
+    green = (text[..., 1] - text[..., 0] > 100) & (text[..., 2] < 60)
+    red = (text[..., 0] - text[..., 1] > 100) & (text[..., 2] < 60)
+    assert (green.sum() > 100, red.sum()) == (True, 0)  # a green "does"; the default picture has a red "not"
 
 
 @pytest.mark.parametrize(("name", "gamma"), [("prophoto", 1.8), ("adobergb", 563 / 256)])
@@ -368,6 +399,82 @@ def test_a_text_chunk_that_expands_without_bound_does_not_cost_the_picture(kind:
 def test_more_than_one_picture_in_a_file_is_refused(picture_format: str):
     frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN)]
     assert code_of(encoded(frames[0], picture_format, save_all=True, append_images=frames[1:])) == "animated"
+
+
+@pytest.mark.parametrize("picture_format", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_the_first_of_several_pictures(picture_format: str):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN, WHITE)]
+    data = encoded(frames[0], picture_format, save_all=True, append_images=frames[1:])
+    picture = decode(data, first_frame=True)
+    assert np.abs(np.asarray(picture.image).astype(int) - RED).max() <= 4
+    assert (picture.had_alpha, picture.image.size, picture.format) == (False, (16, 16), picture_format)
+    assert np.asarray(decode(encoded(frames[0]), first_frame=True).image).tolist() == np.asarray(frames[0]).tolist()
+
+
+@pytest.mark.parametrize("disposal", [0, 1, 2, 3])
+def test_the_first_frame_of_a_gif_shows_nothing_of_others(disposal: int):
+    """Transparent pixels of the first frame show the background, whatever becomes of the frame later."""
+    frames = []
+    for colour in (RED, GREEN):
+        frame = Image.new("RGBA", (4, 4), (*colour, 255))
+        frame.putpixel((0, 0), (0, 0, 0, 0))
+        frames.append(frame)
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], disposal=disposal)
+    shown = pixels(data, first_frame=True, background=(9, 8, 7))
+    assert shown[0] == [[9, 8, 7], [255, 0, 0], [255, 0, 0], [255, 0, 0]]
+
+
+def gif(width: int, height: int, left: int, top: int, frame: Image.Image, *, transparent: bool = False) -> bytes:
+    """A GIF whose only frame lies somewhere on a larger screen: the image descriptor is rewritten."""
+    data = bytearray(encoded(frame, "GIF"))
+    struct.pack_into("<HH", data, 6, width, height)
+    descriptor = data.rindex(struct.pack("<BHHHH", 0x2C, 0, 0, *frame.size))
+    struct.pack_into("<HH", data, descriptor + 1, left, top)
+    return bytes(data)
+
+
+def test_a_gif_is_transparent_where_its_frame_does_not_reach():
+    picture = decode(gif(5, 4, 2, 1, Image.new("RGB", (2, 2), RED)), background=(9, 8, 7))
+    expected = np.full((4, 5, 3), (9, 8, 7))
+    expected[1:3, 2:4] = RED
+    assert np.asarray(picture.image).tolist() == expected.tolist()
+    assert picture.had_alpha
+    assert not decode(gif(2, 2, 0, 0, Image.new("RGB", (2, 2), RED))).had_alpha
+
+
+def apng(*, default_is_a_frame: bool, box: tuple[int, int, int, int] = (1, 2, 2, 1)) -> bytes:
+    """4x4 pixels: the default picture is black, the first frame red, or that; `box` is left, top, width, height."""
+    left, top, width, height = box
+
+    def frame(number: int, *place: int) -> bytes:
+        return chunk(b"fcTL", struct.pack(">5I2H2B", number, *place, 1, 10, 0, 1))  # "over" what was there
+
+    def rows(colour: tuple[int, ...], across: int, down: int) -> bytes:
+        return zlib.compress((b"\0" + bytes(colour) * across) * down)
+
+    default = chunk(b"IDAT", rows((*BLACK, 255), 4, 4))
+    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 6, 0, 0, 0))]
+    parts += [chunk(b"acTL", struct.pack(">II", 2, 0))]
+    parts += [frame(0, 4, 4, 0, 0), default] if default_is_a_frame else [default]
+    number = 1 if default_is_a_frame else 0
+    for colour in (RED, GREEN)[: 1 if default_is_a_frame else 2]:
+        data = rows((*colour, 128), width, height)
+        parts += [frame(number, width, height, left, top)]
+        parts += [chunk(b"fdAT", struct.pack(">I", number + 1) + data[:5])]  # in two chunks, as encoders may
+        parts += [chunk(b"fdAT", struct.pack(">I", number + 2) + data[5:])]
+        number += 3
+    return b"".join([*parts, chunk(b"IEND", b"")])
+
+
+def test_the_first_frame_of_an_apng():
+    assert pixels(apng(default_is_a_frame=True), first_frame=True) == [[list(BLACK)] * 4] * 4
+    # Half transparent red on white, at its place; nothing of the default picture.
+    shown = pixels(apng(default_is_a_frame=False), first_frame=True)
+    expected = np.full((4, 4, 3), 255)
+    expected[2, 1:3] = (255, 127, 127)
+    assert shown == expected.tolist()
+    assert code_of(apng(default_is_a_frame=False, box=(3, 0, 2, 1)), first_frame=True) == "corrupt"
+    assert code_of(apng(default_is_a_frame=False)) == "animated"
 
 
 def test_the_preview_inside_a_camera_jpeg_is_no_animation():
