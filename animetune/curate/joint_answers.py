@@ -110,7 +110,7 @@ def _share_out(inquiries: Sequence[Inquiry], folders: Sequence[Path], together: 
         files = [piece / f"rows-{number}.parquet" for piece in pieces]
         found = [pl.read_parquet(file, glob=False) for file in files if file.exists()]
         if found:
-            keep_answers(pl.concat(found).select(inquiry.schema), folder)
+            keep_answers(pl.concat(found).select(list(inquiry.schema)), folder)
     for piece in pieces:
         fsio.remove(piece)
 

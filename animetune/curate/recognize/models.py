@@ -22,6 +22,7 @@ from animetune.curate.parts import Part, part_name, write_part
 from animetune.curate.recognize.raw_answers import GRADES, TAGS, WHOLE, column, raw_grades, raw_tags
 from animetune.curate.steps import Outcome, Workplace, Written
 from animetune.errors import ConfigError, DataError, PictureError
+from animetune.fsio import canonical_json
 from animetune.pictures import open_picture
 from animetune.vision.aesthetics import OnnxScorerConfig, digests, load_scorer, score
 from animetune.vision.session import check_runtime
@@ -41,7 +42,7 @@ def writes(cfg: ModelsConfig) -> tuple[str, ...]:
 def check(cfg: ModelsConfig, pictures: PicturesConfig) -> None:
     """Raise SetupError for a missing extra or file, or another file than is asked for: before hours of decoding.
 
-    ConfigError where no picture is decoded.
+    ConfigError where no picture is decoded, and for a model that is there twice.
     """
     if not pictures.decode:
         raise ConfigError("models: look at pictures, and `pictures.decode: false` looks at none; leave one of them out")
@@ -49,8 +50,11 @@ def check(cfg: ModelsConfig, pictures: PicturesConfig) -> None:
         check_runtime()
     for tagger in cfg.taggers:
         tagger.tags.locate()
+    known: dict[str, str] = {}
     for model in cfg.all:
         model.model.locate()
+        if (other := known.setdefault(canonical_json(_settings(model)), model.name)) != model.name:
+            raise ConfigError(f"models: {model.name}: is the same model as {other}; leave one of them out")
 
 
 def settings(cfg: ModelsConfig) -> list[Any]:
@@ -63,7 +67,7 @@ def look_with_models(cfg: ModelsConfig, pictures: PicturesConfig, at: Workplace,
     """Add the columns of `writes` to all rows. Raises ChunkError with a model's or picture's name."""
     inquiries = [
         Inquiry(
-            name=f"model-{model.name}",
+            name="tagger" if isinstance(model, TaggerConfig) else "scorer",
             settings=_settings(model),
             answer=functools.partial(look_alone, cfg=cfg, pictures=pictures, number=number),
             columns=TAGS if isinstance(model, TaggerConfig) else GRADES,
