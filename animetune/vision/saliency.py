@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from animetune.vision.detectors import Box, suppress
+from animetune.vision.detectors import Box
 
 LABEL = "salient"
 """Of the boxes found here."""
@@ -27,11 +27,8 @@ MARGIN = 16
 """Mirrored pixels around."""
 WINDOWS = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Sides of the windows that are tried, as shares of the shorter side."""
-OVERLAP = 0.3
-"""Intersection over union of two windows above which the lesser one goes."""
 MOST_LONG = 8
 """Ratio of sides up to which a picture keeps its shape; longer ones are squeezed."""
-_TRIED = 4096
 _LEAST_CONTRAST = 1.0
 """Levels of standard deviation below which a channel says nothing."""
 
@@ -72,28 +69,38 @@ def salient_boxes(image: Image.Image, *, at_most: int = 4) -> list[Box]:
 
     The score of a window is its share of the saliency less its share of the area: 0 for a place like all others, near
     1 for a small one that holds all. Windows of all sizes in WINDOWS compete, so that one about fits what is there.
+    What lies in a window that was chosen counts for no other (inhibition of return, Itti, Koch and Niebur 1998).
     """
     found = saliency(image)
     height, width = found.shape
+    across, down = image.width / width, image.height / height
+    boxes: list[Box] = []
+    while len(boxes) < at_most:
+        score, left, top, side = _best_window(found)
+        if score <= 0:
+            break
+        found[top : top + side, left : left + side] = 0
+        right, bottom = (left + side) * across, (top + side) * down
+        boxes.append(Box(left * across, top * down, right, bottom, score, LABEL))
+    return boxes
+
+
+def _best_window(found: np.ndarray) -> tuple[float, int, int, int]:
+    """(score, left, top, side) of the best window; of equal ones the smallest, then the uppermost, then the leftmost.
+
+    Scores are rounded, so that the last bits of a transform do not decide between windows.
+    """
+    height, width = found.shape
     sums = np.zeros((height + 1, width + 1))
     sums[1:, 1:] = found.cumsum(axis=0).cumsum(axis=1)
-    corners, scores = [], []
+    best = (0.0, 0, 0, 1)
     for side in sorted({max(1, round(share * min(height, width))) for share in WINDOWS}):
         inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-        top, left = (axis.ravel() for axis in np.indices(inside.shape))
-        corners.append(np.stack([left, top, left + side, top + side], axis=1))
-        scores.append(inside.ravel() - side * side / found.size)
-    # Rounded, so that windows which differ by the last bits of a transform come in the order of their places.
-    corner, score = np.concatenate(corners), np.concatenate(scores).round(6)
-    best = np.argsort(-score, kind="stable")[:_TRIED]
-    best = best[score[best] > 0]
-    kept = suppress(corner[best].astype(np.float64), score[best], np.zeros(len(best), np.int64), OVERLAP)[:at_most]
-    scale = np.array([image.width / width, image.height / height] * 2)
-    found_boxes = []
-    for at in kept:
-        left, top, right, bottom = (corner[best[at]] * scale).tolist()
-        found_boxes.append(Box(left, top, right, bottom, float(score[best[at]]), LABEL))
-    return found_boxes
+        score = (inside - side * side / found.size).round(6)
+        top, left = np.unravel_index(int(score.argmax()), score.shape)
+        if score[top, left] > best[0]:
+            best = (float(score[top, left]), int(left), int(top), side)
+    return best
 
 
 def _small(size: tuple[int, int]) -> tuple[int, int]:

@@ -175,18 +175,19 @@ def test_pictures_without_a_focus_get_one_where_something_stands_out(tmp_path):
 
 
 def test_only_large_or_rare_pictures(posts, tmp_path):
+    """Six of the nine kinds of posts have a general tag that only their two posts have."""
     made = {}
     for name, settings in {
         "large": {"min_megapixels": 56 * 56 / 1e6},
         "side": {"min_picture_side": 56},
-        "rare": {"rare": {"general": 2}},
-        "rare or large": {"rare": {"copyright": 2}, "min_megapixels": 1},
+        "rare": {"rare": {"general": 3}},
+        "rare or large": {"rare": {"copyright": 2}, "min_megapixels": 56 * 56 / 1e6},
     }.items():
         cfg = curate_config(
             posts, out=tmp_path / name, closeups=closeups(saliency=True, min_saliency=0, per_picture=1, **settings)
         )
         made[name] = run(cfg).facts["closeups"]["pictures"]
-    assert made == {"large": 7, "side": 7, "rare": 0, "rare or large": 0}
+    assert made == {"large": 7, "side": 7, "rare": 12, "rare or large": 7}
 
 
 def test_boxes_of_nothing_in_the_table_are_a_mistake(posts, tmp_path):
