@@ -11,15 +11,18 @@ import pydantic
 from animetune.curate import pictures, split, table
 from animetune.curate.caption.step import captions_steps
 from animetune.curate.classify import classes, content
+from animetune.curate.closeups.chaining import closeups_step
+from animetune.curate.closeups.tagging import TagRules
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.dedup import DedupConfig
 from animetune.curate.config.filter_model import Phase
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.tags import TABLE_FILES
+from animetune.curate.marks.chaining import filters_sizes, letterboxes_steps, marked_tags_steps, marks_steps
 from animetune.curate.read import ingest
 from animetune.curate.recognize.recognition_steps import models_steps, tag_sources_steps
-from animetune.curate.select import dedup, filters
+from animetune.curate.select import dedup, filters, lookalikes
 from animetune.curate.select.lists import PostList
 from animetune.curate.step_kinds import at_once, by_part
 from animetune.curate.steps import Step
@@ -57,9 +60,12 @@ def chain(cfg: CurateConfig) -> list[Step]:
             inputs={"takedown": takedown.digest, "include": include.digest},
         ),
         *stated_duplicates_step(cfg),
-        pictures_step(cfg.pictures, by_phase["picture"]),
+        pictures_step(cfg.pictures, [] if filters_sizes(cfg.marks) else by_phase["picture"]),
+        *letterboxes_steps(cfg.marks, cfg.pictures, by_phase["picture"]),
         *models_steps(cfg),
+        *marks_steps(cfg.marks, cfg.pictures),
         *tag_sources_steps(cfg),
+        *marked_tags_steps(cfg.marks),
         by_part(
             "tags",
             functools.partial(tags.sort_tags, cfg=cfg.tags, vocabulary=vocabulary, tables=tag_tables),
@@ -71,10 +77,20 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         *filters_step("tag_filters", by_phase["tags"], "tags"),
         *dedup_steps(cfg.dedup),
+        *lookalikes_steps(cfg, vocabulary),
+        *closeups_steps(cfg, TagRules(cfg.tags, vocabulary, tag_tables), (takedown, include)),
         at_once(
             "classes",
-            functools.partial(classes.classify, cfg=cfg.classes, class_filters=by_phase["classes"]),
-            reads={*classes.READS, *filters.reads(by_phase["classes"], "classes", made=classes.WRITES)},
+            functools.partial(
+                classes.classify,
+                cfg=cfg.classes,
+                class_filters=by_phase["classes"],
+                closeups=cfg.closeups is not None,
+            ),
+            reads={
+                *(classes.READS_WITH_CLOSEUPS if cfg.closeups else classes.READS),
+                *filters.reads(by_phase["classes"], "classes", made=classes.WRITES),
+            },
             writes=classes.WRITES,
             settings=_plain([cfg.classes, *by_phase["classes"]]),
         ),
@@ -141,20 +157,39 @@ def stated_duplicates_step(cfg: CurateConfig) -> list[Step]:
     if not stated and not cfg.lists.takedown:
         return []
     work = functools.partial(dedup.before_decoding, cfg=cfg.dedup)
-    settings = cfg.dedup.model_dump(mode="json", exclude={"family_limit"})
+    settings = cfg.dedup.model_dump(mode="json", exclude={"family_limit", "lookalikes"})
     return [at_once("stated", work, reads=dedup.READS_BEFORE, writes=dedup.WRITES, settings=settings)]
 
 
 def dedup_steps(cfg: DedupConfig) -> list[Step]:
     """The steps that drop duplicates and the surplus of families, with their tags put together if wished."""
     work = functools.partial(dedup.after_decoding, cfg=cfg)
+    settings = [cfg.model_dump(mode="json", exclude={"lookalikes"})]
     if not cfg.union_tags:
-        return [at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES, settings=_plain([cfg]))]
+        return [at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES, settings=settings)]
     return [
-        at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES_WITH_UNION, settings=_plain([cfg])),
+        at_once("dedup", work, reads=dedup.READS_AFTER, writes=dedup.WRITES_WITH_UNION, settings=settings),
         by_part("twin_tags", dedup.collect_tags, reads=dedup.READS_TAGS, writes=()),
         by_part("unite_tags", dedup.unite_tags, reads=dedup.TAGS, writes=dedup.WRITES_TAGS, needs=[dedup.TWIN_TAGS]),
     ]
+
+
+def closeups_steps(cfg: CurateConfig, rules: TagRules, lists: tuple[PostList, PostList]) -> list[Step]:
+    """The step that adds close-ups, where some are asked for."""
+    if cfg.closeups is None:
+        return []
+    sources = [source.name for source in cfg.sources]
+    return [closeups_step(cfg.closeups, cfg.pictures, sources, rules, lists)]
+
+
+def lookalikes_steps(cfg: CurateConfig, vocabulary: Vocabulary) -> list[Step]:
+    """The step that finds pictures that look alike, where it is asked for."""
+    if cfg.dedup.lookalikes is None:
+        return []
+    work = functools.partial(lookalikes.find_lookalikes, cfg.dedup, cfg.pictures, vocabulary)
+    settings = [cfg.dedup.model_dump(mode="json", include={"lookalikes", "best"}), lookalikes.LIKENESS_FORMAT]
+    inputs = {"vocabulary": vocabulary.digest}
+    return [Step("lookalikes", work, settings=[*settings, list(cfg.pictures.background)], inputs=inputs)]
 
 
 def post_lists(cfg: CurateConfig) -> tuple[PostList, PostList]:

@@ -11,10 +11,12 @@ from animetune.config import StrictModel
 from animetune.curate.config.balance import Factors
 from animetune.curate.config.captions import CaptionsConfig
 from animetune.curate.config.classes import ClassesConfig
+from animetune.curate.config.closeups import CloseupsConfig
 from animetune.curate.config.content import ContentConfig
 from animetune.curate.config.dedup import DedupConfig
 from animetune.curate.config.filters import Filters, check_names
 from animetune.curate.config.lists import ListsConfig
+from animetune.curate.config.marks import MarksConfig
 from animetune.curate.config.models import ModelsConfig, TagSourcesConfig
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.sources import SourceConfig
@@ -44,6 +46,8 @@ class CurateConfig(StrictModel):
     """What is dropped, first to last; the first filter that drops a row is its reason."""
     pictures: PicturesConfig = PicturesConfig()
     """How pictures are decoded."""
+    marks: MarksConfig | None = None
+    """Letterboxes, watermarks, signatures, text: what is done about them; null for nothing."""
     models: ModelsConfig = ModelsConfig()
     """Taggers and aesthetic scorers that look at every picture."""
     tag_sources: TagSourcesConfig = TagSourcesConfig()
@@ -52,6 +56,8 @@ class CurateConfig(StrictModel):
     """Which tags mean what."""
     dedup: DedupConfig = DedupConfig()
     """Which of equal and related pictures are kept."""
+    closeups: CloseupsConfig | None = None
+    """Close-ups that are cut from pictures, as rows of their own; null for none."""
     classes: ClassesConfig = ClassesConfig()
     """Quality, aesthetic, year and rating classes."""
     content: ContentConfig = ContentConfig()
@@ -80,6 +86,14 @@ class CurateConfig(StrictModel):
         if len(set(names)) != len(names):
             raise ValueError(f"two sources have the same name: {', '.join(names)}")
         return sources
+
+    @pydantic.model_validator(mode="after")
+    def _lookalikes_are_looked_at(self) -> CurateConfig:
+        if self.dedup.lookalikes is not None and not self.pictures.decode:
+            raise ValueError(
+                "dedup.lookalikes: compares pictures, and `pictures.decode: false` opens none; leave one out"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _filters_name_what_there_is(self) -> CurateConfig:
