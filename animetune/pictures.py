@@ -76,6 +76,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what makes the picture upright."""
+_DEEP_PNG = {2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # by the colour type of the header
 _WEBP_BYTES = 12  # a pixel: two canvases of RGBA, and what a frame is decoded into
 _COLOUR_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC signature -> Pillow mode
 
@@ -329,8 +330,9 @@ def _load(source: Image.Image, data: bytes, picture_format: Format, canvas: _Can
 
 
 def _mode(source: Image.Image, data: bytes, picture_format: Format) -> str:
-    is_deep = picture_format == "PNG" and data[24] == 16 and not source.mode.startswith("I;16")
-    return f"{source.mode};16" if is_deep else source.mode
+    """The mode in the file: Pillow names that of a PNG of 16 bits a channel as what it makes of it."""
+    is_deep = picture_format == "PNG" and data[24] == 16
+    return _DEEP_PNG.get(data[25], source.mode) if is_deep else source.mode
 
 
 def _to_picture(loaded: _Loaded, *, background: tuple[int, int, int]) -> Picture:

@@ -27,7 +27,7 @@ from animetune.borders import ContentBox
 from animetune.curate.answers import QUESTION, Inquiry, ask, known_answers, question_of
 from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.looking import Found, look_at_each
+from animetune.curate.looking import Found, Probe, look_at_each
 from animetune.curate.parts import ROW, Part, part_name, write_part
 from animetune.curate.probe import MISSING, NO_CANDIDATE, Question, look_at
 from animetune.curate.select import filters
@@ -76,7 +76,7 @@ def look_at_pictures(
     pictures = Inquiry(
         "pictures",
         settings,
-        functools.partial(look_at_all, cfg=cfg),
+        functools.partial(look_at_all, cfg=cfg, probe=PROBE),
         {**_FOUND, **_REFUSED},
         at_a_time=CHUNK_ROWS,
     )
@@ -180,7 +180,7 @@ def found_since(at: Workplace, folder: Path) -> bool:
     return False
 
 
-def look_at_all(questions: pl.DataFrame, cfg: PicturesConfig) -> pl.DataFrame:
+def look_at_all(questions: pl.DataFrame, cfg: PicturesConfig, probe: Probe) -> pl.DataFrame:
     """In a worker process: what is found in pictures, or why they are refused; those that are missing are left out."""
     numbers = questions[QUESTION].to_list()
     asked = questions.select("md5", "image_candidates").iter_rows()
@@ -188,7 +188,7 @@ def look_at_all(questions: pl.DataFrame, cfg: PicturesConfig) -> pl.DataFrame:
         Question(candidates, md5, cfg.background, cfg.max_pixels, cfg.animated == "first_frame", cfg.check_md5)
         for md5, candidates in asked
     ]
-    found = look_at_each(pictures, PROBE, seconds=cfg.seconds, memory_bytes=cfg.memory)
+    found = look_at_each(pictures, probe, seconds=cfg.seconds, memory_bytes=cfg.memory)
     answers = [{QUESTION: number, **_answer(each, cfg)} for number, each in zip(numbers, found, strict=True)]
     kept = [answer for answer in answers if answer.get("code") != MISSING]
     return tables.frame(kept, {QUESTION: pl.UInt64(), **_FOUND, **_REFUSED})

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 
 from animetune.errors import DataError, PictureError, SetupError
 from animetune.pictures import PICTURE_CODES, decode, decode_mask, read_image
+from tests.corpus import cmyk_profile
 
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
@@ -303,30 +304,6 @@ def test_cmyk_needs_a_profile():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert code_of(encoded(cmyk, "JPEG", icc_profile=srgb)) == "cmyk_no_profile"
     assert code_of(encoded(cmyk, "JPEG", icc_profile=b"junk")) == "cmyk_no_profile"
-
-
-def cmyk_profile() -> bytes:
-    """A printer profile (ICC.1:2001-12) whose table of 16 corners knows white paper and black everything else."""
-
-    def tag(kind: bytes, content: bytes) -> bytes:
-        return kind + bytes(4) + content + bytes(-len(content) % 4)
-
-    ramp = bytes(range(256))
-    corners = b"".join(bytes([255 if corner == 0 else 0, 128, 128]) for corner in range(16))
-    identity = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
-    table = tag(b"mft1", bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3)
-    white = tag(b"XYZ ", struct.pack(">3i", 63190, 65536, 54061))
-    text = tag(b"text", b"none\0")
-    name = tag(b"desc", struct.pack(">I", 5) + b"test\0" + bytes(8) + bytes(70))
-    body = b""
-    directory = struct.pack(">I", 4)
-    for signature, content in ((b"A2B0", table), (b"wtpt", white), (b"cprt", text), (b"desc", name)):
-        directory += struct.pack(">4sII", signature, 128 + 4 + 4 * 12 + len(body), len(content))
-        body += content
-    size = 128 + len(directory) + len(body)
-    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02400000, b"prtr", b"CMYK", b"Lab ") + bytes(12) + b"acsp"
-    header += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
-    return header.ljust(128, b"\0") + directory + body
 
 
 def test_cmyk_is_converted_by_its_profile():
