@@ -14,7 +14,10 @@ from animetune.curate.recognize.raw_answers import WHOLE, column
 from animetune.curate.tag.tag_names import normal_tag
 from animetune.vision.taggers import RATING, TagList
 
+Combine = Literal["mean", "max"]
 RATINGS_BY_NAME = {"general": "g", "sensitive": "s", "questionable": "q", "explicit": "e"}
+_PARTS = 2520
+"""Means of up to ten taggers are whole in so many parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class KnownTags:
         )
 
     def thresholds(self, rules: TagSourceRules) -> np.ndarray:
-        """float64 (tags,): how likely each has to be, in ten-thousandths; ratings never are."""
-        by_kind = {**rules.thresholds.model_dump(), RATING: np.inf}
+        """float64 (tags,): how likely each has to be, in ten-thousandths; ratings always are."""
+        by_kind = {**rules.thresholds.model_dump(), RATING: 0.0}
         least = [
             by_kind[kind] if kind == RATING else rules.tags.get(name, by_kind[kind])
             for name, kind in zip(self.normal, self.kinds, strict=True)
@@ -84,8 +87,8 @@ class LikelyTags:
         return LikelyTags(self.rows[held], self.tags[held], self.likely[held])
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, known: KnownTags, combine: Literal["mean", "max"]) -> LikelyTags:
-        """What the taggers say of rows; of several, the mean of those that know a tag, or the largest."""
+    def of(cls, rows: pl.DataFrame, known: KnownTags, rules: TagSourceRules, combine: Combine) -> LikelyTags:
+        """What the taggers find likely enough; of several, the mean of those that know a tag counts, or the largest."""
         flat = [_flat(rows, tagger, numbers) for tagger, numbers in known.numbers.items()]
         row, tag, likely = (np.concatenate(arrays) for arrays in zip(*flat, strict=True))
         if len(flat) > 1:
@@ -98,13 +101,17 @@ class LikelyTags:
                 np.add.at(together, place, likely)
                 together /= known.known_to()[tag]
             likely = together
-        order = np.lexsort((tag, -likely, row))
+        enough = likely >= known.thresholds(rules)[tag]
+        row, tag, likely = row[enough], tag[enough], likely[enough]
+        # One key, stably: several times faster than lexsort by three. Uses of a row come in the order of tags.
+        unlikely = np.rint((WHOLE - likely) * _PARTS).astype(np.int64)
+        order = np.argsort(row * (WHOLE * _PARTS + 1) + unlikely, kind="stable")
         return cls(row[order], tag[order], likely[order])
 
 
 def likeliest_ratings(found: LikelyTags, known: KnownTags, height: int) -> list[str | None]:
     """The likeliest rating of each of so many rows: g, s, q or e; None where no tagger said any."""
-    of_ratings = found.keep(known.kinds[found.tags] == RATING)
+    of_ratings = found.keep((known.kinds == RATING)[found.tags])
     rows, first = np.unique(of_ratings.rows, return_index=True)
     ratings: list[str | None] = [None] * height
     for row, tag in zip(rows.tolist(), of_ratings.tags[first].tolist(), strict=True):

@@ -91,7 +91,7 @@ def choose(rows: pl.DataFrame, models: ModelsConfig, cfg: TagSourcesConfig, list
         columns: dict[str, pl.Series] = {}
         noted: dict[str, Any] = {}
         if lists:
-            found = LikelyTags.of(own, known, cfg.combine)
+            found = LikelyTags.of(own, known, rules, cfg.combine)
             columns, tags_noted = chosen_tags(own, rules, known, found)
             noted.update(tags_noted)
             ratings = pl.Series("rating", likeliest_ratings(found, known, own.height), pl.String())
@@ -113,12 +113,11 @@ def chosen_tags(
     """The lists of tags of rows, by column, and how many tags were added and removed, by kind."""
     own = {kind: CodedLists.of(rows[name]) for kind, name in _LISTS.items()}
     kept = {kind: tags.keep(np.full(len(tags.codes), getattr(rules, kind) != "tagger")) for kind, tags in own.items()}
-    found = found.keep(found.likely >= known.thresholds(rules)[found.tags])
     found = found.keep(~_said_already(kept, known, found))
     columns = {}
     facts: dict[str, dict[str, int]] = {"tags_added": {}, "tags_removed": {}}
     for kind, tags in kept.items():
-        is_taken = (known.kinds[found.tags] == kind) & _open_rows(getattr(rules, kind), tags)[found.rows]
+        is_taken = (known.kinds == kind)[found.tags] & _open_rows(getattr(rules, kind), tags)[found.rows]
         more = found.keep(is_taken)
         columns[_LISTS[kind]] = _appended(tags, more, known)
         facts["tags_added"][kind] = len(more.tags)

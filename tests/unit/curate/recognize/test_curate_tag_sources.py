@@ -232,5 +232,5 @@ def test_numbers_of_known_tags_are_shared():
     assert known.numbers["two"][0] == known.numbers["one"][5]
     assert known.known_to().tolist() == [1, 1, 1, 1, 1, 2, 1, 2, 1]
     rows = posts(1, **answers({"one": ONE, "two": TWO}, one=[{"explicit": 0.2}], two=[{}]))
-    found = LikelyTags.of(rows, known, "max")
+    found = LikelyTags.of(rows, known, TagSourcesConfig(), "max")
     assert likeliest_ratings(found, known, 1) == ["e"]
