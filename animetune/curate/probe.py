@@ -18,8 +18,9 @@ NO_CANDIDATE = "the post lacks what the path of `images` needs"
 """Detail of a picture that is missing because nothing says where it would be."""
 
 HASH_SIDE = 16
-_CELL = 8
-"""Pixels of a cell of the hash that are averaged exactly; a larger picture is first reduced by a whole factor."""
+_CELL = 16
+"""A larger picture is first reduced, by whole factors, to no fewer pixels than this on each side of a cell of the hash:
+a third of the cost, for which a cell may take in a sixteenth of its neighbour."""
 
 
 class Question(NamedTuple):
