@@ -31,10 +31,10 @@ def closeups_step(
     for a file of boxes that is wrong, SetupError for a model that is not there.
     """
     tagging.check(cfg, rules.vocabulary)
-    if not decoding.decode and (cfg.detector or cfg.saliency or cfg.focus == "saliency"):
+    if not decoding.decode and (cfg.detectors or cfg.saliency or cfg.focus == "saliency"):
         raise ConfigError("closeups: look at pictures, and `pictures.decode: false` looks at none; give `boxes` alone")
-    if cfg.detector is not None:
-        cfg.detector.asset.locate()
+    for detector in cfg.detectors:
+        detector.asset.locate()
     files = BoxFiles.read(cfg.boxes, sources)
     takedown, include = lists
     labels = {label: cfg.of_label(label).model_dump(mode="json") for label in sorted({*LABELS, *cfg.labels})}
@@ -42,14 +42,14 @@ def closeups_step(
         "closeups",
         functools.partial(add_closeups, Plan(Finder(cfg, files, decoding), rules, takedown, include)),
         settings=[
-            cfg.model_dump(mode="json", exclude={"boxes", "detector", "labels"}),
+            cfg.model_dump(mode="json", exclude={"boxes", "detectors", "labels"}),
             labels,
             rules.cfg.model_dump(mode="json", exclude={"vocabulary"}),
             [list(decoding.background), decoding.max_pixels],
         ],
         inputs={
             "boxes": files.digest,
-            "detector": "" if cfg.detector is None else fsio.canonical_json(digest(cfg.detector)),
+            "detectors": fsio.canonical_json([digest(detector) for detector in cfg.detectors]),
             "vocabulary": rules.vocabulary.digest,
             "tables": rules.tables.digest,
             "takedown": takedown.digest,

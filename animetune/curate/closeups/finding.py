@@ -1,4 +1,4 @@
-"""Where close-ups may be cut: the boxes of files, those of the detector, and where there are none, what stands out."""
+"""Where close-ups may be cut: the boxes of files, those of detectors, and where there are none, what stands out."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def find(finder: Finder, selection: Selection, at: Workplace) -> Iterator[Found]
         def answers(inquiry: Inquiry, questions: Any) -> Iterator[tuple[Part, pl.DataFrame]]:
             return asked.enter_context(asking(inquiry, questions, at))
 
-        detected = answers(detections(cfg.detector, finder.decoding), turn.for_detector) if cfg.detector else None
+        detected = [answers(detections(each, finder.decoding), turn.for_detector) for each in cfg.detectors]
         standing_out = answers(salience(finder.decoding), turn.for_saliency) if turn.wants_saliency else None
         for part in at.rows.parts:
             turn.begin(part)
-            if detected is not None:
-                turn.take_detections(next(detected)[1])
+            for detector, found in zip(cfg.detectors, detected, strict=True):
+                turn.take_detections(next(found)[1], detector.threshold)
             if standing_out is not None:
                 turn.take_saliency(next(standing_out)[1])
             yield Found(part, turn.pictures, turn.boxes, turn.focus)
@@ -118,10 +118,9 @@ class _Turn:
     def for_detector(self, part: Part) -> pl.DataFrame:
         return questions_of(self.pictures.filter("chosen"))
 
-    def take_detections(self, answers: pl.DataFrame) -> None:
-        assert self._cfg.detector is not None
+    def take_detections(self, answers: pl.DataFrame, threshold: float) -> None:
         for key, found in answers.select("key", "boxes").iter_rows():
-            if boxes := likely(found, self._cfg.detector.threshold):
+            if boxes := likely(found, threshold):
                 self.boxes.setdefault(key, []).extend(boxes)
 
     def for_saliency(self, part: Part) -> pl.DataFrame:

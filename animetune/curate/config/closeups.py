@@ -53,7 +53,7 @@ LABELS = {
 class CloseupsConfig(StrictModel):
     """Close-ups cut from pictures of the table, each a row of its own: `<key of its picture>#<n>`.
 
-    Which pictures: those that are large or rare; all, where neither is asked. Where: boxes of files, of a detector, and
+    Which pictures: those that are large or rare; all, where neither is asked. Where: boxes of files, of detectors, and
     where these have none, what stands out.
     """
 
@@ -66,8 +66,8 @@ class CloseupsConfig(StrictModel):
     boxes: tuple[Path, ...] = ()
     """CSV, JSONL or parquet files of boxes: key, left, top, right, bottom, and perhaps label and score; in pixels of
     the upright picture as it was decoded, before anything was cut off."""
-    detector: DetectorConfig | None = None
-    """Finds boxes."""
+    detectors: tuple[DetectorConfig, ...] = ()
+    """Networks that find boxes."""
     saliency: bool = False
     """Cut what stands out (label `salient`), where there is no other box."""
     min_saliency: Share = 0.25
@@ -98,6 +98,6 @@ class CloseupsConfig(StrictModel):
 
     @pydantic.model_validator(mode="after")
     def _has_work(self) -> CloseupsConfig:
-        if not (self.boxes or self.detector or self.saliency or self.focus == "saliency"):
-            raise ValueError("say where close-ups are: give `boxes`, a `detector`, or `saliency: true`")
+        if not (self.boxes or self.detectors or self.saliency or self.focus == "saliency"):
+            raise ValueError("say where close-ups are: give `boxes`, `detectors`, or `saliency: true`")
         return self

@@ -116,7 +116,7 @@ def test_boxes_of_a_detector_become_close_ups(tmp_path: Path):
     Image.new("RGB", (128, 128), (51, 0, 0)).save(folder / "images" / "3.png")  # a score of 0.2
     Image.new("RGB", (128, 128), (0, 0, 0)).save(folder / "images" / "4.png")
     detector = save_detector(tmp_path / "faces.onnx", [(8, 16, 40, 48, 1), (9, 16, 41, 48, 0)], ["hand", "face"])
-    settings = {"detector": {**detector, "threshold": 0.3}, "margin": 0, "min_side": 32, "max_share": 1}
+    settings = {"detectors": [{**detector, "threshold": 0.3}], "margin": 0, "min_side": 32, "max_share": 1}
     cfg = curate_config(folder, out=tmp_path / "table", closeups=settings)
     manifest = run(cfg)
     rows = tables.open_table(cfg.out).scan().collect().filter(pl.col("parent").is_not_null())
@@ -126,7 +126,7 @@ def test_boxes_of_a_detector_become_close_ups(tmp_path: Path):
     assert len(found) == 2
     assert manifest.facts["closeups"]["refused"]["overlapping"] == 2  # the hand, two pixels beside
     # Another threshold asks nothing: the network may be gone.
-    lower = {**settings, "detector": {**settings["detector"], "threshold": 0.15}}
+    lower = {**settings, "detectors": [{**detector, "threshold": 0.15}]}
     before = sorted(path.name for path in (cfg.out / "answers").glob("detections-*/*"))
     run(curate_config(folder, out=tmp_path / "table", closeups=lower))
     rows = tables.open_table(cfg.out).scan().collect()
