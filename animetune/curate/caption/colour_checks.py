@@ -31,7 +31,8 @@ _NOT = re.compile(
 )
 _HAIR_WORD = r"(?:hair(?:styles?)?|ponytails?|twintails|pigtails|braids?|bangs|locks|bob|tresses)(?!\s*-?\s*(?:ornaments?|clips?|ribbons?|bows?|bands?|pins?|ties?|accessor\w+|flowers?|decorations?|sticks?|bells?|pieces?|tubes?|buns?\s+covers?|scrunch\w+|salon|dryer|brush))"
 _ANY_COLOURS = word_set(
-    "multicolored_hair two-tone_hair gradient_hair streaked_hair colored_inner_hair rainbow_hair split-color_hair alternate_hair_color colored_tips roots_(hair)"
+    "multicolored_hair two-tone_hair gradient_hair streaked_hair colored_inner_hair rainbow_hair split-color_hair "
+    "alternate_hair_color colored_tips roots_(hair)"
 )
 _ANY_EYES = word_set(
     "heterochromia multicolored_eyes two-tone_eyes gradient_eyes rainbow_eyes mismatched_sclera alternate_eye_color"

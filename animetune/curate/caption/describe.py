@@ -59,7 +59,8 @@ _HAIRSTYLES = re.compile(
 )
 _LENGTHS = ("short", "medium", "long", "very_long", "absurdly_long", "very_short")
 _PAIRS = re.compile(
-    r"\b(?:socks|shoes|boots|gloves|earrings|thighhighs|stockings|shorts|pants|jeans|leggings|kneehighs|glasses|sandals|sleeves|sneakers|panties|loafers)$"
+    r"\b(?:socks|shoes|boots|gloves|earrings|thighhighs|stockings|shorts|pants|jeans|leggings|kneehighs|glasses"
+    r"|sandals|sleeves|sneakers|panties|loafers)$"
 )
 _LEFT_OUT = re.compile(
     r"(?:^|_)(?:unworn|removed|no|alternate|adapted|official|implied|borrowed|mismatched|multiple|single|print|aside"

@@ -35,8 +35,9 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _BEFORE = re.compile(
-    r"^\s*(?:(?:sure|certainly|of\s+course|okay|ok|absolutely|great|alright|understood"
-    r"|no\s+problem)\b[^.:!\n]{0,80}[.:!,]+\s*)?"
+    r"^\s*(?:(?:sure(?:\s+thing)?|certainly|of\s+course|okay|ok|absolutely|great(?:\s+question)?|alright|understood"
+    r"|no\s+problem)\s*[!:.,]\s+"
+    r"(?:i(?:['’]d|\s+would|['’]ll|\s+will)\s+[^.:!\n]{0,80}[.:!]\s+)?)?"
     r"(?:(?:here(?:['’]s|\s+is|\s+are)|this\s+is|below\s+is|the\s+following\s+is)\s+(?:an?|the|my"
     r"|your)\s+[^.:\n]{0,120}?"
     r"(?:caption|description|paragraph|version|summary|sentences?|json|answer|object|response)\b[^.:\n]{0,120}:\s*)?",

@@ -41,7 +41,10 @@ _SINGLE = re.compile(
 _LONELY = re.compile(
     rf"\b(?:a\s+single|a\s+lone|a\s+solitary|only\s+one)\s+{_ADJ}(?:{_GIRL}|{_BOY}|{_ANYBODY})\b", re.I
 )
-_MORE = re.compile(r"\b(?:another|third|fourth|other|others|one more|joined|additional|also|behind them|rest)\b", re.I)
+_MORE = re.compile(
+    r"\b(?:another|third|fourth|other|others|one more|joined|additional|also|behind them|rest|one\s+(?:with|in|on|who|is))\b",
+    re.I,
+)
 # Nobody is there who is only drawn, spoken of, mirrored, or denied.
 _UNREAL = re.compile(
     r"(?:\b(?:no|not|without|never|nor|neither|lacks?|absence\s+of|free\s+of|devoid\s+of|isn['’]t"
@@ -55,7 +58,8 @@ _UNREAL = re.compile(
 _HE, _SHE = re.compile(r"\b(?:he|him|his|himself)\b", re.I), re.compile(r"\b(?:she|her|hers|herself)\b", re.I)
 
 VAGUE = word_set(
-    "solo_focus multiple_views crowd people reflection mirror clone dual_persona comic 4koma 2koma 3koma everyone multiple_persona poster_(object) photo_(object) "
+    "solo_focus multiple_views crowd people reflection mirror clone dual_persona comic 4koma 2koma 3koma everyone "
+    "multiple_persona poster_(object) photo_(object) "
     "doll statue character_doll figure mannequin sequential variations split_screen silhouette shadow faceless_male "
     "faceless_female pov_hands mini_person minigirl "
     "chibi_inset stuffed_toy robot android picture_frame television portrait_(object) clothes_writing character_print "
@@ -63,7 +67,8 @@ VAGUE = word_set(
 )
 """Tags of pictures in which people are counted one way or another."""
 AMBIGUOUS = word_set(
-    "otoko_no_ko crossdressing genderswap genderswap_(mtf) genderswap_(ftm) androgynous ambiguous_gender reverse_trap futanari male-to-female tomboy 1other "
+    "otoko_no_ko crossdressing genderswap genderswap_(mtf) genderswap_(ftm) androgynous ambiguous_gender reverse_trap "
+    "futanari male-to-female tomboy 1other "
     "2others 3others multiple_others bishounen hetero pov"
 )
 """Tags of pictures in which sex is seen one way or another."""

@@ -10,6 +10,8 @@ from animetune.curate.tag.tag_patterns import Partition
 UNSEEN = frozenset({"style", "flaws", "theme"})
 """Classes of tags that say nothing about what is seen."""
 
+_FLAWED = ("bad_", "wrong_", "poorly_drawn_")  # `bad_hands` is listed with poses, by its end
+
 
 @functools.lru_cache(maxsize=1 << 16)
 def class_of(tag: str) -> str:
@@ -19,7 +21,7 @@ def class_of(tag: str) -> str:
 
 def is_style(tag: str) -> bool:
     """Whether a tag says how the picture is drawn, or how well."""
-    return class_of(tag) in UNSEEN
+    return class_of(tag) in UNSEEN or tag.startswith(_FLAWED)
 
 
 @functools.cache

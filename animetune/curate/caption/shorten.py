@@ -29,7 +29,8 @@ _TOPICS = tuple(
     for worth, pattern in (
         (
             6,
-            r"\b(?:girls?|boys?|wom[ae]n|m[ae]n|people|persons?|characters?|figures?|child(?:ren)?|named|two|three|four|five|couple|group)\b",
+            r"\b(?:girls?|boys?|wom[ae]n|m[ae]n|people|persons?|characters?|figures?|child(?:ren)?|named|two|three"
+            r"|four|five|couple|group)\b",
         ),
         (5, r"\b(?:hair(?:ed)?|eyes?|eyed|blonde|brunette|twintails|ponytail|braids?|bangs)\b"),
         (

@@ -28,13 +28,20 @@ _DANGLING = re.compile(
 )
 _DEFINITE = re.compile(r"(?:the|his|her|their|its|this)\b", re.IGNORECASE)
 _FINITE = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|can|will|wears?|holds?|stands?|sits?|looks?|shows?|appears?|seems?|lies|smiles?|suggests?"
-    r"|features?|conveys?|contains?|includes?|adds?|gives?|creates?|focus(?:es)?|takes?|makes?|hangs?|flies|runs?|walks?|falls?"
-    r"|flows?|covers?|fills?|rests?|leans?|points?|reach(?:es)?|carr(?:y|ies)|surrounds?|extends?|frames?|consists?|remains?"
-    r"|glows?|shines?|depicts?|do|does|\w+ed)\b",
+    r"\b(?:is|are|was|were|has|have|had|can|will|wears?|holds?|stands?|sits?|looks?|shows?|appears?|seems?|lies"
+    r"|smiles?|suggests?"
+    r"|features?|conveys?|contains?|includes?|adds?|gives?|creates?|focus(?:es)?|takes?|makes?|hangs?|flies|runs?"
+    r"|walks?|falls?"
+    r"|flows?|covers?|fills?|rests?|leans?|points?|reach(?:es)?|carr(?:y|ies)|surrounds?|extends?|frames?|consists?"
+    r"|remains?"
+    r"|glows?|shines?|depicts?|do|does|dances?|sleeps?|fights?|laughs?|waves?|leaps?|plays?|reads?|cries"
+    r"|crash(?:es)?)\b",
     re.IGNORECASE,
 )
 """Words that make a verb of a sentence, most of those that captions have."""
+_LOST = re.compile(r"\b(?:is|are|was|were|has|have)\b", re.IGNORECASE)
+_TORN = re.compile(rf"^([^,]{{1,60}}), (?={_FINITE.pattern})", re.IGNORECASE)
+_NEW_SUBJECT = re.compile(r"(?:The (?:scene|view)|She|He|They|An?)\b")
 
 
 def remove_style(text: str, cfg: StyleConfig = _DEFAULT) -> tuple[str, int]:
@@ -79,13 +86,19 @@ def _cleaned(
             return "", removed
     if removed and (_DANGLING.search(result.rstrip(".!? ")) and not _DANGLING.search(sentence.rstrip(".!? "))):
         return "", removed
-    if removed and _DEFINITE.match(result) and not _FINITE.search(result) and _FINITE.search(sentence):
+    if removed and _DEFINITE.match(result) and not _FINITE.search(result) and _LOST.search(sentence):
         return "", removed  # `The hair is drawn in ink.` -> `The hair.`
     if style_references(result, cfg):
         return "", removed + 1
     if not removed:
         return sentence, 0
-    return closed(capitalised(result) if begins_upper(sentence) else result), removed
+    if not _TORN.match(sentence):
+        result = _TORN.sub(r"\1 ", result)
+    if begins_upper(sentence):
+        result = capitalised(result)
+    elif _NEW_SUBJECT.match(result):
+        result = result[0].lower() + result[1:]
+    return closed(result), removed
 
 
 @functools.lru_cache(maxsize=8)

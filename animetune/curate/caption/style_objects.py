@@ -29,7 +29,7 @@ _HANDLING = (
     r"|tear|color|colour|fram|show|photograph|display|hang|clutch|pinn?|collect|giv|post)(?:ing|s|es|ies)?"
     r"|carries|studies|held|drew|draw|looks?\s+(?:at|through)|looking\s+(?:at|through)|gazing\s+at|staring\s+at"
     r"|point(?:s|ing)?\s+(?:at|to)|surrounded\s+by|working\s+on|works\s+on|posing\s+for|poses\s+for|decorated\s+with"
-    r"|covered\s+(?:in|with)|filled\s+with|adorned\s+with|stack\s+of|pile\s+of|shelf\s+of|shelves\s+of|piece\s+of"
+    r"|covered\s+(?:in|with)|filled\s+with|adorned\s+with|stack\s+of|pile\s+of|shelf\s+of|shelves\s+of"
     r"|collection\s+of|copy\s+of|volumes?\s+of|beside|next\s+to|behind|near|under|above|below|in\s+front\s+of)"
 )
 _WORN = (
@@ -84,7 +84,9 @@ _OBJECTS = tuple(
         r"\s+(?:on|above|behind|in|over|from|beside|against|to|near|next)\b",
         r"\bframed\s+(?P<word>" + _MEDIA + r")\b",
         # a manga volume, an art gallery, 3D glasses, a stylized skull logo, a digital clock
-        rf"\b(?P<word>{_STYLED})(?:[- ](?:style|themed))?\s+(?:{_NO_NOUN}{_NOBODY}[\w'-]+\s+)?{_THINGS}\b",
+        rf"\b(?P<word>{_STYLED})(?:[- ](?:style"
+        rf"|themed))?\s+(?:{_NO_NOUN}{_NOBODY}[\w'-]+\s+)?{_THINGS}\b(?!\s+(?:styled?|art|aesthetic|illustration"
+        r"|panel|look|feel|vibe)|-)",
         # a shirt with an anime girl on it, cartoon cats printed on her pillow
         rf"\b(?:with|of|featuring|bearing|has|have|shows)\s+(?:an?\s+|the\s+|some\s+)?(?P<word>{_STYLED})\s+"
         rf"(?:(?!\w+ing\b){_NO_NOUN}[\w'-]+\s+){{0,2}}?(?:(?:printed|painted|drawn|embroidered)\s+)?on\s+"

@@ -69,7 +69,8 @@ _SHOWS = (
 )
 _THE_PICTURE = (
     r"(?:image|picture|illustration|artwork|drawing|painting|photo|photograph|sketch|render|rendering|animation|fanart"
-    r"|art\s+piece|piece|screenshot|visual|depiction|digital\s+art|art)"
+    r"|art\s+piece|(?:piece|work)\s+of\s+(?:[\w-]+\s+)?art(?:work)?|piece|screenshot|visual|depiction|digital\s+art"
+    r"|art)"
 )
 _OF_PICTURE = rf"(?:the|this)\s+(?:{ADJECTIVES}\s+|digital\s+|overall\s+|entire\s+|whole\s+)*{_THE_PICTURE}(?:[’']s)?"
 
@@ -78,14 +79,15 @@ _ART = (
     rf"(?:{_ADJECTIVE}|{_NAMED}{_JOIN}|{_NAMED}|artistic|art|drawn|sketchy|illustration|comics|cartoons|animations?"
     r"|doujinshi|cel|graphic\s+novels?|cel[- ]shading|japanese\s+animation|visual\s+novels?)"
 )
-_WORDS = r"(?:[\w'/-]+,?\s+){0,5}?"
+_CROSSED = r"(?!(?:in|of|with|on|at|by|for|from|to|an?|the|his|her|their|its|is|are|has|who|which|while)\b)"
+_WORDS = rf"(?:{_CROSSED}[\w'/-]+,?\s+){{0,5}}?"
 _OF_ART = (
     rf"(?:(?:typical|characteristic|reminiscent|evocative|representative|indicative|suggestive)(?:ly)?\s+of|(?:common"
     r"|popular|"
     rf"often\s+(?:seen|found|used)|commonly\s+(?:seen|found|used|associated)|typically\s+(?:seen|found)"
     r"|frequently\s+(?:seen|found)"
     rf"|associated|found|seen)\s+(?:in|with)|similar\s+to|inspired\s+by|influenced\s+by|akin\s+to)\s+"
-    rf"(?:[\w'-]+\s+){{0,4}}?{_ART}(?![\w-])(?:\s+(?:and|or)\s+(?:[\w-]+\s+)?{_ART})*"
+    rf"(?:(?:an?|the|that)\s+)?{_WORDS}{_ART}(?![\w-])(?:\s+(?:and|or)\s+(?:[\w-]+\s+)?{_ART})*"
     r"(?:\s+(?:style|styles|art|characters?|illustrations?|productions|works|media|aesthetics?|series|films?|movies"
     r"|games?"
     r"|culture|artwork|drawings|animation|design|designs|tropes|fashion|girls?|heroines?))*"
@@ -113,7 +115,8 @@ _TECHNIQUE = (
     r"(?:(?:soft|bold|clean|crisp|thick|thin|smooth|subtle|delicate|detailed|fine|sharp|visible|loose|strong|clear"
     r"|intricate"
     r"|dynamic|expressive|vibrant|simple|rough|sketchy|careful|confident|digital|heavy|light|flat)\s*,?\s+(?:and\s+)?)*"
-    r"(?:cell?[- ]shading|line\s?work|line\s?art|lineart|brush\s?strokes?|brush\s?work|screentones?|halftones?"
+    r"(?:cell?[- ]shading|(?:soft|smooth|subtle|flat|gradient)\s+shading|line\s?work|line\s?art|lineart"
+    r"|brush\s?strokes?|brush\s?work|screentones?|halftones?"
     r"|cross-?hatching|hatching"
     r"|penciling|rendering|digital\s+(?:shading|colou?ring|painting)|colou?ring\s+technique|pencil\s+strokes"
     r"|lines\s+and\s+shading"
@@ -124,8 +127,10 @@ _CLAUSE_END = r"(?=\s*[.,;:!?]|\s*$|\s+(?:with|while|wearing|holding|who|standin
 _ENDING = r"(?=\s*[.,;:!?]|\s*$)"
 
 _ABOUT = (
-    r"(?:art\s?style|style|aesthetic|line\s?work|line\s?art|lineart|brush\s?work|brush\s?strokes?|rendering|artist\s?ry"
-    r"|draughtsmanship|medium|cell?[- ]shading|artist(?:['’]s|\s+(?:has|uses|used|employs|employed|captures|captured"
+    r"(?:art\s?style|style|aesthetic|line\s?work|brush\s?work|brush\s?strokes?|(?:line\s?art|lineart"
+    r"|rendering)(?!\s+(?:of|depict\w*|show\w*|featur\w*|portray\w*|captur\w*|style)\b|,)|artist\s?ry"
+    r"|draughtsmanship|medium\s+(?:is|of\s+the|used)|cell?[- ]shading|artist(?:['’]s|\s+(?:has|uses|used|employs"
+    r"|employed|captures|captured"
     r"|chose"
     r"|seems|rendered|drew))|illustrator(?:['’]s|\s+\w+s)|art\s+direction|visual\s+style|colou?ring\s+style"
     r"|shading\s+(?:is|and|style"
@@ -277,6 +282,7 @@ REWRITES = (
         rf"|an?\s+)?{_TECHNIQUE}(?:\s*(?:,|,?\s+and|,?\s+or)\s+(?:{_TECHNIQUE}"
         rf"|(?:[\w-]+\s+)?(?:colou?rs|lines|outlines|shading)))*(?:\s+(?:that|which)\b[^.,;]*)?{_ENDING}"
     ),
+    _rule(rf"\s*,?\s+(?:and\s+)?with\s+(?:[\w-]+\s+){{1,2}}?(?:out)?(?:lines|colou?rs)\s+and\s+{_TECHNIQUE}{_ENDING}"),
     _rule(rf"\s*(?:,|,?\s+and)\s+{_TECHNIQUE}{_CLAUSE_END}"),
     _rule(rf"\s*,?\s+(?:(?:that|which)\s+(?:is|are)\s+)?(?:which\s+is\s+|as\s+is\s+)?{_OF_ART}(?:\s+(?:style|art))?"),
     # attributes
@@ -328,7 +334,7 @@ def _kept_verb(match: re.Match[str]) -> str:
 TRIGGER = re.compile(
     r"anim|manga|cartoon|comic|chibi|styl|illustrat|imag|pictur|\bart\b|artw|artist|draw|paint|sketch|render|photo"
     r"|realis|lifelike"
-    r"|water-?colou?r|pixel|line\s?work|line\s?art|lineart|shading|brush|3d|2d|cgi?\b|digital|aesthetic|webtoon"
+    r"|water-?colou?r|pixel|line\s?work|line\s?art|lineart|shad(?:ing|ed)|brush|3d|2d|cgi?\b|digital|aesthetic|webtoon"
     r"|manhwa|ghibli|disney|pixar"
     r"|depict|portray|screenshot|visual|medium|impression|overall|screentone|halftone|hatching|detail|snapshot"
     r"|composition|still|piece|super[- ]deformed",

@@ -39,7 +39,8 @@ _PICTURES = frozenset(
     {"image", "picture", "photo", "photograph", "drawing", "painting", "sketch", "art", "pictures", "images"}
 )
 _SHOWING = word_set(
-    "of shows show depicts depicting showing features featuring portrays portraying captures is has conveys contains presents displays "
+    "of shows show depicts depicting showing features featuring portrays portraying captures is has conveys contains "
+    "presents displays "
     "focuses includes seems appears uses was also"
 )
 _STOPS = word_set("of in on at with by for from to and or a an is are was has have as who which while she he they it")

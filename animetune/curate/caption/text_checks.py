@@ -51,16 +51,17 @@ _QUOTED = re.compile(r"[\"“][^\"”\n]{0,200}[\"”]")
 _WORDS = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CHARACTERS = re.compile(r"(\S)\1{9,}|(\S{2,6})\2{5,}")
 _UNFINISHED = re.compile(
-    r"(?:\b(?:an?|the|and|or|with|of|in|on|at|to|for|from|by|as|is|are|has|her|his|their|which|while|wearing|holding)"
-    r"|[,;:(–—-])\s*[.!?…]*$",
-    re.I,
+    r"(?:\b(?:an?|the|and|or|with|of|is|are|has|his|their|its|which|while|wearing|holding)|[,;:(–—-])\s*[.!?…]*$",
+    re.IGNORECASE,
 )
 _ENGLISH = word_set(
-    "a an the and with of in on is are her his she he they has have wearing at to from by as their it its while one two holding "
+    "a an the and with of in on is are her his she he they has have wearing at to from by as their it its while one "
+    "two holding "
     "behind over for who that there against standing sitting looking around between under near into both"
 )
 _FOREIGN = word_set(
-    "une un le la les des et avec dans sur qui est ses sa porte el los las una con en que su sus y de del por der die das und mit ein eine einen ist im auf "
+    "une un le la les des et avec dans sur qui est ses sa porte el los las una con en que su sus y de del por der die "
+    "das und mit ein eine einen ist im auf "
     "il lo gli che della è um uma com e o os da do na no het een van met op i w z na jest się ma och med på som är en "
     "ett av dan dengan yang di"
 )
