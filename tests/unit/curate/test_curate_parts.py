@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from animetune.curate.parts import newest_parts, part_name, split_by_part, write_part, write_parts
+from animetune.curate.parts import newest_parts, next_number, part_name, split_by_part, write_part, write_parts
 
 
 def step(folder: Path, *pieces: dict[str, list]) -> list[Path]:
@@ -115,3 +115,32 @@ def test_lists_of_text_may_come_as_categories(tmp_path: Path):
     assert [coded.schema[name] for name in ("tags", "more")] == [pl.List(pl.Categorical)] * 2
     assert coded.cast({"tags": pl.List(pl.String), "more": pl.List(pl.String)}).equals(plain)
     assert plain.rows() == [(0, "x", ["p", "q"], [1], ["q"]), (2, "y", ["r"], [], None)]
+
+
+def test_a_step_may_add_parts_with_all_columns(tmp_path: Path):
+    steps = [
+        step(
+            tmp_path / "0", {"row": [0, 1], "a": ["a", "b"], "b": [0, 1]}, {"row": [2, 3], "a": ["c", "d"], "b": [2, 3]}
+        ),
+        step(tmp_path / "1", {"row": [0, 1], "b": [10, 11]}, {"row": [2], "b": [12]}),
+    ]
+    assert next_number(newest_parts(steps)) == 4  # 3 was dropped, and had its number for life
+    adding = step(tmp_path / "2", {"row": [0]}, {"row": [2]})
+    write_part(pl.DataFrame({"row": [4, 5], "a": ["x", "y"], "b": [20, 21]}), ["a", "b"], tmp_path / "2" / part_name(2))
+    after = [
+        *steps,
+        [*adding, tmp_path / "2" / part_name(2)],
+        step(tmp_path / "3", {"row": [0], "b": [5]}, {"row": [2], "b": [6]}, {"row": [5], "b": [7]}),
+    ]
+    parts = newest_parts(after)
+    assert [part.read(["a", "b"]).rows() for part in parts] == [[(0, "a", 5)], [(2, "c", 6)], [(5, "y", 7)]]
+    assert [part.columns for part in parts] == [{"a", "b"}] * 3
+    assert next_number(parts) == 6
+    with pytest.raises(ValueError, match="fewer parts than the one before"):
+        newest_parts([*after, after[0]])
+
+
+def test_the_first_number_where_nothing_is_left(tmp_path: Path):
+    steps = [step(tmp_path / "0", {"row": [0, 1], "a": [1, 2]}, {"row": [], "a": []})]
+    assert next_number(newest_parts(steps)) == 2
+    assert next_number([]) == 0
