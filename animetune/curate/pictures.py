@@ -29,7 +29,9 @@ from animetune.curate.config.filters import Filter
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.looking import Found, Probe, look_at_each
 from animetune.curate.parts import ROW, Part, part_name, write_part
-from animetune.curate.probe import MISSING, NO_CANDIDATE, Question, look_at
+from animetune.curate.probe import MISSING as MISSING
+from animetune.curate.probe import NO_CANDIDATE as NO_CANDIDATE
+from animetune.curate.probe import Question, look_at
 from animetune.curate.select import filters
 from animetune.curate.steps import Outcome, Workplace, Written, added, counted
 from animetune.errors import DataError, PictureError
