@@ -64,6 +64,15 @@ def pipeline(workers: int, out: Path, posts: Path) -> None:
     labels.run(LabelsConfig(stage="labels", table=out / "table", shards=out / "shards", out=out / "labels"))
 
 
+def curate(workers: int, out: Path, config: Path) -> None:
+    """What a configuration says, to another folder."""
+    from animetune.config import load_config
+    from animetune.curate import run
+    from animetune.curate.config import CurateConfig
+
+    run.run(load_config(config, CurateConfig, [f"out={out}", f"executor.workers={workers}"]))
+
+
 def shard(workers: int, out: Path, table: Path) -> None:
     """The shard stage alone."""
     _shard(workers, table, out=out)
@@ -92,12 +101,13 @@ def _shard(workers: int, table: Path, **where: Any) -> None:
 
 PRELOADED = (
     "s3fs",
+    "openai",
     "animetune.curate.run",
     "animetune.curate.pictures",
     "animetune.shards.run",
     "animetune.shards.labels",
 )
-JOBS = {job.__name__: job for job in (chunks, pipeline, shard, shard_s3)}
+JOBS = {job.__name__: job for job in (chunks, curate, pipeline, shard, shard_s3)}
 
 
 def serve() -> None:

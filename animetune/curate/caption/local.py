@@ -7,6 +7,7 @@ second, since they begin with a request while others are under way. Weights are 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,12 +94,12 @@ class TransformersGenerator:
     """AutoModelForImageTextToText and its processor, from a folder."""
 
     def __init__(self, cfg: ModelConfig):
-        import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
         assert cfg.folder is not None
         if not (cfg.folder / "config.json").is_file():
             raise SetupError(f"captions: {cfg.folder}: holds no model of transformers: there is no config.json")
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
         has_cuda = torch.cuda.is_available()
         if cfg.device == "cuda" and not has_cuda:
             raise SetupError("captions: device: cuda: torch sees no GPU; set device: auto or cpu")
@@ -113,6 +114,7 @@ class TransformersGenerator:
         except (OSError, ValueError, ImportError) as error:
             raise SetupError(f"captions: {cfg.folder}: cannot be loaded by transformers: {error}") from error
         self._model = model.to(self._device).eval()
+        self._takes = inspect.signature(self._model.forward).parameters
         tokenizer = self._processor.tokenizer
         tokenizer.padding_side = "left"  # answers begin where prompts end, at the same place in all of a batch
         if tokenizer.pad_token is None:
@@ -125,6 +127,8 @@ class TransformersGenerator:
         texts = [self._text(request) for request, _ in prompts]
         pictures = [[_opened(encoded)] for _, encoded in prompts if encoded is not None]
         inputs = self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
+        if "token_type_ids" in inputs and "token_type_ids" not in self._takes:
+            del inputs["token_type_ids"]  # of tokenizers that were saved for other models
         inputs = inputs.to(self._device)
         with torch.random.fork_rng(), torch.inference_mode():
             digests = [int(request.digest[:15], 16) for request, _ in prompts]
