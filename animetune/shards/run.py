@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from animetune import fsio, remote, tables
+from animetune import fsio, remote, resizing, tables
 from animetune.buckets import place
 from animetune.errors import ConfigError, DataError, QuarantineLimitError
 from animetune.executor import Chunk, build_executor
@@ -40,6 +40,8 @@ from animetune.shardset import INDEX_NAME, ROOT_FORMAT, ROOT_KIND, SAMPLES_NAME,
 
 SETTINGS_NAME = "settings.json"
 """What a root was begun with, so that another configuration is not mixed into it."""
+BEFORE_CHOICE = {"resize": {"by": "pillow", "large": "lanczos"}}
+"""What was so in every root that was begun before it could be chosen."""
 SHOWN = 8
 """Parts that an error names."""
 
@@ -72,7 +74,10 @@ def run(cfg: ShardConfig) -> Manifest:
             for group, parts in groups
             for number, part in enumerate(parts)
         ]
-        work = functools.partial(write_part, store=cfg.store, crop=cfg.crop, masks=masks, **_decoding(table))
+        resize = functools.partial(resizing.resize, **settings["resize"])
+        work = functools.partial(
+            write_part, store=cfg.store, crop=cfg.crop, resize=resize, masks=masks, **_decoding(table)
+        )
         deliver = None
         if cfg.url is not None:
             upload.agree(cfg.folder, cfg.url, [chunk.name for chunk in chunks])
@@ -200,6 +205,7 @@ def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
         "format": ROOT_FORMAT,
         "table": table.digest,
         **cfg.model_dump(mode="json", include=made_of, exclude={"store": {"device"}}),
+        "resize": _resize(cfg, pictures=table.manifest.kept),
     }
     path = cfg.folder / SETTINGS_NAME
     if path.is_file():
@@ -219,9 +225,16 @@ def _bind(cfg: ShardConfig, table: tables.Table) -> dict[str, Any]:
     return settings
 
 
+def _resize(cfg: ShardConfig, *, pictures: int) -> dict[str, str]:
+    """The arguments of `resizing.resize`, with `auto` decided: never by what this machine has or how it is used."""
+    pays = isinstance(cfg.store, LatentStore) or pictures >= resizing.TORCH_PAYS
+    auto: resizing.By = "torch" if pays else "pillow"
+    return {"by": auto if cfg.resize.by == "auto" else cfg.resize.by, "large": cfg.resize.large}
+
+
 def _check_begun(where: Path | str, data: bytes, settings: dict[str, Any]) -> None:
     try:
-        begun = dict(_leaves(json.loads(data)))
+        begun = dict(_leaves(BEFORE_CHOICE | json.loads(data)))
     except ValueError as error:
         raise DataError(
             f"{where}/{SETTINGS_NAME}: is damaged ({error}); restore it, or remove it and run again with the settings "
@@ -302,6 +315,7 @@ def _publish(cfg: ShardConfig, outcome: _Outcome, *, inputs: dict[str, str], set
         "store": settings["store"],
         "sizes": settings["sizes"],
         "crop": settings["crop"],
+        "resize": settings["resize"],
         "groups": [group._asdict() | {"size": group.size.name} for group in groups],
     }
     if outcome.masks:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from animetune import resizing
 from animetune.buckets import Geometry, Region, fit, stored_region
 from animetune.errors import PictureError
 from animetune.manifest import Manifest
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 PART_FORMAT = 2
+
+Resize = Callable[[Image.Image, tuple[int, int]], Image.Image]
+"""Brings a picture to (width, height)."""
 
 QUARANTINE_CODES = {
     "size_changed": "the decoded picture has another size than curation saw",
@@ -75,6 +79,7 @@ def write_part(
     *,
     store: PixelStore | LatentStore,
     crop: CropConfig,
+    resize: Resize,
     masks: bool,
     background: tuple[int, int, int],
     max_pixels: int,
@@ -82,14 +87,15 @@ def write_part(
 ) -> Manifest:
     """Write `folder/shard.00000.mds` and its index; the manifest's facts name the keys kept and refused, in order.
 
-    With `masks` there is a column of masks (`shardset.MASK_COLUMN`), also where no picture of the part has one.
+    `resize` is called for pictures of mode RGB, not for masks. With `masks` there is a column of these
+    (`shardset.MASK_COLUMN`), also where no picture of the part has one.
     `background`, `max_pixels` and `first_frame` are those of `pictures.decode` and must be curation's, so that both see
     one picture.
     A picture that cannot be decoded or encoded is quarantined. Failures that may pass (network, memory) are raised.
     """
     quarantined: list[tuple[str, str, str]] = []
     look = functools.partial(open_picture, background=background, max_pixels=max_pixels, first_frame=first_frame)
-    crops = _crops(part, crop, quarantined, look=look, max_pixels=max_pixels)
+    crops = _crops(part, crop, quarantined, look=look, resize=resize, max_pixels=max_pixels)
     encoder = _Latents(store, quarantined) if isinstance(store, LatentStore) else _Pixels(store)
     keys: list[str] = []
 
@@ -115,19 +121,11 @@ def write_part(
 
 
 def resize_and_crop(
-    image: Image.Image,
-    geometry: Geometry,
-    *,
-    margin: float = 0.0,
-    resample: Image.Resampling = Image.Resampling.LANCZOS,
+    image: Image.Image, geometry: Geometry, *, margin: float = 0.0, resize: Resize = resizing.resize
 ) -> Image.Image:
-    """One resize, then the crop with its margin (`stored_region`).
-
-    Pillow's, in fixed-point arithmetic, so that every machine of a cluster writes the same bytes. JPEG's own scaling
-    (`draft`) and `reducing_gap` are faster, but average over boxes first, which is not Lanczos.
-    """
+    """One resize, then the crop with its margin (`stored_region`)."""
     if image.size != geometry.resized:
-        image = image.resize(geometry.resized, resample)
+        image = resize(image, geometry.resized)
     left, top, (width, height) = stored_region(geometry, margin)
     box = (left, top, left + width, top + height)
     return image if box == (0, 0, *image.size) else image.crop(box)
@@ -154,6 +152,7 @@ def _crops(
     quarantined: list[tuple[str, str, str]],
     *,
     look: Callable[[str], Picture],
+    resize: Resize,
     max_pixels: int,
 ) -> Iterator[_Crop]:
     for key, url, mask_url, width, height, x, y in part.rows.select(PART_COLUMNS).iter_rows():
@@ -168,9 +167,9 @@ def _crops(
             quarantined.append((key, error.code, error.detail))
             continue
         geometry = fit(source, part.size, focus=(x, y) if cfg.at == "focus" else (None, None))
-        stored = resize_and_crop(image, geometry, margin=cfg.margin)
-        if mask is not None:  # by the mean of the pixels that become one: Lanczos would ring at edges
-            mask = resize_and_crop(mask, geometry, margin=cfg.margin, resample=Image.Resampling.BOX)
+        stored = resize_and_crop(image, geometry, margin=cfg.margin, resize=resize)
+        if mask is not None:
+            mask = resize_and_crop(mask, geometry, margin=cfg.margin, resize=_mean)
         yield _Crop(key, geometry, stored_region(geometry, cfg.margin), stored, mask)
 
 
@@ -185,6 +184,11 @@ def _read_mask(url: str, picture: Picture, *, max_pixels: int) -> Image.Image:
     if abs(mask.width * source.height - mask.height * source.width) >= source.width + source.height:
         raise PictureError("mask_ratio", f"{Size(*mask.size).name} for a picture of {source.name} ({url})")
     return cut_mask(mask, picture)
+
+
+def _mean(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """By the mean of the pixels that become one: Lanczos would ring at edges."""
+    return mask.resize(size, Image.Resampling.BOX)
 
 
 def _encode_mask(mask: Image.Image | None, store: PixelStore | LatentStore) -> bytes:
