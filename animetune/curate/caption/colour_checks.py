@@ -1,4 +1,4 @@
-"""Colours of hair, eyes and clothes in a caption against the tags. Only contradictions count, never what is not said."""
+"""Colours of hair, eyes and clothes in a caption against the tags. What is not said is no contradiction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from animetune.curate.caption.facts import PictureFacts
 from animetune.curate.caption.people_checks import counted
 from animetune.curate.caption.sentences import word_set
 
-_SHADE = r"(?:dark|light|pale|bright|deep|vibrant|soft|dirty|ash|platinum|strawberry|icy|fiery|rich|vivid|bluish|pastel|dusty|royal|sky|slightly|reddish|hot|baby|neon)"
+_SHADE = (
+    r"(?:dark|light|pale|bright|deep|vibrant|soft|dirty|ash|platinum|strawberry|icy|fiery|rich|vivid|bluish|pastel"
+    r"|dusty|royal|sky|slightly|reddish|hot|baby|neon)"
+)
 _MIXED = rf"{_SHADE}?[- ]?{COLOUR}(?:ish)?(?:\s*(?:,\s*(?:and\s+)?|and|to|-and-|/|-)\s*(?:{_SHADE}[- ]?)?{COLOUR})*"
 _DESCRIBING = (
     r"(?:long|short|medium|shoulder|waist|knee|hip|chin|ankle|floor|very|extremely|length|wavy|curly|straight|messy"
@@ -29,7 +32,11 @@ _NOT = re.compile(
     r"|nor)\s+(?:[\w-]+\s+){0,2})$",
     re.I,
 )
-_HAIR_WORD = r"(?:hair(?:styles?)?|ponytails?|twintails|pigtails|braids?|bangs|locks|bob|tresses)(?!\s*-?\s*(?:ornaments?|clips?|ribbons?|bows?|bands?|pins?|ties?|accessor\w+|flowers?|decorations?|sticks?|bells?|pieces?|tubes?|buns?\s+covers?|scrunch\w+|salon|dryer|brush))"
+_HAIR_WORD = (
+    r"(?:hair(?:styles?)?|ponytails?|twintails|pigtails|braids?|bangs|locks|bob|tresses)(?!\s*-?\s*(?:ornaments?"
+    r"|clips?|ribbons?|bows?|bands?|pins?|ties?|accessor\w+|flowers?|decorations?|sticks?|bells?|pieces?|tubes?"
+    r"|buns?\s+covers?|scrunch\w+|salon|dryer|brush))"
+)
 _ANY_COLOURS = word_set(
     "multicolored_hair two-tone_hair gradient_hair streaked_hair colored_inner_hair rainbow_hair split-color_hair "
     "alternate_hair_color colored_tips roots_(hair)"
@@ -46,9 +53,12 @@ _GARMENTS = (
     "headband", "bra", "panties", "robe", "uniform", "armor", "sailor_collar", "leggings", "hakama",
 )  # fmt: skip
 _SAYS = {
-    "thighhighs": "thighhighs|thigh[- ]highs|thigh[- ]high\\s+(?:socks|stockings)|stockings", "pantyhose": "pantyhose|tights|stockings", "shirt": "shirt|t-shirt|blouse|top",
-    "t-shirt": "t-?shirt|shirt", "blouse": "blouse|shirt|top", "skirt": "skirt|miniskirt", "miniskirt": "miniskirt|skirt", "kneehighs": "knee[- ]?highs|socks", "footwear": "shoes|boots|footwear|sneakers",
-    "necktie": "necktie|tie", "hairband": "hairband|headband", "hat": "hat", "cap": "cap", "kimono": "kimono", "sailor_collar": "sailor\\s+collar", "gloves": "gloves", "swimsuit": "swimsuit", "armor": "armou?r",
+    "thighhighs": "thighhighs|thigh[- ]highs|thigh[- ]high\\s+(?:socks|stockings)|stockings",
+    "pantyhose": "pantyhose|tights|stockings", "shirt": "shirt|t-shirt|blouse|top",
+    "t-shirt": "t-?shirt|shirt", "blouse": "blouse|shirt|top", "skirt": "skirt|miniskirt", "miniskirt": "miniskirt"
+    "|skirt", "kneehighs": "knee[- ]?highs|socks", "footwear": "shoes|boots|footwear|sneakers",
+    "necktie": "necktie|tie", "hairband": "hairband|headband", "hat": "hat", "cap": "cap", "kimono": "kimono",
+    "sailor_collar": "sailor\\s+collar", "gloves": "gloves", "swimsuit": "swimsuit", "armor": "armou?r",
 }  # fmt: skip
 
 

@@ -8,14 +8,18 @@ _FAMILIES: dict[str, str] = {
     "black": "black ebony raven jet obsidian navy charcoal",
     "white": "white silver snowy ivory cream platinum pearl off-white snow",
     "grey": "grey gray silver ash ashen charcoal slate white steel silvery greyish grayish platinum",
-    "blonde": "blonde blond golden gold yellow flaxen platinum honey sandy beige cream light-brown strawberry champagne",
+    "blonde": "blonde blond golden gold yellow flaxen platinum honey sandy beige cream light-brown strawberry "
+    "champagne",
     "yellow": "yellow golden gold blonde blond amber lemon mustard orange honey",
-    "brown": "brown chestnut auburn brunette hazel chocolate tan caramel copper brownish beige mahogany bronze amber maroon umber coffee khaki",
-    "red": "red crimson scarlet ruby auburn maroon burgundy reddish vermilion cherry copper ginger redhead rose wine redheaded",
+    "brown": "brown chestnut auburn brunette hazel chocolate tan caramel copper brownish beige mahogany bronze amber "
+    "maroon umber coffee khaki",
+    "red": "red crimson scarlet ruby auburn maroon burgundy reddish vermilion cherry copper ginger redhead rose wine "
+    "redheaded",
     "orange": "orange ginger copper amber peach coral tangerine apricot auburn salmon golden",
     "pink": "pink rose magenta salmon coral peach fuchsia pinkish rosy cherry",
     "purple": "purple violet lavender lilac magenta indigo plum amethyst purplish mauve fuchsia",
-    "blue": "blue navy azure cyan aqua teal turquoise indigo sapphire cerulean cobalt bluish sky-blue aquamarine periwinkle slate",
+    "blue": "blue navy azure cyan aqua teal turquoise indigo sapphire cerulean cobalt bluish sky-blue aquamarine "
+    "periwinkle slate",
     "aqua": "aqua cyan teal turquoise aquamarine mint azure blue",
     "green": "green teal mint emerald lime olive turquoise jade aquamarine aqua greenish khaki chartreuse",
 }  # fmt: skip

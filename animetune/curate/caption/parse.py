@@ -62,7 +62,8 @@ _TEXT_KEYS = {
 def parse(text: str, form: Form) -> Draft:
     """The captions that an answer holds.
 
-    Raises Rejected: `empty`, `too_big`, `cut_off` (JSON that ends in the middle), `refusal` and `not_json` (no JSON where
+    Raises Rejected: `empty`, `too_big`, `cut_off` (JSON that ends in the middle),
+    `refusal` and `not_json` (no JSON where
     it was asked for), `wrong_schema`.
     """
     if len(text) > MOST_ANSWER:
@@ -134,6 +135,9 @@ def _scene(found: Mapping[str, Any]) -> Scene:
 
 def _object(text: str, keys: tuple[str, ...]) -> dict[str, Any]:
     """The first JSON object in a text that has the keys."""
+    bare = _FENCE.sub("", text).lstrip()
+    if bare.startswith("{") and _is_open(bare):  # what stands in its strings is no answer
+        raise Rejected("cut_off", "the JSON object does not end")
     seen: dict[str, Any] | None = None
     for found in _objects(text):
         if all(key in found for key in keys):

@@ -11,7 +11,8 @@ from animetune.curate.caption.sentences import word_set
 from animetune.curate.tag.people import ALONE, COUNTS, NOBODY
 
 _NUMBERS = {
-    "two": 2, "2": 2, "both": 2, "a pair of": 2, "pair of": 2, "twin": 2, "three": 3, "3": 3, "a trio of": 3, "trio of": 3,
+    "two": 2, "2": 2, "both": 2, "a pair of": 2, "pair of": 2, "twin": 2, "three": 3, "3": 3, "a trio of": 3,
+    "trio of": 3,
     "four": 4, "4": 4, "five": 5, "5": 5, "six": 6, "6": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "a dozen": 12,
     "several": 3, "multiple": 2, "many": 3, "a group of": 3, "group of": 3, "a crowd of": 3, "a couple of": 2,
 }  # fmt: skip
@@ -26,7 +27,10 @@ _GIRL_SURE = re.compile(
 _BOY_SURE = re.compile(
     r"(?:boys?|m[ae]n|gentlem[ae]n|guys?|schoolboys?|males?|brothers?|princes?|fathers?|sons?)$", re.I
 )
-_ANYBODY = r"(?:people|persons?|characters?|figures?|individuals?|children|kids|friends|students|teenagers|siblings|twins|lovers|adults|humans)"
+_ANYBODY = (
+    r"(?:people|persons?|characters?|figures?|individuals?|children|kids|friends|students|teenagers|siblings|twins"
+    r"|lovers|adults|humans)"
+)
 _ADJ = r"(?:(?!(?:and|or|of|with|in|on|at|by|for|a|an|the|is|are|whose|who|like|from)\b)[\w'-]+,?\s+){0,4}?"
 _COUNTED = re.compile(
     rf"\b(?P<number>{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})\s+(?P<adj>{_ADJ})(?P<noun>{_GIRL}|{_BOY}"
@@ -42,7 +46,8 @@ _LONELY = re.compile(
     rf"\b(?:a\s+single|a\s+lone|a\s+solitary|only\s+one)\s+{_ADJ}(?:{_GIRL}|{_BOY}|{_ANYBODY})\b", re.I
 )
 _MORE = re.compile(
-    r"\b(?:another|third|fourth|other|others|one more|joined|additional|also|behind them|rest|one\s+(?:with|in|on|who|is))\b",
+    r"\b(?:another|third|fourth|other|others|one more|joined|additional|also|behind them|rest|one\s+(?:with|in|on"
+    r"|who|is))\b",
     re.I,
 )
 # Nobody is there who is only drawn, spoken of, mirrored, or denied.

@@ -14,7 +14,10 @@ _CANNOT = (
     rf"|{_I}['’](?:m|re)\s+(?:not\s+(?:able|allowed|permitted|comfortable|going)|unable|sorry|afraid\s+(?:i|that\s+i))"
     rf"|{_I}['’]d\s+(?:rather|prefer)\s+not|{_I}['’]ll\s+have\s+to\s+(?:decline|pass))"
 )
-_TASK = r"(?:describ|assist|help|provid|fulfil|comply|complete|continu|creat|generat|caption|process|analy[sz]|view|see|identif|engag|discuss|write|produc|respond|do\s+that)\w*"
+_TASK = (
+    r"(?:describ|assist|help|provid|fulfil|comply|complete|continu|creat|generat|caption|process|analy[sz]|view|see"
+    r"|identif|engag|discuss|write|produc|respond|do\s+that)\w*"
+)
 _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (

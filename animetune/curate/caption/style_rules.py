@@ -74,7 +74,10 @@ _THE_PICTURE = (
 )
 _OF_PICTURE = rf"(?:the|this)\s+(?:{ADJECTIVES}\s+|digital\s+|overall\s+|entire\s+|whole\s+)*{_THE_PICTURE}(?:[’']s)?"
 
-STYLE_NOUN = r"(?:art\s?styles?|styles?|styling|aesthetics?|look|manner|technique|fashion|feel|vibe|appearance|quality|form|format)"
+STYLE_NOUN = (
+    r"(?:art\s?styles?|styles?|styling|aesthetics?|look|manner|technique|fashion|feel|vibe|appearance|quality|form"
+    r"|format)"
+)
 _ART = (
     rf"(?:{_ADJECTIVE}|{_NAMED}{_JOIN}|{_NAMED}|artistic|art|drawn|sketchy|illustration|comics|cartoons|animations?"
     r"|doujinshi|cel|graphic\s+novels?|cel[- ]shading|japanese\s+animation|visual\s+novels?)"
@@ -92,7 +95,10 @@ _OF_ART = (
     r"|games?"
     r"|culture|artwork|drawings|animation|design|designs|tropes|fashion|girls?|heroines?))*"
 )
-_STYLE_OF = rf"(?:\s+(?:of|from|in|for)\s+{_WORDS}{_ART}(?:\s+[\w-]+)?(?:\s+(?:and|or)\s+{_ART})*(?:\s+(?:series|films?|art|media))?)?"
+_STYLE_OF = (
+    rf"(?:\s+(?:of|from|in|for)\s+{_WORDS}{_ART}(?:\s+[\w-]+)?(?:\s+(?:and|or)\s+{_ART})*(?:\s+(?:series|films?|art"
+    r"|media))?)?"
+)
 _STYLE_PHRASE = (
     rf"(?:(?:{THE}\s+)?{_WORDS}{_ART}(?:\s+(?:and"
     rf"|or)\s+[\w-]+)?(?:[- ]{_ART})*[- ]{STYLE_NOUN}{_STYLE_OF}(?:,?\s+{_OF_ART})?"

@@ -16,23 +16,28 @@ from animetune.curate.config.caption_text import StyleConfig
 _DEFAULT = StyleConfig()
 _TOKEN = re.compile(r"[\w\ue000]+(?:['’][\w\ue000]+)*")
 
-_ALWAYS = word_set("""anime animes manga mangas manhwa webtoon cartoon cartoons cartoonish cartoony cartoonlike animated animation animations
-    stylized stylised stylization stylisation illustrated illustration illustrations illustrative illustrator artwork artworks fanart artstyle
-    lineart linework brushwork brushstroke brushstrokes photorealistic photorealism hyperrealistic semirealistic realistic realism
-    lifelike watercolor watercolors watercolour watercolours painterly impressionistic gouache screentone screentones cgi rendered
-    render renders rendering renderings chibi chibis digitally ghibli pixar screenshot screencap 3d 2d""")
-_PAIRS = frozenset(
-    """art style|art styles|drawing style|painting style|visual style|artistic style|comic style|disney style|vector style|pixel art
-    |line art|digital art|fan art|concept art|pop art|cel shading|cel shaded|cell shading|cell shaded|hand drawn|hand painted|brush strokes
-    |brush stroke|line work|digital painting|digital drawing|digital portrait|digital character|pencil sketch|computer generated|super deformed|ai generated
-    |artist's style|artist's use|artist's work|artist's technique|overall impression|overall aesthetic|overall style|mood conveyed|visual novel
-    |rich detail|comic panel style|drawn style|sketch like|drawing depicts|drawing shows|sketch style|inked style|storybook style""".replace(
-        "\n", " "
-    ).split("|")
+_ALWAYS = word_set(
+    "anime animes manga mangas manhwa webtoon cartoon cartoons cartoonish cartoony cartoonlike animated animation "
+    "animations stylized stylised stylization stylisation illustrated illustration illustrations illustrative "
+    "illustrator artwork artworks fanart artstyle lineart linework brushwork brushstroke brushstrokes "
+    "photorealistic photorealism hyperrealistic semirealistic realistic realism lifelike watercolor watercolors "
+    "watercolour watercolours painterly impressionistic gouache screentone screentones cgi rendered render "
+    "renders rendering renderings chibi chibis digitally ghibli pixar screenshot screencap 3d 2d"
 )
+_PAIRS = frozenset({
+    "art style", "art styles", "drawing style", "painting style", "visual style", "artistic style", "comic style",
+    "disney style", "vector style", "pixel art", "line art", "digital art", "fan art", "concept art", "pop art",
+    "cel shading", "cel shaded", "cell shading", "cell shaded", "hand drawn", "hand painted", "brush strokes",
+    "brush stroke", "line work", "digital painting", "digital drawing", "digital portrait", "digital character",
+    "pencil sketch", "computer generated", "super deformed", "ai generated", "artist's style", "artist's use",
+    "artist's work", "artist's technique", "overall impression", "overall aesthetic", "overall style",
+    "mood conveyed", "visual novel", "rich detail", "comic panel style", "drawn style", "sketch like",
+    "drawing depicts", "drawing shows", "sketch style", "inked style", "storybook style",
+})  # fmt: skip
 _TRIPLES = frozenset(
     ("rich in detail", "piece of art", "work of art", "level of detail", "attention to detail", "style typical of",
-     "style reminiscent of", "style similar to", "quality of art", "comic book style", "graphic novel style", "style of art",
+     "style reminiscent of", "style similar to", "quality of art", "comic book style", "graphic novel style",
+     "style of art",
      "style of drawing")
 )  # fmt: skip
 _PICTURES = frozenset(

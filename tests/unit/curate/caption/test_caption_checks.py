@@ -136,7 +136,8 @@ BAD = [  # caption, tags, the code that has to be among its problems
     ("Her hair is long, her hair is long, her hair is long, and she smiles.", GIRL, "loop"),
     ("A girl says aaaaaaaaaaaaaaaaaa to the viewer.", GIRL, "loop"),
     ("A girl. hahahahahahahahaha is written behind her.", GIRL, "loop"),
-    ("She has red eyes and long hair. He has a hat. She has red eyes and a bow. A cat has a hat. She has red eyes and a fan. "
+    ("She has red eyes and long hair. He has a hat. She has red eyes and a bow. A cat has a hat. She has red eyes "
+        "and a fan. "
      "She has red eyes and a pen.", GIRL, "loop"),
     # length
     ("A girl.", GIRL, "too_short"),

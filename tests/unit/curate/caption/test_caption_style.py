@@ -15,9 +15,12 @@ from animetune.curate.config.caption_text import StyleConfig
 PUBLISHED = [  # DashAnime XL's page: captions before, and what should be left of them
     ("Two animated characters, one with brown hair and one with green hair, both wearing black and red outfits.",
      "Two characters, one with brown hair and one with green hair, both wearing black and red outfits."),
-    ("A girl character with long, light-colored hair, large blue eyes, and a black and white outfit with a bow tie.", None),
-    ("An illustration of a man with spiky, dark blue hair and striking red eyes. He is wearing a checkered shirt. The style "
-     "of the image is cartoonish, with a focus on the character's expressive features and the guitar, suggesting a theme of "
+    ("A girl character with long, light-colored hair, large blue eyes, and a black and white outfit with a bow tie.",
+    None),
+    ("An illustration of a man with spiky, dark blue hair and striking red eyes. He is wearing a checkered shirt. "
+        "The style "
+     "of the image is cartoonish, with a focus on the character's expressive features and the guitar, suggesting a "
+     "theme of "
      "music and youth culture.",
      "A man with spiky, dark blue hair and striking red eyes. He is wearing a checkered shirt."),
     ("The girl is positioned on the right side of the image, with her left foot on the front wheel.",
@@ -30,15 +33,18 @@ PUBLISHED = [  # DashAnime XL's page: captions before, and what should be left o
      "The character appears to be a girl."),
     ("A male character with spiky blond hair and blue eyes, wearing a green military-style jacket.", None),
     ("The character on the left holds a vintage-style camera.", None),
-    ("An animated character with green hair and green eyes, wearing a blue and white outfit with a high ponytail. she is "
+    ("An animated character with green hair and green eyes, wearing a blue and white outfit with a high ponytail. "
+        "she is "
      "holding a sword with both hands.",
-     "A character with green hair and green eyes, wearing a blue and white outfit with a high ponytail. she is holding a "
+     "A character with green hair and green eyes, wearing a blue and white outfit with a high ponytail. she is "
+     "holding a "
      "sword with both hands."),
     ("the character's attire and the style of the image suggest it is related to the fire emblem series.",
      "the character's attire suggests it is related to the fire emblem series."),
     ("the image is rich in detail and conveys a sense of action and readiness.", ""),
     ('An animated character from the "the idolmaster" franchise.', 'A character from the "the idolmaster" franchise.'),
-    ("the character is drawn in a style typical of anime and manga, with large expressive eyes and stylized features. she "
+    ("the character is drawn in a style typical of anime and manga, with large expressive eyes and stylized "
+        "features. she "
      "has brown hair styled in a double bun.",
      "the character has large expressive eyes. she has brown hair styled in a double bun."),
     ('the image is cropped at the waist, showing a "cowboy shot" view of the character.',
@@ -195,9 +201,11 @@ DOES = ("with long hair", "holding a sword", "standing in a field", "wearing a r
 STYLES = ("anime", "cartoon", "manga", "watercolor", "chibi", "comic book", "digital", "cel-shaded", "photorealistic",
           "semi-realistic", "hand-drawn", "pixel art", "illustrated", "stylized")  # fmt: skip
 ADJECTIVES = ("anime", "anime-style", "animated", "stylized", "cartoonish", "manga-style", "illustrated", "cel-shaded",
-              "hand-drawn", "realistic", "chibi", "cartoon", "digitally drawn", "comic-style", "watercolor")  # fmt: skip
+              "hand-drawn", "realistic", "chibi", "cartoon", "digitally drawn", "comic-style",
+              "watercolor")  # fmt: skip
 MEDIA = ("illustration", "drawing", "painting", "image", "picture", "artwork", "sketch", "digital illustration",
-         "anime illustration", "digital painting", "watercolor painting", "photo", "piece of art", "rendering")  # fmt: skip
+         "anime illustration", "digital painting", "watercolor painting", "photo", "piece of art",
+         "rendering")  # fmt: skip
 SHOWS = ("of", "depicting", "showing", "featuring")
 QUALITIES = ("", "beautiful ", "detailed ", "vibrant, colorful ", "stunning ", "high-quality ")
 FRAMES = (
@@ -306,8 +314,11 @@ def test_paragraphs(parts: list[str]) -> None:
 
 
 WORDS = (
-    *"a an the girl boy with in of and is are style anime image illustration drawing art drawn rendered , . cartoon character typical painting realistic hair".split(),
-    *"eyes digital stylized look has picture this shows manga her on wall red smiling and, animated like as from by aesthetic photo watercolor".split(),
+    "a", "an", "the", "girl", "boy", "with", "in", "of", "and", "is", "are", "style", "anime", "image",
+    "illustration", "drawing", "art", "drawn", "rendered", ",", ".", "cartoon", "character", "typical", "painting",
+    "realistic", "hair", "eyes", "digital", "stylized", "look", "has", "picture", "this", "shows", "manga", "her",
+    "on", "wall", "red", "smiling", "and,", "animated", "like", "as", "from", "by", "aesthetic", "photo",
+    "watercolor",
 )  # fmt: skip
 
 
