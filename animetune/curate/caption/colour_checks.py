@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from animetune.curate.caption.colours import COLOUR, families
 from animetune.curate.caption.facts import PictureFacts
 from animetune.curate.caption.people_checks import counted
-from animetune.curate.caption.sentences import word_set
+from animetune.curate.caption.sentences import sentences, word_set
 
 _SHADE = (
     r"(?:dark|light|pale|bright|deep|vibrant|soft|dirty|ash|platinum|strawberry|icy|fiery|rich|vivid|bluish|pastel"
@@ -61,13 +61,16 @@ _SAYS = {
     "sailor_collar": "sailor\\s+collar", "gloves": "gloves", "swimsuit": "swimsuit", "armor": "armou?r",
 }  # fmt: skip
 
+_HAIR = re.compile(r"hair|tails?\b|braid|bangs|locks|bob\b|tresses|blonde|brunette|redhead", re.IGNORECASE)
+_EYES = re.compile(r"eye[sd]\b", re.IGNORECASE)
+
 
 def hair(text: str, facts: PictureFacts) -> str | None:
     """The words that give hair another colour than the tags; None where they agree or tags state none."""
     tags = facts.all_tags
     if _ANY_COLOURS & tags or _GREY_PICTURE & tags:
         return None
-    return _contradiction(text, _tagged(facts, "_hair"), _hair_pattern(), facts)
+    return _contradiction(_about(_HAIR, text), _tagged(facts, "_hair"), _hair_pattern(), facts)
 
 
 def eyes(text: str, facts: PictureFacts) -> str | None:
@@ -75,7 +78,7 @@ def eyes(text: str, facts: PictureFacts) -> str | None:
     tags = facts.all_tags
     if _ANY_EYES & tags or _GREY_PICTURE & tags:
         return None
-    return _contradiction(text, _tagged(facts, "_eyes"), _eyes_pattern(), facts)
+    return _contradiction(_about(_EYES, text), _tagged(facts, "_eyes"), _eyes_pattern(), facts)
 
 
 def clothes(text: str, facts: PictureFacts) -> str | None:
@@ -86,11 +89,18 @@ def clothes(text: str, facts: PictureFacts) -> str | None:
         tagged = _tagged(facts, f"_{garment}")
         if len(tagged) != 1 or _is_patterned(garment, facts):
             continue
-        found = [(match.group(), families(match["colour"])) for match in _found(text, _garment_pattern(garment))]
+        said = re.compile(_SAYS.get(garment, re.escape(garment)), re.IGNORECASE)
+        about = _about(said, text)
+        found = [(match.group(), families(match["colour"])) for match in _found(about, _garment_pattern(garment))]
         wrong = [said for said, of in found if not of & tagged[0]]
         if wrong and len(wrong) == len(found):
             return wrong[0]
     return None
+
+
+def _about(subject: re.Pattern[str], text: str) -> str:
+    """The sentences that speak of it: the expressions about colours are slow."""
+    return " ".join(sentence for sentence in sentences(text) if subject.search(sentence))
 
 
 def _contradiction(

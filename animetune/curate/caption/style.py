@@ -55,7 +55,7 @@ def remove_style(text: str, cfg: StyleConfig = _DEFAULT) -> tuple[str, int]:
         return text, 0
     kept, removed = [], 0
     for sentence in sentences(text):
-        cleaned, count = _cleaned(sentence, extra, keep, cfg)
+        cleaned, count = _cleaned(sentence, extra, keep, cfg) if trigger.search(sentence) else (sentence, 0)
         removed += count
         if cleaned:
             kept.append(cleaned)
