@@ -98,23 +98,27 @@ def write_bare_root(folder: Path, rows: int) -> int:
 
 def write_pictures(folder: Path, count: int, side: int = 1024) -> list[Path]:
     """JPEG files that weigh what anime pictures do: flat shapes with hard lines, soft shading and a little grain."""
-    from PIL import Image, ImageDraw, ImageFilter
-
     rng = np.random.default_rng(2)
     folder.mkdir(parents=True)
     paths = []
     for number in range(count):
-        image = Image.new("RGB", (side, side), tuple(rng.integers(0, 256, 3)))
-        draw = ImageDraw.Draw(image)
-        for _ in range(60):
-            corners = [tuple(corner) for corner in rng.integers(0, side, (int(rng.integers(3, 7)), 2))]
-            draw.polygon(corners, fill=tuple(rng.integers(0, 256, 3)), outline=(20, 20, 30), width=3)
-        image = image.filter(ImageFilter.GaussianBlur(0.6))
-        grain = rng.normal(0, 3, (side, side, 3))
-        image = Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
         paths.append(folder / f"{number}.jpg")
-        image.save(paths[-1], quality=90)
+        draw_picture(rng, side).save(paths[-1], quality=90)
     return paths
+
+
+def draw_picture(rng: np.random.Generator, side: int) -> Any:
+    """The picture of `write_pictures`, `side` x `side`."""
+    from PIL import Image, ImageDraw, ImageFilter
+
+    image = Image.new("RGB", (side, side), tuple(rng.integers(0, 256, 3)))
+    draw = ImageDraw.Draw(image)
+    for _ in range(60):
+        corners = [tuple(corner) for corner in rng.integers(0, side, (int(rng.integers(3, 7)), 2))]
+        draw.polygon(corners, fill=tuple(rng.integers(0, 256, 3)), outline=(20, 20, 30), width=3)
+    image = image.filter(ImageFilter.GaussianBlur(0.6))
+    grain = rng.normal(0, 3, (side, side, 3))
+    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
 
 
 def _texts(rng: np.random.Generator, rows: int) -> dict[str, Any]:
