@@ -45,10 +45,11 @@ class Place:
         if not os.path.isdir(self.cwd):
             return f"it does not see {self.cwd}, from where animetune was started; start it in a folder that all share"
         deadline = time.monotonic() + seconds
-        while not self.witness.is_file():
+        witness = Path(self.cwd, self.witness)
+        while not witness.is_file():
             if time.monotonic() > deadline:
                 return (
-                    f"it does not see {self.witness.parent}; mount the file system with that folder on all nodes, at "
+                    f"it does not see {witness.parent}; mount the file system with that folder on all nodes, at "
                     "the same path, or choose a folder on one that is"
                 )
             time.sleep(0.1)

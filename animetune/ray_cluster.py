@@ -88,6 +88,8 @@ def joined(address: str | None, share: Share) -> Iterator[Cluster]:
     worker fits on no node.
     """
     check_installed()
+    if address is not None:
+        _check_answers(address)
     import ray
 
     if ray.is_initialized():
@@ -96,7 +98,6 @@ def joined(address: str | None, share: Share) -> Iterator[Cluster]:
         with _started(ray, share):
             yield Cluster(_workers(ray, share, "this machine"), is_ours=True)
     else:
-        _check_answers(address)
         with _initialized(ray, f"executor.address: {address}", address=address):
             yield Cluster(_workers(ray, share, address), is_ours=False)
 

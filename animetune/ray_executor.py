@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 import uuid
@@ -185,6 +186,8 @@ class _Shift:
 
         try:
             ready, _ = ray.wait(list(self.busy), timeout=POLL)
+        except SystemExit:  # of our handler of SIGTERM; Ray makes a 1 of any code
+            raise SystemExit(128 + signal.SIGTERM) from None
         except (ConnectionError, ray.exceptions.RaySystemError) as error:
             raise _lost(error) from error
         if not ready:
