@@ -12,7 +12,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm" / "curate-ray
 SRUN = """#!/bin/bash
 echo "$*" >> "{calls}"
 case "$*" in
-    *"ray start"*) [ {ray} -eq 0 ] || exit {ray}; trap 'echo ended >> "{calls}"; exit 0' TERM; sleep 30 > /dev/null 2>&1 & wait ;;
+    *"ray start"*)
+        [ {ray} -eq 0 ] || exit {ray}
+        trap 'echo ended >> "{calls}"; exit 0' TERM
+        sleep 30 > /dev/null 2>&1 &
+        wait ;;
     *"ray status"*) [ {ray} -eq 0 ] && [ "$(grep -c 'ray status' "{calls}")" -gt 1 ] ;;
     *) exit {stage} ;;
 esac
