@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from animetune.errors import AnimetuneError, PictureError, SetupError
@@ -169,17 +169,20 @@ def _serve(pipe_number: int, parent: int) -> None:
     function: Callable[..., Any] | None = None
     while True:
         try:
-            data = pipe.recv_bytes()
+            asked = pipe.recv()
         except EOFError:
             return
+        except Exception as error:  # what was sent cannot be unpickled, such as a function of a module not found here
+            pipe.send((False, _portable(error)))
+            continue
         try:
             if function is None:
-                function, memory_bytes = pickle.loads(data)  # noqa: S301 (from our parent)
+                function, memory_bytes = asked
                 _limit(memory_bytes)
                 answer: tuple[bool, Any] = (True, None)
             else:
-                folder, args, kwargs = pickle.loads(data)  # noqa: S301
-                del data
+                folder, args, kwargs = asked
+                del asked
                 if folder != os.getcwd():  # paths are relative to where the caller is now
                     os.chdir(folder)
                 answer = (True, function(*args, **kwargs))
@@ -208,7 +211,7 @@ def _portable(error: Exception) -> Exception:
         return error
     error.add_note("in a child process:\n" + "".join(traceback.format_exception(error)))
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301
+        ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:
         return RuntimeError("".join(traceback.format_exception(error)))
     return error

@@ -17,17 +17,26 @@ FAST = {
     "attempts": 3,
     "backoff": 0.01,
     "longest_wait": 0.02,
-    "breaker": {"failures": 40, "pause": 0.05, "pauses": 1},
+    "breaker_failures": 40,
+    "breaker_pause": 0.05,
+    "breaker_pauses": 1,
 }
 """How the server is asked, with waits of milliseconds."""
 
 
 def captions(server: CaptionServer, **changes: Any) -> dict[str, Any]:
     """The group `captions` with one model; `client` and `long` add to what is here, others replace it."""
-    long = {"base_url": server.base_url, "model": "eyes", "picture": {"format": "PNG"}, **changes.pop("long", {})}
+    long = {"base_url": server.base_url, "model": "eyes", **changes.pop("long", {})}
     client = {**FAST, **changes.pop("client", {})}
     checks = {**UNCHECKED, **changes.pop("checks", {})}
-    return {"long": long, "client": client, "checks": checks, "existing": "replace", **changes}
+    return {
+        "long": long,
+        "client": client,
+        "checks": checks,
+        "existing": "replace",
+        "picture": {"format": "PNG"},
+        **changes,
+    }
 
 
 def captioned_config(posts: Path, out: Path, server: CaptionServer, **changes: Any) -> Any:

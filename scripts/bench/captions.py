@@ -78,7 +78,7 @@ def settings(base_url: str, concurrency: int) -> Any:
 
     return CaptionsConfig.model_validate(
         {
-            "long": {"base_url": base_url, "model": "eyes", "picture": {"side": 1024}},
+            "long": {"base_url": base_url, "model": "eyes"},
             "client": {"concurrency": concurrency},
             "on_refused": "keep",
         }

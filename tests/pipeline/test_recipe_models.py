@@ -48,7 +48,7 @@ def test_dashanime_is_captioned_and_its_second_stage_drops_style_without_asking_
     files: Path, tmp_path: Path
 ) -> None:
     with caption_server(answer=describe) as server:
-        at = [f"captions.{model}.base_url={server.base_url}" for model in ("long", "short.model")]
+        at = [f"captions.{model}.base_url={server.base_url}" for model in ("long", "compress")]
         checks = "captions.checks.people=false"  # the server does not look
         first = curate("dashanime/curate", files, tmp_path, *at, checks).filter(pl.col("repeats") > 0)
         asked = len(server.asked)

@@ -58,7 +58,7 @@ class Pace:
         self._in_row = 0
         self._pauses = 0
         self._refused_in_row = 0
-        self._limit = max(cfg.breaker.failures, cfg.concurrency)
+        self._limit = max(cfg.breaker_failures, cfg.concurrency)
         self.newest_success = float("-inf")
         """When the newest request was sent that was answered; time.monotonic()."""
 
@@ -91,14 +91,14 @@ class Pace:
 
     def pause(self, failure: Failure) -> None:
         """Give the server a rest; SetupError after too many."""
-        if self._pauses >= self._cfg.breaker.pauses:
+        if self._pauses >= self._cfg.breaker_pauses:
             raise SetupError(
                 f"captions: {self._server} does not answer: {self._in_row} requests in a row failed, and "
-                f"{self._pauses} pauses of {self._cfg.breaker.pause:g} s did not help; the last one: {failure.what}. "
+                f"{self._pauses} pauses of {self._cfg.breaker_pause:g} s did not help; the last one: {failure.what}. "
                 "See whether the server runs, and run the same command again: it resumes with what is missing"
             )
         self._pauses += 1
-        self._rest(self._cfg.breaker.pause)
+        self._rest(self._cfg.breaker_pause)
 
     def _rest(self, seconds: float) -> None:
         self._not_before = max(self._not_before, time.monotonic() + seconds)

@@ -240,8 +240,8 @@ async def _close(askers: Sequence[Asker]) -> None:
 
 def _models(cfg: CaptionsConfig) -> Iterator[ModelConfig]:
     yield cfg.long
-    if cfg.short.model is not None:
-        yield cfg.short.model
+    if cfg.compress is not None:
+        yield cfg.compress
 
 
 def _note_run(log: AnswerLog, usage: Usage) -> None:

@@ -20,7 +20,7 @@ def costs(cfg: CaptionsConfig, facts: Mapping[str, Any]) -> dict[str, Any]:
     `facts` are those of the step: tokens of the `long` and the `short` captions.
     """
     found = {}
-    for kind, model in (("long", cfg.long), ("short", cfg.short.model)):
+    for kind, model in (("long", cfg.long), ("short", cfg.compress)):
         if model is not None and (model.prompt_price is not None or model.completion_price is not None):
             tokens = facts.get(kind, {})
             prompt = tokens.get("prompt_tokens", 0) * (model.prompt_price or 0.0)

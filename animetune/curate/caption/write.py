@@ -89,7 +89,7 @@ class Writer:
     async def _ask_all(self, wanted: Wanted, captions: Captions, *, is_last: bool) -> list[_Found]:
         """The long captions, with the short ones that come in the same answers."""
         model = self._cfg.long
-        picture = PictureRef.of(wanted.url, wanted.pixel_md5, model.picture)
+        picture = PictureRef.of(wanted.url, wanted.pixel_md5, self._cfg.picture)
         form: Form = "long" if self._cfg.form == "text" else self._cfg.form
         found = []
         for template in self._templates["long"]:
@@ -108,8 +108,8 @@ class Writer:
             return ()
         if self._cfg.short_by != "model":
             return tuple(self._shortened(text) for text in long)
-        assert self._cfg.short.model is not None
-        model, made = self._cfg.short.model, []
+        assert self._cfg.compress is not None
+        model, made = self._cfg.compress, []
         for text in long:
             for template in self._templates["short"]:
                 for number in range(model.per_template):
@@ -207,8 +207,8 @@ def _distinct(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _model(cfg: CaptionsConfig) -> ModelConfig:
-    assert cfg.short.model is not None
-    return cfg.short.model
+    assert cfg.compress is not None
+    return cfg.compress
 
 
 def _asker(asker: Asker | None) -> Asker:

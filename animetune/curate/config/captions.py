@@ -58,8 +58,6 @@ class ModelConfig(StrictModel):
     """Seed of the first answer; those of others follow from it. Servers that know no seeds ignore it."""
     extra_body: Annotated[dict[str, Any], pydantic.Field(default_factory=dict)]
     """Other fields of the request, as the server knows them: `repetition_penalty`, `chat_template_kwargs`."""
-    picture: SentPictureConfig = SentPictureConfig()
-    """How pictures are sent."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Of a local model."""
     batch: Count = 8
@@ -90,24 +88,11 @@ class ShortConfig(StrictModel):
     """Where short captions come from."""
 
     by: ShortBy | None = None
-    """`answer`: the long captions' model gives them with the long ones (`form: both`). `model`: another model, mostly
-    without eyes and cheaper, makes them of the long ones. `rules`: the clauses of the long ones that say most. `none`.
-    Null is `answer` with `form: both`, `model` where one is given, else `rules`."""
-    model: ModelConfig | None = None
-    """Who compresses long captions."""
+    """`answer`: the long captions' model gives them with the long ones (`form: both`). `model`: that of `compress`,
+    mostly without eyes and cheaper, makes them of the long ones. `rules`: the clauses of the long ones that say most.
+    `none`. Null is `answer` with `form: both`, `model` where `compress` names one, else `rules`."""
     max_tokens: Annotated[int, pydantic.Field(ge=8)] = 75
     """Most CLIP tokens of a short caption; SDXL reads 75 at a time."""
-
-
-class BreakerConfig(StrictModel):
-    """When a server is given a rest, and when it is given up."""
-
-    failures: Count = 20
-    """So many requests in a row that failed, at least as many as are asked at once, and everything pauses."""
-    pause: Seconds = 30.0
-    """Seconds."""
-    pauses: Annotated[int, pydantic.Field(ge=0)] = 5
-    """Pauses in a row before the stage stops. The same command goes on from there."""
 
 
 class ClientConfig(StrictModel):
@@ -127,8 +112,12 @@ class ClientConfig(StrictModel):
     first."""
     longest_wait: Seconds = 60.0
     """Seconds; a longer Retry-After is waited for up to ten times this."""
-    breaker: BreakerConfig = BreakerConfig()
-    """When a server that answers nothing is left alone."""
+    breaker_failures: Count = 20
+    """So many requests in a row that failed, at least as many as are asked at once, and everything pauses."""
+    breaker_pause: Seconds = 30.0
+    """Seconds of such a pause."""
+    breaker_pauses: Annotated[int, pydantic.Field(ge=0)] = 5
+    """Pauses in a row before the stage stops. The same command goes on from there."""
 
 
 class CaptionsConfig(StrictModel):
@@ -139,6 +128,10 @@ class CaptionsConfig(StrictModel):
     each of several `characters` by itself, as JSON, from which the caption is made."""
     long: ModelConfig
     """The vision model."""
+    compress: ModelConfig | None = None
+    """The model that makes short captions of long ones."""
+    picture: SentPictureConfig = SentPictureConfig()
+    """How pictures are sent."""
     short: ShortConfig = ShortConfig()
     """Where short captions come from."""
     existing: Literal["keep", "replace", "add"] = "keep"
@@ -164,10 +157,10 @@ class CaptionsConfig(StrictModel):
     def _short_can_be_had(self) -> CaptionsConfig:
         if self.short.by == "answer" and self.form != "both":
             raise ValueError("short.by: answer: only `form: both` gives short captions with the long ones")
-        if self.short.by == "model" and self.short.model is None:
-            raise ValueError("short.by: model: name it in short.model")
-        if self.short.model is not None and self.short_by != "model":
-            raise ValueError(f"short.model: is not asked with short.by: {self.short_by}; leave one of them out")
+        if self.short.by == "model" and self.compress is None:
+            raise ValueError("short.by: model: name it in compress")
+        if self.compress is not None and self.short_by != "model":
+            raise ValueError(f"compress: is not asked with short.by: {self.short_by}; leave one of them out")
         return self
 
     @property
@@ -175,28 +168,28 @@ class CaptionsConfig(StrictModel):
         """Where short captions come from."""
         if self.short.by is not None:
             return self.short.by
-        if self.short.model is not None:
+        if self.compress is not None:
             return "model"
         return "answer" if self.form == "both" else "rules"
 
     @property
     def answers_depend_on(self) -> dict[str, Any]:
         """JSON value of all that captions depend on, beside the templates' text."""
-        plain = self.model_dump(mode="json", exclude={"client", "max_requests", "ask_again", "long", "short"})
-        short = self.short.model
+        plain = self.model_dump(mode="json", exclude={"client", "max_requests", "ask_again", "long", "compress"})
         return plain | {
             "long": self.long.answers_depend_on,
-            "short": {
-                "by": self.short_by,
-                "max_tokens": self.short.max_tokens,
-                "model": None if short is None else short.answers_depend_on,
-            },
+            "compress": self.compress and self.compress.answers_depend_on,
+            "short": {"by": self.short_by, "max_tokens": self.short.max_tokens},
         }
 
     def without_handling(self) -> CaptionsConfig:
         """A copy in which all that changes no caption is at its default, for the digest of a table's configuration."""
         plain = {"base_url": "http://", "folder": None, "api_key_env": None, "device": "auto", "batch": 8}
-        long = self.long.model_copy(update=plain)
-        model = self.short.model and self.short.model.model_copy(update=plain)
-        changes = {"client": ClientConfig(), "max_requests": None, "ask_again": False, "long": long}
-        return self.model_copy(update=changes | {"short": self.short.model_copy(update={"model": model})})
+        changes = {
+            "client": ClientConfig(),
+            "max_requests": None,
+            "ask_again": False,
+            "long": self.long.model_copy(update=plain),
+            "compress": self.compress and self.compress.model_copy(update=plain),
+        }
+        return self.model_copy(update=changes)

@@ -494,7 +494,7 @@ def test_a_crash_in_a_chunk_names_it_and_the_next_run_goes_on(posts: Path, tmp_p
     cfg = fresh(posts, tmp_path)
     with monkeypatch.context() as broken:
         broken.setattr(pictures, "PROBE", divide_by_zero)
-        with pytest.raises(ChunkError, match="chunk piece-.*: ZeroDivisionError"):
+        with pytest.raises(ChunkError, match=r"chunk piece-.*: ZeroDivisionError"):
             run(cfg)
     assert run(cfg).kept == 36
 

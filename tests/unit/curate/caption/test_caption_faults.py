@@ -148,7 +148,7 @@ def test_nobody_listens(posts: Path, tmp_path: Path):
 
 def test_a_server_that_refuses_everything_is_not_taken_for_36_bad_pictures(posts: Path, tmp_path: Path):
     with caption_server(lambda *_: "http400") as server:
-        client = {"breaker": {"failures": 10}}
+        client = {"breaker_failures": 10}
         cfg = captioned_config(posts, tmp_path / "table", server, client=client)
         with pytest.raises(SetupError, match=r"refused 10 requests in a row.*ask_again=true"):
             run(cfg)

@@ -165,7 +165,7 @@ def test_retry_after_in_seconds_and_as_a_date(header: str | None, seconds: float
 
 
 def test_the_breaker_counts_failures_in_a_row_and_pauses_before_it_gives_up():
-    pace = Pace(ClientConfig(concurrency=2, breaker={"failures": 3, "pause": 50, "pauses": 1}), "the server")
+    pace = Pace(ClientConfig(concurrency=2, breaker_failures=3, breaker_pause=50, breaker_pauses=1), "the server")
     failure = Failure("status 500: oh")
     assert [pace.failed(failure) for _ in range(2)] == [False, False]
     pace.succeeded(0.0)
@@ -206,8 +206,8 @@ def test_pictures_are_sent_no_larger_than_asked(form):
         ({"long": {"model": "m", "base_url": "http://x", "extra_body": {"seed": 1}}}, "seed is set by animetune"),
         ({"long": {"model": "m", "base_url": "http://x", "api_key_env": "sk-12"}}, "api_key_env"),
         ({"short": {"by": "answer"}}, "form: both"),
-        ({"short": {"by": "model"}}, "name it in short.model"),
-        ({"short": {"by": "rules", "model": {"model": "m", "base_url": "http://x"}}}, "is not asked"),
+        ({"short": {"by": "model"}}, "name it in compress"),
+        ({"short": {"by": "rules"}, "compress": {"model": "m", "base_url": "http://x"}}, "is not asked"),
     ],
 )
 def test_settings_that_make_no_sense(settings, match: str):
@@ -220,7 +220,7 @@ def test_settings_that_make_no_sense(settings, match: str):
     [
         ({}, "rules"),
         ({"form": "both"}, "answer"),
-        ({"short": {"model": {"model": "m", "base_url": "http://x"}}}, "model"),
+        ({"compress": {"model": "m", "base_url": "http://x"}}, "model"),
         ({"form": "both", "short": {"by": "none"}}, "none"),
     ],
 )

@@ -153,8 +153,8 @@ def with_two_minds(about: str, body) -> str:
 
 def test_short_captions_by_another_model(posts: Path, tmp_path: Path):
     with caption_server(answer=with_two_minds) as server:
-        short = {"model": {"base_url": server.base_url, "model": "words", "prompt_price": 1.0}}
-        manifest = run(captioned_config(posts, tmp_path / "table", server, short=short))
+        words = {"base_url": server.base_url, "model": "words", "prompt_price": 1.0}
+        manifest = run(captioned_config(posts, tmp_path / "table", server, compress=words))
     asked = [each for each in server.asked if each.body["model"] == "words"]
     assert len(asked) == 12
     long = captions_of(tmp_path / "table")["captions_long"].list.first().to_list()
