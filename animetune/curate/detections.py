@@ -58,8 +58,8 @@ def digest(cfg: DetectorConfig) -> dict[str, Any]:
 
 
 def questions_of(pictures: pl.DataFrame) -> pl.DataFrame:
-    """key, question, image, of a frame with key, image and pixel_md5."""
-    numbers = [question_of(image, pixels) for image, pixels in pictures.select("image", "pixel_md5").iter_rows()]
+    """key, question, image, of a frame with key, image and pixel_digest."""
+    numbers = [question_of(image, pixels) for image, pixels in pictures.select("image", "pixel_digest").iter_rows()]
     return pictures.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), "image")
 
 

@@ -1,7 +1,7 @@
 """The step `pictures`: every picture is read and decoded once, completely, in worker processes.
 
 Adds the true size and format (`records.PICTURE_COLUMNS`), `image` and `mask` (the first of the candidates that is
-there), `pixel_md5`, by which `dedup` knows equal pictures, `dhash`, by which similar ones are looked for
+there), `pixel_digest`, by which `dedup` knows equal pictures, `dhash`, by which similar ones are looked for
 (`probe.difference_hash`), and `content_left`, `content_top`, `content_width`, `content_height`: the picture without its
 uniform borders (`borders.content_box`), null where it has none. Files are not trusted: a child of the worker reads and
 decodes them (`looking`). A picture that cannot be used is quarantined under its code of `pictures.PICTURE_CODES`, or
@@ -50,7 +50,7 @@ LIMITED = ("timeout", "out_of_memory", "decoder_crash")
 _FOUND: dict[str, pl.DataType] = {
     "image": pl.String(),
     **tables.schema(PICTURE_COLUMNS),
-    "pixel_md5": pl.String(),
+    "pixel_digest": pl.String(),
     "dhash": pl.Binary(),
     **{f"content_{name}": pl.Int32() for name in ContentBox._fields},
     "pixel_mode": pl.String(),
@@ -63,7 +63,7 @@ _FOUND: dict[str, pl.DataType] = {
 _REFUSED: dict[str, pl.DataType] = {"code": pl.String(), "detail": pl.String(), "limits": pl.String()}
 
 READS = ("source", "md5", "post_width", "post_height", "post_bytes", "image_candidates", "mask_candidates")
-FOUND_BY_STEPS = ("pixel_md5", "dhash", *(f"content_{name}" for name in ContentBox._fields))
+FOUND_BY_STEPS = ("pixel_digest", "dhash", *(f"content_{name}" for name in ContentBox._fields))
 WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), *FOUND_BY_STEPS)
 
 

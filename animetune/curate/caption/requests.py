@@ -40,10 +40,10 @@ class PictureRef:
     form: SentPictureConfig
 
     @classmethod
-    def of(cls, url: str, pixel_md5: str | None, form: SentPictureConfig) -> PictureRef:
-        """Of the columns `image` and `pixel_md5` of a row; where pixels were never looked at, the URL has to do."""
+    def of(cls, url: str, pixel_digest: str | None, form: SentPictureConfig) -> PictureRef:
+        """Of the columns `image` and `pixel_digest` of a row; where pixels were never looked at, the URL has to do."""
         whole, region = split_region(url)
-        return cls(url, f"{pixel_md5 or whole}{'' if region is None else tuple(region)}", form)
+        return cls(url, f"{pixel_digest or whole}{'' if region is None else tuple(region)}", form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ READS = (
     "key",
     "source",
     "image",
-    "pixel_md5",
+    "pixel_digest",
     "repeats",
     "captions_long",
     "captions_short",
@@ -156,7 +156,7 @@ def _wanted(rows: pl.DataFrame, place: int) -> Wanted:
     return Wanted(
         PictureFacts.of_row(row),
         row["image"],
-        row["pixel_md5"],
+        row["pixel_digest"],
         tuple(row["captions_long"] or ()),
         tuple(row["captions_short"] or ()),
     )

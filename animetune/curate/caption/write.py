@@ -32,7 +32,7 @@ class Wanted:
 
     facts: PictureFacts
     url: str
-    pixel_md5: str | None
+    pixel_digest: str | None
     long: tuple[str, ...] = ()
     """Long captions that its post brought along."""
     short: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Writer:
     async def _ask_all(self, wanted: Wanted, captions: Captions, *, is_last: bool) -> list[_Found]:
         """The long captions, with the short ones that come in the same answers."""
         model = self._cfg.long
-        picture = PictureRef.of(wanted.url, wanted.pixel_md5, self._cfg.picture)
+        picture = PictureRef.of(wanted.url, wanted.pixel_digest, self._cfg.picture)
         form: Form = "long" if self._cfg.form == "text" else self._cfg.form
         found = []
         for template in self._templates["long"]:

@@ -25,7 +25,7 @@ from animetune.vision.saliency import salient_boxes
 
 SALIENCY_FORMAT = 1
 CONTENT = tuple(f"content_{name}" for name in Region._fields)
-READS = (ROW, "key", "image", "pixel_md5", "width", "height", "focus_x", "focus_y", *CONTENT)
+READS = (ROW, "key", "image", "pixel_digest", "width", "height", "focus_x", "focus_y", *CONTENT)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Turn:
         urls = [
             _without_borders(row) for row in rows.select("image", "width", "height", *CONTENT).iter_rows(named=True)
         ]
-        numbers = [question_of(url, pixels) for url, pixels in zip(urls, rows["pixel_md5"], strict=True)]
+        numbers = [question_of(url, pixels) for url, pixels in zip(urls, rows["pixel_digest"], strict=True)]
         return rows.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), pl.Series("image", urls, pl.String()))
 
     def take_saliency(self, answers: pl.DataFrame) -> None:

@@ -113,7 +113,7 @@ def closeup_rows(cuts: pl.DataFrame, found: Found, plan: Plan) -> pl.DataFrame:
         "height": pl.Series([region.height for region in regions], dtype=pl.Int32()),
         "focus_x": pl.col("own_x"),
         "focus_y": pl.col("own_y"),
-        "pixel_md5": pl.Series(list(_identities(rows["pixel_md5"], regions)), dtype=pl.String()),
+        "pixel_digest": pl.Series(list(_identities(rows["pixel_digest"], regions)), dtype=pl.String()),
         **dict.fromkeys((name for name in rows.columns if name.startswith("content_")), pl.lit(None, pl.Int32())),
         **{name: pl.Series([[]] * rows.height, dtype=pl.List(pl.String())) for name in CAPTIONS},
     }

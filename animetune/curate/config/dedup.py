@@ -8,7 +8,7 @@ import pydantic
 
 from animetune.config import StrictModel
 
-Equality = Literal["md5", "pixel_hash", "pixel_md5"]
+Equality = Literal["md5", "pixel_hash", "pixel_digest"]
 Measure = Literal["area", "bytes", "score", "favourites", "newest", "oldest"]
 
 
@@ -35,10 +35,10 @@ class LookalikesConfig(StrictModel):
 class DedupConfig(StrictModel):
     """Which of equal and related pictures are kept."""
 
-    by: tuple[Equality, ...] = ("md5", "pixel_hash", "pixel_md5")
+    by: tuple[Equality, ...] = ("md5", "pixel_hash", "pixel_digest")
     """What makes two pictures duplicates. `md5` and `pixel_hash` are those that the posts state: known before any
     picture is opened, so only one of the duplicates is (should its file turn out to be missing or damaged, the others
-    are not called back). `pixel_md5` is of the decoded pixels."""
+    are not called back). `pixel_digest` is of the decoded pixels."""
     best: tuple[Measure, ...] = ("area", "score")
     """Which one is kept: the first measure decides, the next among equals, last the lowest source and id. Unknown is
     lowest. Pictures on an include list go before all others."""

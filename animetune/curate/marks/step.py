@@ -27,7 +27,7 @@ from animetune.curate.steps import Workplace, Written
 from animetune.picture_urls import Region
 from animetune.vision.detectors import Box
 
-READS = (ROW, "key", "image", "pixel_md5", "mask", *WHOLE, *CONTENT, "width", "height", TAGS)
+READS = (ROW, "key", "image", "pixel_digest", "mask", *WHOLE, *CONTENT, "width", "height", TAGS)
 WRITES = ("mask", TAGS)
 
 
@@ -74,7 +74,7 @@ def treat_marks(cfg: MarksConfig, decoding: PicturesConfig, at: Workplace, folde
 
 def questions_of_rows(part: Part) -> pl.DataFrame:
     """key, question, image of all rows of a part."""
-    return questions_of(part.read(("key", "image", "pixel_md5")))
+    return questions_of(part.read(("key", "image", "pixel_digest")))
 
 
 def verdict(

@@ -89,7 +89,7 @@ def look_with_models(cfg: ModelsConfig, pictures: PicturesConfig, at: Workplace,
 
 def questions_of_models(part: Part) -> pl.DataFrame:
     """key, question, image of all rows of a part."""
-    rows = part.read(("key", "image", "pixel_md5"))
+    rows = part.read(("key", "image", "pixel_digest"))
     numbers = [question_of(image, md5) for _, _, image, md5 in rows.iter_rows()]
     return rows.select("key", pl.Series(QUESTION, numbers, pl.UInt64()), "image")
 

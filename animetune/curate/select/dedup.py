@@ -32,7 +32,7 @@ TAGS = ("tags_special", *(f"tags_{name}" for name in TAG_CLASSES))
 
 READS_OF_RANKING = ("source", "id", "score", "fav_count", "created_at", "family", INCLUDED)
 READS_BEFORE = (*READS_OF_RANKING, *STATED, "post_width", "post_height", "post_bytes", TAKEN_DOWN)
-READS_AFTER = (*READS_OF_RANKING, *STATED, "pixel_md5", "width", "height", "image_bytes")
+READS_AFTER = (*READS_OF_RANKING, *STATED, "pixel_digest", "width", "height", "image_bytes")
 WRITES = ("family",)
 WRITES_WITH_UNION = ("family", TWIN_OF)
 READS_TAGS = (*TAGS, TWIN_OF)

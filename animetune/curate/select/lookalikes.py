@@ -44,7 +44,7 @@ SET = "lookalike"
 """Column: the name of the set that a row is in."""
 
 _MEASURES: dict[str, pl.DataType] = {"structure": pl.Float64(), "luma": pl.Float64(), "chroma": pl.Float64()}
-_LOOKED_AT = ("image", "pixel_md5")
+_LOOKED_AT = ("image", "pixel_digest")
 
 
 def find_lookalikes(
@@ -125,7 +125,7 @@ def compare(pairs: pl.DataFrame, pictures: PicturesConfig, at: Workplace) -> pl.
     for side in ("left", "right"):
         named = places.rename({ROW: side, **{name: f"{name}_{side}" for name in _LOOKED_AT}})
         asked = asked.join(named, on=side, how="left", maintain_order="left")
-    hashes = zip(asked["pixel_md5_left"].to_list(), asked["pixel_md5_right"].to_list(), strict=True)
+    hashes = zip(asked["pixel_digest_left"].to_list(), asked["pixel_digest_right"].to_list(), strict=True)
     numbers = pl.Series(QUESTION, [question_of(*sorted(both)) for both in hashes], pl.UInt64())
     asked = asked.with_columns(numbers)
     inquiry = Inquiry(

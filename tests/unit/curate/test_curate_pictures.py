@@ -63,7 +63,7 @@ def test_what_only_the_file_would_tell_is_null():
     assert set(pictures.WRITES) <= set(outcome.kept.columns)
     others = set(pictures.WRITES) - {"image", "width", "height", "image_bytes"}
     assert set(outcome.kept.select(others).null_count().row(0)) == {2}
-    assert outcome.kept["pixel_md5"].dtype == pl.String
+    assert outcome.kept["pixel_digest"].dtype == pl.String
     assert outcome.quarantined["key"].to_list() == ["a/2"]
 
 

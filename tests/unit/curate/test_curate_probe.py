@@ -96,7 +96,7 @@ def test_what_is_found(tmp_path: Path):
     assert box == [0, 20, 96, 80]
     region = look_at(question(f"{path}#xywh=0,20,96,80"))
     assert (region["width"], region["height"], region["content_left"]) == (96, 80, None)
-    assert region["pixel_md5"] == look_at(question("x"), ("x", encoded("BMP", scene(96, 80))))["pixel_md5"]
+    assert region["pixel_digest"] == look_at(question("x"), ("x", encoded("BMP", scene(96, 80))))["pixel_digest"]
     with pytest.raises(PictureError, match="bad_region"):
         look_at(question(f"{path}#xywh=0,20,97,80"))
 

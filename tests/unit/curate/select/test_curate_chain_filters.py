@@ -48,7 +48,7 @@ def test_duplicates_before_and_after_decoding(posts: Path, tmp_path: Path):
     manifest = run(cfg)
     assert dropped(cfg) == {3: "duplicate", 5: "duplicate"}  # 12 and 14 have the higher scores
     assert manifest.facts["duplicates_stated"] == {"sets": 1, "md5": 2, "pixel_hash": 0}
-    assert manifest.facts["duplicates_decoded"] == {"sets": 1, "pixel_md5": 2}
+    assert manifest.facts["duplicates_decoded"] == {"sets": 1, "pixel_digest": 2}
 
 
 def test_lists_of_posts(posts: Path, tmp_path: Path):

@@ -17,7 +17,7 @@ from animetune.curate.steps import Outcome, total
 SCHEMA = {
     "row": pl.UInt32, "key": pl.String, "source": pl.String, "id": pl.Int64, "score": pl.Int64, "fav_count": pl.Int64,
     "created_at": pl.Datetime("us", "UTC"), "family": pl.String, "is_included": pl.Boolean, "is_taken_down": pl.Boolean,
-    "md5": pl.String, "pixel_hash": pl.String, "pixel_md5": pl.String, "post_width": pl.Int32, "post_height": pl.Int32,
+    "md5": pl.String, "pixel_hash": pl.String, "pixel_digest": pl.String, "post_width": pl.Int32, "post_height": pl.Int32,
     "post_bytes": pl.Int64, "width": pl.Int32, "height": pl.Int32, "image_bytes": pl.Int64,
 }  # fmt: skip
 
@@ -66,17 +66,17 @@ def kept(outcome: Outcome) -> list[str]:
     ],
 )
 def test_the_best_of_equal_pictures_is_kept(posts, expected):
-    outcome = after(rows(*({"pixel_md5": pixels, "score": score} for pixels, score in posts)))
+    outcome = after(rows(*({"pixel_digest": pixels, "score": score} for pixels, score in posts)))
     assert kept(outcome) == expected
     assert set(outcome.dropped["reason"]) <= {"duplicate"}
 
 
 def test_the_lowest_id_as_a_number():
-    assert kept(after(rows({"pixel_md5": "x", "id": 10}, {"pixel_md5": "x", "id": 9}))) == ["a/9"]
+    assert kept(after(rows({"pixel_digest": "x", "id": 10}, {"pixel_digest": "x", "id": 9}))) == ["a/9"]
 
 
 def test_over_several_sources_the_first_name_is_kept():
-    frame = rows({"pixel_md5": "x", "source": "b"}, {"pixel_md5": "x", "id": 8})
+    frame = rows({"pixel_digest": "x", "source": "b"}, {"pixel_digest": "x", "id": 8})
     assert kept(after(frame)) == ["a/8"]
 
 
@@ -98,14 +98,14 @@ def test_what_is_best(best: list[str], expected: str):
         {"score": 9, "fav_count": None, "image_bytes": 5, "width": None, "height": 9999, "created_at": None},
         {"score": 1, "fav_count": 7, "image_bytes": 9, "width": 10, "height": 10, "created_at": old},
         {"score": 1, "fav_count": 7, "image_bytes": 1, "width": 40_000, "height": 60_000, "created_at": new},
-    ).with_columns(pixel_md5=pl.lit("x"))
+    ).with_columns(pixel_digest=pl.lit("x"))
     assert kept(after(frame, best=best)) == [expected]
 
 
 def test_a_picture_picked_by_hand_is_the_one_kept():
-    frame = rows({"pixel_md5": "x", "score": 9}, {"pixel_md5": "x", "is_included": True})
+    frame = rows({"pixel_digest": "x", "score": 9}, {"pixel_digest": "x", "is_included": True})
     assert kept(after(frame)) == ["a/2"]
-    assert kept(before(frame.with_columns(md5="pixel_md5"))) == ["a/2"]
+    assert kept(before(frame.with_columns(md5="pixel_digest"))) == ["a/2"]
 
 
 def test_what_posts_state_is_compared_before_decoding_and_not_again():
@@ -128,7 +128,7 @@ def test_equality_goes_on_over_both():
 
 def test_what_is_related_to_a_duplicate_is_related_to_the_one_kept():
     """2 equals 1 and is dropped; 3 is a child of 2, so 1 and 3 must stay on one side of the split."""
-    frame = rows({"pixel_md5": "x", "score": 9}, {"pixel_md5": "x"}, {"pixel_md5": "y", "family": "a/2"}, {"id": 4})
+    frame = rows({"pixel_digest": "x", "score": 9}, {"pixel_digest": "x"}, {"pixel_digest": "y", "family": "a/2"}, {"id": 4})
     outcome = after(frame)
     assert dict(outcome.kept.select("key", "family").iter_rows()) == {"a/1": "a/1", "a/3": "a/1", "a/4": "a/4"}
 
@@ -168,7 +168,7 @@ def test_pictures_picked_by_hand_count_but_stay():
 
 
 def test_a_duplicate_takes_no_place_in_its_family():
-    frame = rows({"pixel_md5": "x"}, {"pixel_md5": "x"}, {"pixel_md5": "y"}).with_columns(family=pl.lit("f"))
+    frame = rows({"pixel_digest": "x"}, {"pixel_digest": "x"}, {"pixel_digest": "y"}).with_columns(family=pl.lit("f"))
     outcome = after(frame, family_limit=2)
     assert kept(outcome) == ["a/1", "a/3"]
     assert outcome.dropped.rows() == [("a/2", "duplicate")]
@@ -194,7 +194,7 @@ def tagged(frame: pl.DataFrame, **lists: list) -> pl.DataFrame:
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_the_tags_of_duplicates_are_put_together(parts: int):
-    posts = ({"pixel_md5": "x"}, {"pixel_md5": "y"}, {"pixel_md5": "x", "score": 1}, {"pixel_md5": "x"}, {"md5": "z"})
+    posts = ({"pixel_digest": "x"}, {"pixel_digest": "y"}, {"pixel_digest": "x", "score": 1}, {"pixel_digest": "x"}, {"md5": "z"})
     general = [["c", "a"], ["own"], ["b", "a"], ["d"], None]
     frame = tagged(rows(*posts), tags_general=general, tags_artist=[["someone"], [], [], [], []])
     found, outcomes = united(frame, parts)
@@ -217,7 +217,7 @@ def test_with_union_every_duplicate_is_found_after_decoding():
 
 
 def test_duplicates_of_what_a_family_is_too_large_for_go_at_once():
-    posts = [{"pixel_md5": "x"}, {"pixel_md5": "x"}, {"pixel_md5": "y", "score": 5}]
+    posts = [{"pixel_digest": "x"}, {"pixel_digest": "x"}, {"pixel_digest": "y", "score": 5}]
     frame = tagged(rows(*posts).with_columns(family=pl.lit("f")))
     found, outcomes = united(frame, 1, family_limit=1)
     assert found["key"].to_list() == ["a/3"]
@@ -226,7 +226,7 @@ def test_duplicates_of_what_a_family_is_too_large_for_go_at_once():
 
 POST = st.fixed_dictionaries(
     {
-        "pixel_md5": st.sampled_from([None, "w", "x", "y"]),
+        "pixel_digest": st.sampled_from([None, "w", "x", "y"]),
         "md5": st.sampled_from([None, "m", "n"]),
         "score": st.none() | st.integers(-3, 3),
         "is_included": st.booleans(),
@@ -239,10 +239,10 @@ POST = st.fixed_dictionaries(
 def test_one_survivor_for_each_picture(posts: list):
     """By decoded pixels: one of each, picked by hand where any is, and doing it again changes nothing."""
     outcome = after(rows(*posts))
-    known = outcome.kept["pixel_md5"].drop_nulls().to_list()
-    assert sorted(known) == sorted({post["pixel_md5"] for post in posts} - {None})
-    of_rest = outcome.kept.filter(~pl.col("is_included"))["pixel_md5"].drop_nulls()
-    assert not set(of_rest) & {post["pixel_md5"] for post in posts if post["is_included"]}
+    known = outcome.kept["pixel_digest"].drop_nulls().to_list()
+    assert sorted(known) == sorted({post["pixel_digest"] for post in posts} - {None})
+    of_rest = outcome.kept.filter(~pl.col("is_included"))["pixel_digest"].drop_nulls()
+    assert not set(of_rest) & {post["pixel_digest"] for post in posts if post["is_included"]}
     assert kept(after(outcome.kept)) == kept(outcome)
 
 
@@ -252,7 +252,7 @@ def test_duplicates_that_stay_for_their_tags_name_the_one_that_is_kept(posts: li
     """By both columns at once, survivors share neither, and every duplicate points to one of them."""
     outcome = after(rows(*posts), union_tags=True)
     best = outcome.kept.filter(pl.col("twin_of") == pl.col("row"))
-    for name in ("md5", "pixel_md5"):
+    for name in ("md5", "pixel_digest"):
         assert best[name].drop_nulls().is_unique().all()
     assert set(outcome.kept["twin_of"]) == set(best["row"])
     assert outcome.kept.height == len(posts)
