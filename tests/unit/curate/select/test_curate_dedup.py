@@ -17,8 +17,8 @@ from animetune.curate.steps import Outcome, total
 SCHEMA = {
     "row": pl.UInt32, "key": pl.String, "source": pl.String, "id": pl.Int64, "score": pl.Int64, "fav_count": pl.Int64,
     "created_at": pl.Datetime("us", "UTC"), "family": pl.String, "is_included": pl.Boolean, "is_taken_down": pl.Boolean,
-    "md5": pl.String, "pixel_hash": pl.String, "pixel_digest": pl.String, "post_width": pl.Int32, "post_height": pl.Int32,
-    "post_bytes": pl.Int64, "width": pl.Int32, "height": pl.Int32, "image_bytes": pl.Int64,
+    "md5": pl.String, "pixel_hash": pl.String, "pixel_digest": pl.String, "post_width": pl.Int32,
+    "post_height": pl.Int32, "post_bytes": pl.Int64, "width": pl.Int32, "height": pl.Int32, "image_bytes": pl.Int64,
 }  # fmt: skip
 
 
@@ -128,7 +128,8 @@ def test_equality_goes_on_over_both():
 
 def test_what_is_related_to_a_duplicate_is_related_to_the_one_kept():
     """2 equals 1 and is dropped; 3 is a child of 2, so 1 and 3 must stay on one side of the split."""
-    frame = rows({"pixel_digest": "x", "score": 9}, {"pixel_digest": "x"}, {"pixel_digest": "y", "family": "a/2"}, {"id": 4})
+    x = {"pixel_digest": "x"}
+    frame = rows(x | {"score": 9}, x, {"pixel_digest": "y", "family": "a/2"}, {"id": 4})
     outcome = after(frame)
     assert dict(outcome.kept.select("key", "family").iter_rows()) == {"a/1": "a/1", "a/3": "a/1", "a/4": "a/4"}
 
@@ -194,7 +195,8 @@ def tagged(frame: pl.DataFrame, **lists: list) -> pl.DataFrame:
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_the_tags_of_duplicates_are_put_together(parts: int):
-    posts = ({"pixel_digest": "x"}, {"pixel_digest": "y"}, {"pixel_digest": "x", "score": 1}, {"pixel_digest": "x"}, {"md5": "z"})
+    x, y = {"pixel_digest": "x"}, {"pixel_digest": "y"}
+    posts = (x, y, x | {"score": 1}, x, {"md5": "z"})
     general = [["c", "a"], ["own"], ["b", "a"], ["d"], None]
     frame = tagged(rows(*posts), tags_general=general, tags_artist=[["someone"], [], [], [], []])
     found, outcomes = united(frame, parts)
