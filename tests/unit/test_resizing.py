@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from animetune.errors import ConfigError
+from animetune.errors import ConfigError, SetupError
 from animetune.manifest import read_manifest
 from animetune.pictures import decode
 from animetune.resizing import GAP, LARGE, resize
@@ -151,3 +151,14 @@ def test_auto_is_decided_by_store_and_table_alone(tmp_path: Path):
 def test_another_library_is_no_choice():
     with pytest.raises(ValidationError, match="by"):
         ResizeConfig(by="opencv")  # type: ignore[arg-type]
+
+
+def test_a_torch_without_lanczos_is_named_with_what_to_set(monkeypatch):
+    """Before 2.12 or so it has none; bytes must not depend on that, so Pillow is not taken silently."""
+
+    def refuse(*arguments, **settings):
+        raise NotImplementedError("Input Error: Only 3D, 4D and 5D input Tensors supported")
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", refuse)
+    with pytest.raises(SetupError, match=r"resize\.by: this PyTorch .* has no Lanczos; set it to pillow"):
+        resize(Image.new("RGB", (64, 64)), (32, 32), by="torch")
