@@ -46,12 +46,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture that was dropped for looking like another, and that other."""
+    """A picture that was found to look like another, and that other, the best of its set."""
 
-    dropped: Shown
-    kept: Shown
-    apart: int
-    """Bits in which their difference hashes differ."""
+    twin: Shown
+    best: Shown
+    is_dropped: bool
+    """The twin; else both stay, as one family."""
+    measures: tuple[float, float, float] | None
+    """Structure, luma and chroma of their worst windows; None where they are alike by way of others."""
 
 
 @dataclass(frozen=True)

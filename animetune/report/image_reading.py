@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from animetune.curate.parts import Part, newest_parts
+from animetune.curate.select.lookalikes import TWINS_FILE
 from animetune.picture_urls import split_region
 from animetune.report.image_facts import (
     Box,
@@ -40,7 +40,6 @@ CAPTIONED, FAULTY = 12, 9
 SIDE, SMALL_SIDE = 320, 200
 """Pixels of thumbnails."""
 SAFE_RATINGS = ("g", "s")
-LOOKALIKE = "lookalike"
 
 _PROBED = {
     "with_alpha": "with transparency, put on the background",
@@ -98,29 +97,30 @@ def _lookalikes(noted: Mapping[str, Any], steps: Sequence[StepCount], seed: int)
 
 
 def _pairs(steps: Sequence[StepCount], seed: int) -> list[Pair]:
-    """Some of the pictures that were dropped, each with the kept one whose hash is nearest: its copy, mostly."""
+    """Some of the pictures that were found to be copies, each with the best of its set."""
     at = next((number for number, step in enumerate(steps) if step.name == "lookalikes"), None)
     folder = None if at is None else steps[at].folder
-    if at is None or folder is None:
+    if at is None or folder is None or not (folder / TWINS_FILE).is_file():
         return []
-    dropped = pl.read_parquet(folder / "dropped.parquet", glob=False).filter(reason=LOOKALIKE)["key"]
-    keys = _some(dropped.to_list(), PAIRS, seed, "pairs")
-    columns = ("key", "image", "rating", "dhash")
-    before = [part.read(columns).filter(pl.col("dhash").is_not_null()) for part in _parts(steps[:at]) if keys]
-    if not before:
-        return []
-    rows = pl.concat(before)
-    kept = rows.filter(~pl.col("key").is_in(dropped.implode()))
-    if not kept.height:
-        return []
-    hashes = np.frombuffer(b"".join(kept["dhash"].to_list()), np.uint8).reshape(kept.height, -1)
-    pairs = []
-    for row in rows.filter(pl.col("key").is_in(keys)).iter_rows(named=True):
-        apart = np.bitwise_count(hashes ^ np.frombuffer(row["dhash"], np.uint8)).sum(axis=1, dtype=np.int64)
-        nearest = int(apart.argmin())
-        other = kept.row(nearest, named=True)
-        pairs.append(Pair(_shown(row, SMALL_SIDE), _shown(other, SMALL_SIDE), int(apart[nearest])))
-    return pairs
+    twins = pl.read_parquet(folder / TWINS_FILE, glob=False)
+    chosen = twins.filter(pl.col("key").is_in(_some(twins["key"].to_list(), PAIRS, seed, "pairs")))
+    wanted = pl.concat([chosen["key"], chosen["twin_of"]])
+    is_wanted = pl.col("key").is_in(wanted.implode())
+    before = [part.read(("key", "image", "rating")).filter(is_wanted) for part in _parts(steps[:at])]
+    rows = {row["key"]: row for part in before for row in part.iter_rows(named=True)}
+    dropped = set(pl.read_parquet(folder / "dropped.parquet", glob=False)["key"])
+    return [
+        Pair(
+            _shown(rows[twin], SMALL_SIDE),
+            _shown(rows[best], SMALL_SIDE),
+            twin in dropped,
+            None if structure is None else (structure, luma, chroma),
+        )
+        for twin, best, structure, luma, chroma in chosen.select(
+            "key", "twin_of", "structure", "luma", "chroma"
+        ).iter_rows()
+        if twin in rows and best in rows
+    ]
 
 
 def _closeups(facts: Mapping[str, Any], table: Table, seed: int) -> CloseUps | None:

@@ -5,6 +5,7 @@
 A hash alone deletes nothing: it cannot tell two faces of one sprite apart. Candidates whose emotion or people-count
 tags differ are never compared, and those that are compared must agree in every window of their pixels (`likeness`).
 A set is kept to its best picture, or only joined to one family, so that training and validation never share one.
+`twins.parquet` beside the step's rows says which picture was found to be like which.
 
 Answers about pairs are kept as those about pictures are (`answers`), as measures: another limit asks nothing.
 """
@@ -43,6 +44,10 @@ WRITES = ("family",)
 SET = "lookalike"
 """Column: the name of the set that a row is in."""
 
+TWINS_FILE = "twins.parquet"
+"""In the step's folder: of every picture in a set but the best, its key, that of the best (`twin_of`), and the measures
+of the two; null where they are alike only by way of others."""
+
 _MEASURES: dict[str, pl.DataType] = {"structure": pl.Float64(), "luma": pl.Float64(), "chroma": pl.Float64()}
 _LOOKED_AT = ("image", "pixel_digest")
 
@@ -62,14 +67,13 @@ def find_lookalikes(
     facts |= {"unanswered": pairs.height - measured.height, "confirmed": alike.height}
     rows = pl.concat([part.read(("key", "family")) for part in at.rows.parts])
     rows = joined(rows, alike)
-    dropped = rows.clear()
     sets = sets_of(alike)
     facts["sets"] = sets[SET].n_unique()
-    if cfg.lookalikes.then == "drop" and not sets.is_empty():
-        members = pl.concat([_members(part, sets) for part in at.rows.parts])
-        _, others, _ = dedup.keep_best(members, [SET], dedup.ranking(cfg.best, "width", "height", "image_bytes"))
-        is_other = pl.col(ROW).is_in(others[ROW].implode())
-        rows, dropped = rows.filter(~is_other), rows.filter(is_other)
+    members = pl.concat([_members(part, sets) for part in at.rows.parts])
+    best, others, _ = dedup.keep_best(members, [SET], dedup.ranking(cfg.best, "width", "height", "image_bytes"))
+    tables.write_parquet(twins_of(best, others, alike), folder / TWINS_FILE)
+    is_dropped = pl.col(ROW).is_in(others[ROW].implode()) & (cfg.lookalikes.then == "drop")
+    rows, dropped = rows.filter(~is_dropped), rows.filter(is_dropped)
     _write(rows, at.rows.parts, folder)
     refused = pl.DataFrame(schema=tables.QUARANTINED_SCHEMA)
     reasons = dropped.select("key", reason=pl.lit(REASON))
@@ -177,6 +181,16 @@ def joined(rows: pl.DataFrame, alike: pl.DataFrame) -> pl.DataFrame:
     for side in ("left", "right"):
         pairs = pairs.join(family.rename({ROW: side, "family": f"family_{side}"}), on=side, how="left")
     return families.join_families(rows, pairs.select("family_left", "family_right").iter_rows())
+
+
+def twins_of(best: pl.DataFrame, others: pl.DataFrame, alike: pl.DataFrame) -> pl.DataFrame:
+    """`key`, `twin_of` and the measures of every row of `others`, of which `twin_of` is the number of the best."""
+    named = others.select(ROW, "key", dedup.TWIN_OF).join(
+        best.select(pl.col(ROW).alias(dedup.TWIN_OF), pl.col("key").alias("best")), on=dedup.TWIN_OF, how="left"
+    )
+    low, high = pl.min_horizontal(ROW, dedup.TWIN_OF), pl.max_horizontal(ROW, dedup.TWIN_OF)
+    measured = named.with_columns(left=low, right=high).join(alike, on=["left", "right"], how="left")
+    return measured.select("key", pl.col("best").alias(dedup.TWIN_OF), *_MEASURES).sort("key")
 
 
 def _hashed(

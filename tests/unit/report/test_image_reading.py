@@ -88,8 +88,9 @@ def test_what_decoding_found(facts: ImageFacts) -> None:
 def test_lookalikes_are_shown_side_by_side(facts: ImageFacts) -> None:
     assert facts.lookalikes is not None
     (pair,) = facts.lookalikes.pairs
-    assert (pair.dropped.key, pair.kept.key) == ("tiny/7", "tiny/1")
-    assert pair.apart <= 7
+    assert (pair.twin.key, pair.best.key, pair.is_dropped) == ("tiny/7", "tiny/1", True)
+    assert pair.measures is not None
+    assert pair.measures[0] >= 0.8
     assert dict(facts.lookalikes.notes)["pairs that look alike"] == 1
 
 

@@ -68,6 +68,13 @@ def family_of(cfg: Any) -> dict[str, str]:
     return dict(rows.select("key", "family").iter_rows())
 
 
+def twins_of(cfg: Any) -> dict[str, tuple[str, bool]]:
+    """Key -> the best of its set, and whether the two were compared."""
+    (step,) = (cfg.out / "steps").glob("*-lookalikes-*")
+    rows = pl.read_parquet(step / lookalikes.TWINS_FILE)
+    return {key: (best, structure is not None) for key, best, structure, *_ in rows.iter_rows()}
+
+
 def facts(manifest: Manifest) -> dict[str, int]:
     return manifest.facts["lookalikes"]
 
@@ -93,6 +100,7 @@ def test_the_best_of_copies_is_kept_and_another_face_is_not_one(tmp_path: Path):
     }  # fmt: skip
     families = family_of(cfg)
     assert len(set(families.values())) == 5
+    assert twins_of(cfg) == {"tiny/1": ("tiny/2", True), "tiny/3": ("tiny/2", True)}
 
 
 def test_equal_pixels_under_other_emotions_or_counts_stay(tmp_path: Path):
@@ -117,6 +125,16 @@ def test_without_dropping_copies_are_one_family(tmp_path: Path):
     families = family_of(cfg)
     assert families["tiny/1"] == families["tiny/2"] == families["tiny/3"] == "tiny/1"
     assert families["tiny/4"] == "tiny/4"
+    assert twins_of(cfg) == {"tiny/1": ("tiny/2", True), "tiny/3": ("tiny/2", True)}
+
+
+def test_twins_by_way_of_another_have_no_measures():
+    rows = pl.DataFrame({"row": [3, 5, 9], "key": ["a", "b", "c"], "twin_of": [9, 9, 9]})
+    best, others = rows.filter(pl.col("row") == 9), rows.filter(pl.col("row") < 9)
+    alike = pl.DataFrame(
+        {"left": [3, 5], "right": [5, 9], "structure": [0.9, 0.8], "luma": [1.0, 2.0], "chroma": [0.0, 3.0]}
+    )
+    assert lookalikes.twins_of(best, others, alike).rows() == [("a", "c", None, None, None), ("b", "c", 0.8, 2.0, 3.0)]
 
 
 def test_relatives_of_a_copy_are_relatives_of_the_one_kept(tmp_path: Path):
