@@ -1,7 +1,8 @@
 """Aesthetic scorers: classifiers whose classes are grades, from which a score is made by weights.
 
 `onnx`: the layout of deepghs/anime_aesthetic, (b, 3, side, side), RGB, -1 to 1, stretched to the square; its outputs
-are probabilities of worst, low, normal, good, great, best, masterpiece, and its score is sum(i * p_i).
+are probabilities of worst, low, normal, good, great, best, masterpiece in any order, and its score is sum(i * p_i) in
+this one.
 `transformers`: a folder of an image classifier, such as aesthetic-shadow (a ViT with the labels hq and lq, whose score
 is the probability of hq), run by torch. Only safetensors are read, and no code of a model's author is run.
 """
@@ -22,9 +23,13 @@ from animetune.assets import Asset
 from animetune.config import StrictModel
 from animetune.errors import DataError, SetupError
 from animetune.vision.session import Device, Session, in_batches, open_session
-from animetune.vision.taggers import SIDE, as_probabilities
+from animetune.vision.taggers import as_probabilities
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9_-]+$")]
+GRADES = ("worst", "low", "normal", "good", "great", "best", "masterpiece")
+"""The labels of anime_aesthetic, the least first; its files may name them in another order."""
+OPEN_SIDE = 384
+"""Of the input in pixels, where the model leaves it open: that of deepghs' own code (imgutils, generic/classify)."""
 BESIDE = ("config.json", "preprocessor_config.json")
 """Files of a transformers folder beside its weights."""
 
@@ -43,7 +48,8 @@ class OnnxScorerConfig(StrictModel):
     meta: Asset | None = None
     """A meta.json whose `labels` are these names."""
     weights: dict[str, float] | None = None
-    """Label -> what its probability counts in the score; null takes 0, 1, 2 ... in the order of the labels."""
+    """Label -> what its probability counts in the score. Null takes 0 to 6 for worst to masterpiece, by name; of other
+    labels 0, 1, 2 ... in their order."""
 
     @pydantic.model_validator(mode="after")
     def _knows_its_labels(self) -> OnnxScorerConfig:
@@ -94,7 +100,7 @@ class OnnxScorer:
             raise DataError(f"{name}: reads {session.input_shape}, and a scorer reads (pictures, 3, height, width)")
         self.labels = tuple(labels)
         self._session = session
-        self._size = (width or SIDE, height or SIDE)
+        self._size = (width, height) if width and height else (OPEN_SIDE, OPEN_SIDE)
         self._batch = count or batch
         self._name = name
 
@@ -197,8 +203,9 @@ def digests(cfg: OnnxScorerConfig | TransformersScorerConfig) -> dict[str, Any]:
 
 
 def score(labels: Sequence[str], probabilities: Sequence[float], weights: Mapping[str, float] | None) -> float:
-    """sum(weight * probability), weights by label, or 0, 1, 2 ... in their order."""
-    by_label = dict(zip(labels, range(len(labels)), strict=True)) if weights is None else weights
+    """sum(weight * probability), weights by label, or 0, 1, 2 ...: labels of GRADES as they stand there, others in their order."""
+    order = sorted(labels, key=GRADES.index) if set(labels) <= set(GRADES) else labels
+    by_label = {label: float(place) for place, label in enumerate(order)} if weights is None else weights
     return sum(by_label.get(label, 0.0) * value for label, value in zip(labels, probabilities, strict=True))
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from animetune.errors import DataError, SetupError
 from animetune.vision.aesthetics import (
+    OnnxScorer,
     OnnxScorerConfig,
     TransformersScorerConfig,
     digests,
@@ -63,6 +64,30 @@ def test_input_is_rgb_from_minus_one_to_one():
     assert found.shape == (3, 2, 4)
     assert found.dtype == np.float32
     assert found[:, 0, 0] == pytest.approx([-1, -0.6, 1])
+
+
+def test_the_grades_of_anime_aesthetic_count_by_name():
+    """Its meta.json may begin with the best: by place, the worst pictures would be those of the highest score."""
+    likely = {"masterpiece": 0.5, "best": 0.25, "great": 0.125, "good": 0, "normal": 0.0625, "low": 0, "worst": 0.0625}
+    expected = 6 * 0.5 + 5 * 0.25 + 4 * 0.125 + 2 * 0.0625
+    for labels in (list(likely), list(likely)[::-1]):
+        assert score(labels, [likely[label] for label in labels], None) == expected
+    assert score(["bad", "fair", "good"], [0.5, 0.25, 0.25], None) == 0.75  # other labels by their order
+    assert score(["hq", "lq"], [0.75, 0.25], {"hq": 1.0}) == 0.75
+
+
+def test_a_model_that_leaves_its_size_open_sees_384_pixels():
+    seen = []
+
+    class Session:
+        input_shape = (None, 3, None, None)
+
+        def run(self, batch):
+            seen.append(batch.shape)
+            return [np.full((len(batch), 3), 1 / 3)]
+
+    OnnxScorer(Session(), LABELS, batch=1).probabilities(pictures(1))
+    assert seen == [(1, 3, 384, 384)]
 
 
 def test_onnx_probabilities_are_the_formula(tmp_path: Path):
