@@ -61,7 +61,7 @@ class KnownTags:
             by_kind[kind] if kind == RATING else rules.tags.get(name, by_kind[kind])
             for name, kind in zip(self.normal, self.kinds, strict=True)
         ]
-        return np.array(least, dtype=np.float64) * WHOLE
+        return (np.array(least, dtype=np.float64) * WHOLE).round(6)  # 0.07 * 10000 is more than 700
 
     def known_to(self) -> np.ndarray:
         """int64 (tags,): how many taggers know each."""

@@ -34,5 +34,7 @@ def tag_sources_steps(cfg: CurateConfig) -> list[Step]:
             writes=tag_sources.writes(cfg.models, cfg.tag_sources),
             coded=True,
             settings=[cfg.tag_sources.model_dump(mode="json"), [model.name for model in cfg.models.all]],
+            # The answers hold numbers of tags: with another list they are the same, and mean something else.
+            inputs={f"tags of {tagger.name}": tagger.tags.digest for tagger in cfg.models.taggers},
         )
     ]

@@ -257,6 +257,19 @@ def test_a_list_of_another_length(folder: Path):
         run(cfg)
 
 
+def test_another_list_of_as_many_tags_is_read_again(folder: Path):
+    """Answers hold numbers: they are the same with a corrected list, and what they mean is not."""
+    cfg = config(folder)
+    run(cfg)
+    assert "smile" in set(table(cfg)["tags_general"].explode())
+    path = Path(str(cfg.models.taggers[0].tags.path))
+    path.write_text(path.read_text().replace("smile", "frown"))
+    run(cfg)
+    tags = set(table(cfg)["tags_general"].explode())
+    assert "frown" in tags
+    assert "smile" not in tags
+
+
 def test_files_that_are_missing_or_others_are_named_before_a_picture_is_decoded(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -234,3 +234,12 @@ def test_numbers_of_known_tags_are_shared():
     rows = posts(1, **answers({"one": ONE, "two": TWO}, one=[{"explicit": 0.2}], two=[{}]))
     found = LikelyTags.of(rows, known, TagSourcesConfig(), "max")
     assert likeliest_ratings(found, known, 1) == ["e"]
+
+
+@given(st.integers(5, 9999))
+def test_a_tag_as_likely_as_its_threshold_is_taken(likely: int):
+    """At every ten-thousandth, though 0.07 * 10000 is more than 700."""
+    rules = TagSourcesConfig.model_validate({"thresholds": {"general": likely / 10_000}})
+    known = KnownTags.of(SOLO)
+    rows = posts(2, **answers(SOLO, one=[{"smile": likely / 10_000}, {"smile": (likely - 1) / 10_000}]))
+    assert LikelyTags.of(rows, known, rules, "mean").rows.tolist() == [0]
