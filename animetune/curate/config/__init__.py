@@ -88,10 +88,17 @@ class CurateConfig(StrictModel):
         return sources
 
     @pydantic.model_validator(mode="after")
-    def _lookalikes_are_looked_at(self) -> CurateConfig:
-        if self.dedup.lookalikes is not None and not self.pictures.decode:
+    def _what_looks_at_pictures_has_some(self) -> CurateConfig:
+        if self.pictures.decode:
+            return self
+        if self.dedup.lookalikes is not None:
             raise ValueError(
                 "dedup.lookalikes: compares pictures, and `pictures.decode: false` opens none; leave one out"
+            )
+        if self.captions is not None:
+            raise ValueError(
+                "captions: are written by models that look at pictures, and `pictures.decode: false` opens none; leave "
+                "one out"
             )
         return self
 

@@ -55,3 +55,11 @@ def test_defaults():
     assert cfg.out == Path("table")
     assert cfg.quarantine_limit == 0.05
     assert next(level.name for level in cfg.classes.quality.levels) == "masterpiece"
+
+
+def test_captions_and_lookalikes_need_pictures():
+    undecoded = {"pictures": {"decode": False}}
+    with pytest.raises(pydantic.ValidationError, match=r"dedup\.lookalikes: compares pictures.*decode: false"):
+        config(dedup={"lookalikes": {}}, **undecoded)
+    with pytest.raises(pydantic.ValidationError, match=r"captions: are written by models.*decode: false"):
+        config(captions={"long": {"base_url": "http://a/v1", "model": "eyes"}}, **undecoded)
