@@ -3,9 +3,10 @@
 Adds the true size and format (`records.PICTURE_COLUMNS`), `image` and `mask` (the first of the candidates that is
 there), `pixel_digest`, by which `dedup` knows equal pictures, `dhash`, by which similar ones are looked for
 (`probe.difference_hash`), and `content_left`, `content_top`, `content_width`, `content_height`: the picture without its
-uniform borders (`borders.content_box`), null where it has none. Files are not trusted: a child of the worker reads and
-decodes them (`looking`). A picture that cannot be used is quarantined under its code of `pictures.PICTURE_CODES`, or
-under `md5_mismatch`. A mask may be missing; whether it can be used is seen when it is cut with its picture, by `shard`.
+uniform borders (`borders.content_box`), with a `content_digest` and `content_dhash` of its own; null where it has none.
+Files are not trusted: a child of the worker reads and decodes them (`looking`). A picture that cannot be used is
+quarantined under its code of `pictures.PICTURE_CODES`, or under `md5_mismatch`. A mask may be missing; whether it can
+be used is seen when it is cut with its picture, by `shard`.
 
 With `decode: false` none of this happens: what posts state is taken (`as_stated`).
 
@@ -31,13 +32,13 @@ from animetune.curate.looking import Found, Probe, look_at_each
 from animetune.curate.parts import ROW, Part, part_name, write_part
 from animetune.curate.probe import MISSING as MISSING
 from animetune.curate.probe import NO_CANDIDATE as NO_CANDIDATE
-from animetune.curate.probe import Question, look_at
+from animetune.curate.probe import OF_CONTENT, Question, look_at
 from animetune.curate.select import filters
 from animetune.curate.steps import Outcome, Workplace, Written, added, counted
 from animetune.errors import DataError, PictureError
 from animetune.records import PICTURE_COLUMNS
 
-PICTURES_FORMAT = 2
+PICTURES_FORMAT = 3
 """Of the answers; another one has every picture decoded again."""
 CHUNK_ROWS = 256
 NO_SIZE = "no_size"
@@ -52,6 +53,8 @@ _FOUND: dict[str, pl.DataType] = {
     **tables.schema(PICTURE_COLUMNS),
     "pixel_digest": pl.String(),
     "dhash": pl.Binary(),
+    "content_digest": pl.String(),
+    "content_dhash": pl.Binary(),
     **{f"content_{name}": pl.Int32() for name in ContentBox._fields},
     "pixel_mode": pl.String(),
     "colour_profile": pl.String(),
@@ -63,7 +66,7 @@ _FOUND: dict[str, pl.DataType] = {
 _REFUSED: dict[str, pl.DataType] = {"code": pl.String(), "detail": pl.String(), "limits": pl.String()}
 
 READS = ("source", "md5", "post_width", "post_height", "post_bytes", "image_candidates", "mask_candidates")
-FOUND_BY_STEPS = ("pixel_digest", "dhash", *(f"content_{name}" for name in ContentBox._fields))
+FOUND_BY_STEPS = ("pixel_digest", "dhash", *OF_CONTENT, *(f"content_{name}" for name in ContentBox._fields))
 WRITES = ("image", "mask", *(column.name for column in PICTURE_COLUMNS), *FOUND_BY_STEPS)
 
 

@@ -18,6 +18,8 @@ MISSING = "image_missing"
 NO_CANDIDATE = "the post lacks what the path of `images` needs"
 """Detail of a picture that is missing because nothing says where it would be."""
 
+OF_CONTENT = ("content_digest", "content_dhash")
+"""What `pixel_digest` and `dhash` are without the borders; null for a picture that has none."""
 HASH_SIDE = 16
 _CELL = 16
 """A larger picture is first reduced, by whole factors, to no fewer pixels than this on each side of a cell of the hash:
@@ -92,9 +94,16 @@ def _pixel_facts(image: Image.Image) -> dict[str, Any]:
     data = image.tobytes()
     pixels = np.frombuffer(data, np.uint8).reshape(image.height, image.width, 3)
     box = content_box(pixels)
+    inner: dict[str, Any] = dict.fromkeys(OF_CONTENT)
+    if box is not None:
+        content = image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
+        inner = dict(
+            zip(OF_CONTENT, (pixel_digest(content.size, content.tobytes()), difference_hash(content)), strict=True)
+        )
     return {
         "pixel_digest": pixel_digest(image.size, data),
         "dhash": difference_hash(image),
+        **inner,
         **{f"content_{name}": None if box is None else getattr(box, name) for name in ContentBox._fields},
     }
 

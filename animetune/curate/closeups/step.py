@@ -114,7 +114,7 @@ def closeup_rows(cuts: pl.DataFrame, found: Found, plan: Plan) -> pl.DataFrame:
         "focus_x": pl.col("own_x"),
         "focus_y": pl.col("own_y"),
         "pixel_digest": pl.Series(list(_identities(rows["pixel_digest"], regions)), dtype=pl.String()),
-        **dict.fromkeys((name for name in rows.columns if name.startswith("content_")), pl.lit(None, pl.Int32())),
+        **{name: pl.lit(None, dtype) for name, dtype in rows.schema.items() if name.startswith("content_")},
         **{name: pl.Series([[]] * rows.height, dtype=pl.List(pl.String())) for name in CAPTIONS},
     }
     rows = rows.with_columns(**own)

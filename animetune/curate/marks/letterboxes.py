@@ -23,8 +23,9 @@ TAGS = "tags_marks"
 WHOLE = ("whole_width", "whole_height")
 """Columns: size of the decoded picture, of which a mask is."""
 CONTENT = tuple(f"content_{name}" for name in Region._fields)
-READS = ("image", "width", "height", *CONTENT)
-WRITES = ("image", "width", "height", *CONTENT, *WHOLE, TAGS)
+PIXELS = ("pixel_digest", "dhash", "content_digest", "content_dhash")
+READS = ("image", "width", "height", *CONTENT, *PIXELS)
+WRITES = (*READS, *WHOLE, TAGS)
 
 
 def treat_borders(rows: pl.DataFrame, actions: Sequence[BorderAction], size_filters: Sequence[Filter]) -> Outcome:
@@ -53,7 +54,10 @@ def treat_borders(rows: pl.DataFrame, actions: Sequence[BorderAction], size_filt
 
 
 def cropped(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of pictures with borders the region within, with its size; nothing is a border any more."""
+    """Of pictures with borders the region within, with its size, digest and hash; nothing is a border any more.
+
+    So what is equal or alike without its borders is found, and no answer about the whole is taken for one about this.
+    """
     images = [
         url if content[2] is None else with_region(url, Region(*content))
         for url, *content in rows.select("image", *CONTENT).iter_rows()
@@ -62,7 +66,9 @@ def cropped(rows: pl.DataFrame) -> pl.DataFrame:
         pl.Series("image", images, dtype=pl.String()),
         width=pl.coalesce("content_width", "width"),
         height=pl.coalesce("content_height", "height"),
-    ).with_columns(pl.lit(None, dtype=pl.Int32()).alias(name) for name in CONTENT)
+        pixel_digest=pl.coalesce("content_digest", "pixel_digest"),
+        dhash=pl.coalesce("content_dhash", "dhash"),
+    ).with_columns(pl.lit(None, dtype=rows.schema[name]).alias(name) for name in (*CONTENT, *PIXELS[2:]))
 
 
 def add_tags(rows: pl.DataFrame) -> Outcome:

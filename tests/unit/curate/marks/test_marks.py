@@ -88,6 +88,51 @@ def test_cropped_letterboxes_are_regions_of_their_size(posts, tmp_path):
     assert np.array_equal(np.asarray(open_picture(rows["tiny/2"]["image"]).image), coloured(2)[:, 24:120])
 
 
+@pytest.fixture(scope="module")
+def boxed(tmp_path_factory) -> Path:
+    """1: a picture; 2: the same between black bars; 3: another between such bars."""
+    folder = tmp_path_factory.mktemp("boxed")
+    (folder / "images").mkdir()
+    scene, other = coloured(7, height=64), coloured(8, height=64)
+    bar = np.zeros((32, WIDTH, 3), np.uint8)
+    for post_id, rows in ((1, [scene]), (2, [bar, scene, bar]), (3, [bar, other, bar])):
+        Image.fromarray(np.concatenate(rows)).save(folder / "images" / f"{post_id}.png")
+    posts = [danbooru_post(n, image_width=WIDTH, image_height=64 if n == 1 else HEIGHT) for n in (1, 2, 3)]
+    write_lines(folder / "posts.jsonl", posts)
+    return folder
+
+
+def test_what_is_equal_without_its_borders_is_a_duplicate(boxed, tmp_path):
+    assert run(config(boxed, tmp_path / "whole", marks={"letterbox": ["tag"]})).kept == 3
+    manifest = run(config(boxed, tmp_path / "cropped", marks={"letterbox": ["crop"]}))
+    assert manifest.dropped == {"duplicate": 1}
+
+
+def test_lookalikes_are_compared_without_the_borders_that_were_cut_off(boxed, tmp_path):
+    """Two tables share their answers: what was found of whole pictures is not taken for what is left of them."""
+    asked = {}
+    for name, actions in (("whole", ["tag"]), ("cropped", ["crop"]), ("whole again", ["tag"])):
+        dedup = {"by": [], "lookalikes": {"distance": 15}}
+        cfg = config(boxed, tmp_path / name, answers=tmp_path / "answers", marks={"letterbox": actions}, dedup=dedup)
+        manifest = run(cfg)
+        asked[name] = (manifest.kept, manifest.facts["lookalikes"]["confirmed"])
+    assert asked == {"whole": (3, 0), "cropped": (2, 1), "whole again": (3, 0)}
+
+
+def test_close_ups_of_cropped_pictures(boxed, tmp_path):
+    marks = {"letterbox": ["crop"]}
+    closeups = {"saliency": True, "min_saliency": 0, "min_side": 16, "max_share": 1, "several_people": "count"}
+    cfg = config(boxed, tmp_path / "table", marks=marks, closeups=closeups, dedup={"by": []})
+    run(cfg)
+    regions = {key: row for key, row in table(cfg).items() if "#" in key}
+    assert any(key.startswith("tiny/2#") for key in regions)
+    for key, row in regions.items():
+        region = open_picture(row["image"]).region
+        assert region is not None
+        assert region.within(WIDTH, HEIGHT)
+        assert key.startswith("tiny/1#") or 32 <= region.top < region.top + region.height <= 96
+
+
 def test_filters_on_sizes_see_what_is_left(posts, tmp_path):
     sides = [{"name": "min_side", "pixels": 100}]
     cfg = config(posts, tmp_path / "table", marks={"letterbox": ["crop"]}, filters=sides)
