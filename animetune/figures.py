@@ -480,7 +480,7 @@ class _Frame:
     @staticmethod
     def _named_ticks(low: float, high: float, given: Sequence[Mark] | None) -> list[Mark]:
         if given is None:
-            return [Mark(value, format_number(value)) for value in _ticks(low, high)]
+            return _numbered(_ticks(low, high), _tick_step(low, high))
         return [tick for tick in given if low <= tick.at <= high]
 
 
@@ -515,6 +515,14 @@ def _ticks(low: float, high: float) -> list[float]:
     step = _tick_step(low, high)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def _numbered(places: Sequence[float], step: float) -> list[Mark]:
+    """Ticks with their numbers, of as many digits as it takes to tell them apart."""
+    names = [format_number(place) for place in places]
+    if len(set(names)) < len(names):
+        names = [f"{place:.{max(0, -math.floor(math.log10(step)))}f}" for place in places]
+    return [Mark(place, name) for place, name in zip(places, names, strict=True)]
 
 
 def _add_hovers(root: ElementTree.Element, lines: Sequence[Line], frame: _Frame, x_label: str) -> None:

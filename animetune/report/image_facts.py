@@ -120,6 +120,8 @@ class CaptionWork:
     requests: Sequence[tuple[str, int, int, int]]
     """Kind of caption, answers, tokens of requests and of answers."""
     cost: Mapping[str, float]
+    short_by_rules: int
+    """Pictures whose short captions were to be a model's, and were made by rules."""
     gallery: Sequence[Captioned]
 
     @property
@@ -133,6 +135,8 @@ class ImageFacts:
     """Each part is None where its step did not run, or is gone."""
 
     probe: Probe | None = None
+    marks: Sequence[tuple[str, int]] = ()
+    """What was found of borders and marks, and in how many pictures."""
     lookalikes: Lookalikes | None = None
     closeups: CloseUps | None = None
     models: Models | None = None

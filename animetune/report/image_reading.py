@@ -49,6 +49,10 @@ _PROBED = {
     "md5_mismatches": "another file than their post states",
     "masks": "with a mask",
 }
+_BORDERS = {
+    "letterboxed": "bars above or below",
+    "pillarboxed": "bars at the sides",
+}
 _LOOKALIKES = {
     "candidates": "pairs with near hashes, compared at full size",
     "blocked_by_tags": "pairs kept apart by their tags",
@@ -72,6 +76,7 @@ def read_images(table: Table, steps: Sequence[StepCount], *, seed: int) -> Image
     noted = {step.name: step.facts for step in steps}
     return ImageFacts(
         probe=_probe(noted.get("pictures", {})),
+        marks=_marks(noted),
         lookalikes=_lookalikes(noted, steps, seed),
         closeups=_closeups(_mapping(noted.get("closeups", {}).get("closeups")), table, seed),
         models=_models(noted),
@@ -87,6 +92,13 @@ def _probe(facts: Mapping[str, Any]) -> Probe | None:
         _counts(facts.get(name)) for name in ("picture_formats", "pixel_modes", "colour_profiles")
     )
     return Probe(formats, modes, profiles, _notes(facts, _PROBED))
+
+
+def _marks(noted: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, int]]:
+    found = _counts(noted.get("marks", {}).get("marks"))
+    others = [(name.removeprefix("with_"), count) for name, count in found.items() if name != "masks"]
+    drawn = [("masks drawn", found["masks"])] if "masks" in found else []
+    return [*_notes(_mapping(noted.get("letterboxes", {}).get("letterboxes")), _BORDERS), *others, *drawn]
 
 
 def _lookalikes(noted: Mapping[str, Any], steps: Sequence[StepCount], seed: int) -> Lookalikes | None:
@@ -189,6 +201,7 @@ def _captions(facts: Mapping[str, Any], table: Table, steps: Sequence[StepCount]
         rejected=_counts(work.get("rejected")),
         requests=requests,  # type: ignore[arg-type]
         cost=cost,
+        short_by_rules=_count(_mapping(work.get("short")).get("by_rules")),
         gallery=_gallery(table, steps, seed),
     )
 

@@ -72,7 +72,7 @@ def _captions(facts: TableFacts) -> Iterator[Alert]:
 
 
 def _losses(facts: TableFacts) -> Iterator[Alert]:
-    seen = facts.manifest.seen
+    seen = facts.posts
     unusable = sum(facts.manifest.quarantined.values())
     if unusable > UNUSABLE * seen:
         most = max(facts.manifest.quarantined.items(), key=lambda item: item[1])

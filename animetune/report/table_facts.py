@@ -153,6 +153,8 @@ class TableFacts:
 
     title: str
     manifest: Manifest
+    posts: int
+    """Posts read; close-ups that curation added are not among them, but are among `manifest.seen`."""
     pictures: int
     """Training pictures, which all `Count`s are of."""
     held_out: int

@@ -41,6 +41,15 @@ def all_facts(manifest: Manifest, steps: Sequence[StepCount]) -> dict[str, Any]:
     return {name: value for step in steps for name, value in step.facts.items()} | manifest.facts
 
 
+def posts_read(manifest: Manifest, steps: Sequence[StepCount]) -> int:
+    """How many posts there were; `manifest.seen` also counts the close-ups that curation added."""
+    if steps:
+        return steps[0].seen
+    closeups = manifest.facts.get("closeups")
+    added = closeups.get("added") if isinstance(closeups, Mapping) else None
+    return manifest.seen - (added if isinstance(added, int) else 0)
+
+
 def weighed(facts: Mapping[str, Any]) -> list[Weighed]:
     """The figures of the epoch and of its tags that were noted side by side."""
     found = [*_weighed(facts.get("epoch"), ()), *_weighed(facts.get("tag_epoch"), ("tags",))]

@@ -20,6 +20,7 @@ import numpy as np
 
 from animetune import figures
 from animetune.curate.caption.outcomes import CODES
+from animetune.curate.closeups.crops import CODES as CLOSEUP_CODES
 from animetune.curate.read.fields import RECORD_CODES
 from animetune.curate.weigh.expected import effective, entropy, gini
 from animetune.figures import Line, Mark, Svg, binned_chart, format_number, log_chart
@@ -154,6 +155,7 @@ def write(facts: TableFacts, out: Path) -> Path:
         score_chart=score_chart(facts),
         meanings=MEANINGS,
         caption_codes=CODES,
+        closeup_codes=CLOSEUP_CODES,
         alerts=find_alerts(facts),
         headline=headline(facts),
         funnel=funnel(facts),
@@ -226,7 +228,7 @@ def headline(facts: TableFacts) -> list[tuple[str, str]]:
     seen = float(facts.views.sum(dtype=np.float64))
     found = [
         ("pictures kept", f"{facts.manifest.kept:,}"),
-        ("of posts read", f"{facts.manifest.seen:,}"),
+        ("of posts read", f"{facts.posts:,}"),
         ("seen per epoch", format_number(seen)),
         ("distinct tags", f"{sum(len(counted.tags) for counted in facts.tags.values()):,}"),
     ]
@@ -241,7 +243,7 @@ def headline(facts: TableFacts) -> list[tuple[str, str]]:
 
 def funnel(facts: TableFacts) -> list[FunnelRow]:
     """From posts to pictures, by the steps that refused some; in one step where the steps are gone."""
-    seen = facts.manifest.seen
+    seen = facts.posts
     rows = [FunnelRow("posts read", seen, 100.0, ())]
     if facts.steps:
         steps: Iterable[tuple[str, int, Mapping[str, int], Mapping[str, int]]] = (

@@ -38,6 +38,7 @@ from animetune.report.table_facts import (
     Training,
 )
 from animetune.report.table_labels import label_of
+from animetune.report.table_noted import posts_read
 from animetune.report.table_sizes import measure
 from animetune.report.table_steps import Loss, read_losses, read_steps, tags_read
 from animetune.report.table_texts import openings, repeated_runs, repeated_texts, style_phrases, with_any
@@ -112,6 +113,7 @@ def read_table(
     return TableFacts(
         title="/".join(folder.resolve().parts[-2:]),
         manifest=table.manifest,
+        posts=posts_read(table.manifest, steps),
         pictures=counts.pictures,
         held_out=counts.held_out,
         classes={name: tally.most_first() for name, tally in counts.classes.items() if tally.most_first()},

@@ -289,6 +289,11 @@ def test_binned_chart_draws_counts_where_they_lie():
     assert "nothing to show" in texts(parse(binned_chart([0, 1], [0], title="t", x_label="x")))
 
 
+def test_an_axis_of_near_values_has_numbers_that_differ():
+    root = parse(binned_chart([1.0612, 1.0702, 1.0792], [3, 1], title="t", x_label="x"))
+    assert {"1.065", "1.070", "1.075"} <= set(texts(root))
+
+
 def test_binned_chart_counts_in_whole_numbers_and_keeps_labels_apart():
     ticks = [Mark(value, f"label {value}") for value in range(40)]
     root = parse(binned_chart(range(41), [1] * 40, title="t", x_label="x", ticks=ticks))

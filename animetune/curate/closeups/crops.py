@@ -30,6 +30,15 @@ class Cut(NamedTuple):
 
 OUTSIDE, SMALL, LARGE, OVERLAPPING, SURPLUS = "outside", "too_small", "too_large", "overlapping", "surplus"
 """Why a box is not cut."""
+CODES = {
+    OUTSIDE: "the box is not in the picture, or in its border",
+    SMALL: "a side would be shorter than min_side",
+    LARGE: "it would show more of the picture than max_share",
+    OVERLAPPING: "it would show what a better one shows",
+    SURPLUS: "the picture has per_picture better ones",
+    "several_people": "nobody knows which tags are whose",
+}
+"""What is said of these in reports, and of boxes of persons out of pictures with several."""
 
 
 def cut(boxes: Sequence[Box], content: Region, cfg: CloseupsConfig) -> Cut:

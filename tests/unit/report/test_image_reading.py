@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animetune.curate.closeups.crops import CODES
 from animetune.curate.run import run
 from animetune.report.image_facts import ImageFacts, Shown, pictures_in, with_images
 from animetune.report.image_reading import read_images
+from animetune.report.table_noted import posts_read
 from animetune.report.table_page import write
 from animetune.report.table_reading import Asked, read_table
 from animetune.report.table_steps import read_steps
@@ -92,6 +94,16 @@ def test_lookalikes_are_shown_side_by_side(facts: ImageFacts) -> None:
     assert pair.measures is not None
     assert pair.measures[0] >= 0.8
     assert dict(facts.lookalikes.notes)["pairs that look alike"] == 1
+
+
+def test_closeups_are_no_posts(table: Path) -> None:
+    opened = open_table(table)
+    assert opened.manifest.seen == 9
+    assert posts_read(opened.manifest, read_steps(opened)) == posts_read(opened.manifest, []) == 7
+
+
+def test_every_reason_why_a_box_is_not_used_is_explained(table: Path) -> None:
+    assert set(open_table(table).manifest.facts["closeups"]["refused"]) == set(CODES)
 
 
 def test_closeups_lie_where_their_boxes_are(facts: ImageFacts) -> None:

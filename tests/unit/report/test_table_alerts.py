@@ -22,6 +22,7 @@ def facts_of(**changes: Any) -> TableFacts:
     values: dict[str, Any] = {
         "title": "table",
         "manifest": Manifest(kind="table", format_version=1, seen=1000, kept=1000),
+        "posts": 1000,
         "pictures": 1000,
         "held_out": 5,
         "classes": {},
@@ -58,7 +59,7 @@ def size(pictures: int) -> Sizes:
 
 
 def captions(**by: int) -> ImageFacts:
-    return ImageFacts(captions=CaptionWork(by, {"refusal": 9, "people": 1}, {}, [], {}, []))
+    return ImageFacts(captions=CaptionWork(by, {"refusal": 9, "people": 1}, {}, [], {}, 0, []))
 
 
 RAISED: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -72,7 +72,9 @@ def image_facts(text: str) -> ImageFacts:
     counts = {text: 3, text + "2": 1}
     return ImageFacts(
         probe=Probe(counts, counts, counts, [(text, 3)]),
-        lookalikes=Lookalikes([(text, 1)], [Pair(shown, shown, 3)]),
+        lookalikes=Lookalikes(
+            [(text, 1)], [Pair(shown, shown, True, (0.9, 1.0, 2.0)), Pair(shown, shown, False, None)]
+        ),
         closeups=CloseUps([(text, 1)], counts, counts, [Parent(shown, [Box(0, 10.5, 20, 30)], [shown])]),
         models=Models([(text, text, text)], [(text, 5, 2)]),
         captions=CaptionWork(
@@ -81,8 +83,10 @@ def image_facts(text: str) -> ImageFacts:
             rejected=counts,
             requests=[(text, 5, 100, 20)],
             cost={text: 0.5, "total": 0.5},
+            short_by_rules=2,
             gallery=[Captioned(shown, text, text, [text], [text], [text])],
         ),
+        marks=[(text, 3)],
         scores=np.array([0.1, 0.4, 0.9], np.float32),
     )
 
@@ -114,6 +118,7 @@ def build(text: str = "words", **changes: Any) -> TableFacts:
     values: dict[str, Any] = {
         "title": text,
         "manifest": manifest,
+        "posts": 100,
         "pictures": 90,
         "classes": {"content_bucket": counted, "quality": {text: Count(90, 112.5)}, "style_class": counted},
         "tags": {
@@ -192,7 +197,7 @@ def test_sections_of_the_image_side_are_there_only_with_something_to_show(tmp_pa
 
 
 def test_codes_are_told_in_words(tmp_path):
-    work = CaptionWork({"fallback": 2}, {"refusal": 2}, {"loop": 1}, [], {}, [])
+    work = CaptionWork({"fallback": 2}, {"refusal": 2}, {"loop": 1}, [], {}, 0, [])
     unusable = ShownLoss(Loss("cmyk_no_profile", 2, True, "pictures"), [LossExample("a/1", "", False, "x")])
     found = outline(build(images=ImageFacts(captions=work), losses=[unusable]), tmp_path)
     for words in (CODES["refusal"], CODES["loop"], PICTURE_CODES["cmyk_no_profile"]):
@@ -257,11 +262,11 @@ def test_pictures_of_ratings_are_blurred_until_asked_for(tmp_path):
     found = outline(build(), tmp_path)
     labels = [attrs for tag, attrs in found.elements if tag == "label" and attrs.get("class") == "veil"]
     boxes = [attrs for tag, attrs in found.elements if tag == "input"]
-    # The sheet, a dropped and an unusable post; two look-alikes, a picture with its close-up, the gallery.
-    assert len(labels) == 8
+    # The sheet, a dropped and an unusable post; four look-alikes, a picture with its close-up, the gallery.
+    assert len(labels) == 10
     assert [box.get("id") for box in boxes].count("reveal") == 1
     assert all(box["type"] == "checkbox" and "checked" not in box for box in boxes)
-    assert "Show the 8 pictures" in found.text
+    assert "Show the 10 pictures" in found.text
     css = (tmp_path / "report.html").read_text()
     assert re.search(r"\.veil img \{[^}]*blur", css)
     shown = dataclasses.replace(build(), sheet=[dataclasses.replace(build().sheet[0], is_veiled=False)], losses=[])
