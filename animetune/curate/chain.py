@@ -12,6 +12,7 @@ from animetune.curate import pictures, split, table
 from animetune.curate.caption.step import captions_steps
 from animetune.curate.classify import classes, content
 from animetune.curate.closeups.chaining import closeups_step
+from animetune.curate.closeups.crop_tags import CropTaggers
 from animetune.curate.closeups.tagging import TagRules
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.dedup import DedupConfig
@@ -179,7 +180,9 @@ def closeups_steps(cfg: CurateConfig, rules: TagRules, lists: tuple[PostList, Po
     if cfg.closeups is None:
         return []
     sources = [source.name for source in cfg.sources]
-    return [closeups_step(cfg.closeups, cfg.pictures, sources, rules, lists)]
+    asks = cfg.closeups.tags == "tagger"
+    taggers = CropTaggers.of(cfg.models, cfg.tag_sources, cfg.pictures) if asks else None
+    return [closeups_step(cfg.closeups, cfg.pictures, sources, rules, lists, taggers)]
 
 
 def lookalikes_steps(cfg: CurateConfig, vocabulary: Vocabulary) -> list[Step]:

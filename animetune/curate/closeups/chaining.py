@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from animetune import fsio
 from animetune.curate.closeups import tagging
 from animetune.curate.closeups.boxes import BoxFiles
+from animetune.curate.closeups.crop_tags import CropTaggers
 from animetune.curate.closeups.finding import Finder
 from animetune.curate.closeups.step import Plan, add_closeups
 from animetune.curate.config.closeups import LABELS, CloseupsConfig
@@ -24,8 +25,9 @@ def closeups_step(
     sources: Sequence[str],
     rules: tagging.TagRules,
     lists: tuple[PostList, PostList],
+    taggers: CropTaggers | None,
 ) -> Step:
-    """The step; `lists` are what is taken down and what is included.
+    """The step; `lists` are what is taken down and what is included, `taggers` look at close-ups where asked.
 
     Raises ConfigError for classes that there are not and settings that need pictures where none is opened, DataError
     for a file of boxes that is wrong, SetupError for a model that is not there.
@@ -40,12 +42,13 @@ def closeups_step(
     labels = {label: cfg.of_label(label).model_dump(mode="json") for label in sorted({*LABELS, *cfg.labels})}
     return Step(
         "closeups",
-        functools.partial(add_closeups, Plan(Finder(cfg, files, decoding), rules, takedown, include)),
+        functools.partial(add_closeups, Plan(Finder(cfg, files, decoding), rules, takedown, include, taggers)),
         settings=[
             cfg.model_dump(mode="json", exclude={"boxes", "detectors", "labels"}),
             labels,
             rules.cfg.model_dump(mode="json", exclude={"vocabulary"}),
             [list(decoding.background), decoding.max_pixels],
+            None if taggers is None else taggers.settings,
         ],
         inputs={
             "boxes": files.digest,

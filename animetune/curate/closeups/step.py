@@ -13,6 +13,7 @@ Cut after duplicates were dropped: neither `dedup` nor `family_limit` sees them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ import polars as pl
 
 from animetune import picture_urls, tables
 from animetune.curate.closeups import tagging
+from animetune.curate.closeups.crop_tags import CropTaggers, CropTags
 from animetune.curate.closeups.crops import Closeup, cut
 from animetune.curate.closeups.finding import Finder, Found, content_of, find
 from animetune.curate.closeups.selection import Selection
@@ -55,6 +57,8 @@ class Plan:
     rules: tagging.TagRules
     takedown: PostList
     include: PostList
+    taggers: CropTaggers | None = None
+    """Those that say what close-ups are tagged with, where they do."""
 
 
 def add_closeups(plan: Plan, at: Workplace, folder: Path) -> Written:
@@ -70,16 +74,21 @@ def add_closeups(plan: Plan, at: Workplace, folder: Path) -> Written:
     listed = set(plan.finder.files.boxes)
     unused = set(listed)
     columns: tuple[str, ...] = FOCUS if cfg.focus == "saliency" else ()
-    for index, found in enumerate(find(plan.finder, selection, at)):
-        rows = _with_focus(found) if columns else found.pictures
-        write_part(rows, columns, folder / part_name(index))
-        unused -= set(found.pictures["key"].to_list()) if listed else set()
-        counts["pictures"] += int(found.pictures["chosen"].sum())
-        counts["with_boxes"] += len(found.boxes)
-        counts["with_focus"] += len(found.focus)
-        cuts = _cut_all(found, plan, refused)
-        if cuts.height:
-            added.take(closeup_rows(cuts, found, plan), plan.takedown)
+    with contextlib.ExitStack() as stack:
+        crop_tags = None if plan.taggers is None else stack.enter_context(CropTags(plan.taggers, at))
+        for index, found in enumerate(find(plan.finder, selection, at)):
+            rows = _with_focus(found) if columns else found.pictures
+            write_part(rows, columns, folder / part_name(index))
+            unused -= set(found.pictures["key"].to_list()) if listed else set()
+            counts["pictures"] += int(found.pictures["chosen"].sum())
+            counts["with_boxes"] += len(found.boxes)
+            counts["with_focus"] += len(found.focus)
+            cuts = _cut_all(found, plan, refused)
+            crops = closeup_rows(cuts, found, plan) if cuts.height else None
+            seen = None if crop_tags is None else crop_tags.of_next(crops)
+            if crops is not None:
+                tagged = tagging.tag(crops, cfg, plan.rules, seen)
+                added.take(tagged.select(*sorted(found.part.columns), LABEL), plan.takedown)
     added.flush()
     if listed and unused == listed:
         raise DataError(
@@ -97,7 +106,7 @@ def add_closeups(plan: Plan, at: Workplace, folder: Path) -> Written:
 
 
 def closeup_rows(cuts: pl.DataFrame, found: Found, plan: Plan) -> pl.DataFrame:
-    """The rows of close-ups: all columns that their pictures have, and `label`."""
+    """The rows of close-ups, with the tags of their pictures: all columns that these have, and `label`."""
     first, last = int(cuts["picture"].min()), int(cuts["picture"].max())  # type: ignore[arg-type]
     pictures = found.part.read(sorted(found.part.columns), between=(first, last))
     rows = cuts.rename({"key": "own_key", "focus_x": "own_x", "focus_y": "own_y"}).join(
@@ -119,8 +128,7 @@ def closeup_rows(cuts: pl.DataFrame, found: Found, plan: Plan) -> pl.DataFrame:
     }
     rows = rows.with_columns(**own)
     included = plan.include.names(rows)
-    rows = rows.with_columns((pl.col(INCLUDED) | included).alias(INCLUDED))
-    return tagging.tag(rows, plan.finder.cfg, plan.rules).select(*sorted(found.part.columns), LABEL)
+    return rows.with_columns((pl.col(INCLUDED) | included).alias(INCLUDED))
 
 
 class _Added:

@@ -2,11 +2,16 @@
 
 The lists that a picture has after the step `tags` are put together, less what cannot be seen, and sorted once more by
 `tags.sort_tags`, without the rewriting that was done before: renaming twice would rename what was renamed.
+
+With `tags: tagger` what taggers see in the close-up stands in place of what it shows of its picture's tags. Artist and
+series are the picture's all the same, and a character must be one of the picture's: where one person is to be seen it
+is inherited, and of several the tagger says which.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -49,30 +54,20 @@ def check(cfg: CloseupsConfig, vocabulary: Vocabulary) -> None:
 
 def may_be_cut(label: str, people: int | None, cfg: CloseupsConfig) -> bool:
     """Whether a close-up of this label can be tagged, out of a picture with so many people."""
-    return cfg.several_people == "count" or not cfg.of_label(label).person or (people or 0) <= 1
+    return cfg.tags == "tagger" or cfg.several_people == "count" or not cfg.of_label(label).person or (people or 0) <= 1
 
 
-def tag(rows: pl.DataFrame, cfg: CloseupsConfig, rules: TagRules) -> pl.DataFrame:
-    """Write all lists of tags anew. `rows` have `label`, the size of the close-up, and READS of its picture."""
+def tag(rows: pl.DataFrame, cfg: CloseupsConfig, rules: TagRules, seen: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Write all lists of tags anew. `rows` have `label`, the size of the close-up, and READS of its picture; `seen` has
+    the lists of what taggers see in it, where these are to be taken."""
     added = _additions(sorted(set(rows["label"])), cfg, rules)
     labels = [cfg.of_label(label) for label in rows["label"]]
-    is_person = np.array([label.person for label in labels], dtype=bool)
-    several = (rows["n_people"].fill_null(0) > 1).to_numpy()
-    general, special, implied = (
-        _shown(rows[f"tags_{kind}"], labels, is_person & several, rules) for kind in ("general", "special", "implied")
-    )
-    counts = [_counts(*each) for each in zip(rows["tags_count"], labels, several.tolist(), strict=True)]
     extra = [added[label] for label in rows["label"]]
+    held = _inherited(rows, labels, rules) if seen is None else _seen(rows, labels, rules, seen)
     lists = {
-        "general": _joined(counts, general, implied, [each["general"] + each["count"] for each in extra]),
-        "meta": _joined(special, [each["meta"] + each["special"] for each in extra]),
-        "character": _joined(
-            [
-                names.to_list() if person and not many else []
-                for names, person, many in zip(rows["tags_character"], is_person, several, strict=True)
-            ],
-            [each["character"] for each in extra],
-        ),
+        "general": _joined(held.people, held.general, [each["general"] + each["count"] for each in extra]),
+        "meta": _joined(held.special, [each["meta"] + each["special"] for each in extra]),
+        "character": _joined(held.character, [each["character"] for each in extra]),
         **{
             kind: _joined(rows[f"tags_{kind}"].to_list(), [each[kind] for each in extra])
             for kind in ("copyright", "artist")
@@ -83,6 +78,50 @@ def tag(rows: pl.DataFrame, cfg: CloseupsConfig, rules: TagRules) -> pl.DataFram
     again = rules.cfg.model_copy(update={"rename": {}, "noise": "keep", "size_tags": "picture"})
     tables = TagTables(implications=rules.tables.implications)
     return sort_tags(raw, again, rules.vocabulary, tables).kept
+
+
+class _Held(NamedTuple):
+    """Lists of tags, one of each for every close-up."""
+
+    people: list[list[str]]
+    general: list[list[str]]
+    special: list[list[str]]
+    character: list[list[str]]
+
+
+def _inherited(rows: pl.DataFrame, labels: list[LabelConfig], rules: TagRules) -> _Held:
+    """What close-ups show of their pictures' tags."""
+    is_person = np.array([label.person for label in labels], dtype=bool)
+    several = (rows["n_people"].fill_null(0) > 1).to_numpy()
+    general, special, implied = (
+        _shown(rows[f"tags_{kind}"], labels, is_person & several, rules) for kind in ("general", "special", "implied")
+    )
+    counts = [_counts(*each) for each in zip(rows["tags_count"], labels, several.tolist(), strict=True)]
+    characters = [
+        names.to_list() if person and not many else []
+        for names, person, many in zip(rows["tags_character"], is_person, several, strict=True)
+    ]
+    return _Held(counts, _joined(general, implied), special, characters)
+
+
+def _seen(rows: pl.DataFrame, labels: list[LabelConfig], rules: TagRules, seen: pl.DataFrame) -> _Held:
+    """What taggers see in close-ups, rewritten as the step `tags` does it."""
+    written = _rewritten(rows.select("width", "height").hstack(seen), rules)
+    names = zip(
+        rows["tags_character"].to_list(), written["tags_character"].to_list(), labels, rows["n_people"], strict=True
+    )
+    characters = [
+        [name for name in own if people is None or people <= 1 or name in found] if label.person else []
+        for own, found, label, people in names
+    ]
+    people, general, special = (written[f"tags_{kind}"].to_list() for kind in ("count", "general", "special"))
+    return _Held(people, general, special, characters)
+
+
+def _rewritten(raw: pl.DataFrame, rules: TagRules) -> pl.DataFrame:
+    """Lists of tags in the words and places that the step `tags` gives them, all of them."""
+    as_written = rules.cfg.model_copy(update={"overlap": "keep", "implications": (), "size_tags": "site"})
+    return sort_tags(raw, as_written, rules.vocabulary, rules.tables).kept
 
 
 def _additions(labels: list[str], cfg: CloseupsConfig, rules: TagRules) -> dict[str, dict[str, list[str]]]:
@@ -100,9 +139,7 @@ def _additions(labels: list[str], cfg: CloseupsConfig, rules: TagRules) -> dict[
             **{f"tags_{kind}": pl.List(pl.String()) for kind in TAG_CLASSES},
         },
     )
-    as_written = rules.cfg.model_copy(update={"overlap": "keep", "implications": (), "size_tags": "site"})
-    sorted_once = sort_tags(raw, as_written, rules.vocabulary, rules.tables).kept
-    rows = sorted_once.select(f"tags_{kind}" for kind in KINDS).iter_rows()
+    rows = _rewritten(raw, rules).select(f"tags_{kind}" for kind in KINDS).iter_rows()
     return {label: dict(zip(KINDS, lists, strict=True)) for label, lists in zip(labels, rows, strict=True)}
 
 

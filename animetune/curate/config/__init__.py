@@ -103,6 +103,12 @@ class CurateConfig(StrictModel):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _closeups_have_taggers(self) -> CurateConfig:
+        if self.closeups is not None and self.closeups.tags == "tagger" and not self.models.taggers:
+            raise ValueError("closeups.tags: tagger: `models` has no taggers; name one, or take inherit")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _filters_name_what_there_is(self) -> CurateConfig:
         made = {column: self.classes.names(column) for column in ("quality", "aesthetic", "year")}
         check_names(self.filters, {"source": [source.name for source in self.sources], **made})

@@ -86,9 +86,12 @@ class CloseupsConfig(StrictModel):
     """Of two close-ups of a picture that share more of their area (intersection over union), the lesser one goes."""
     per_picture: Annotated[int, pydantic.Field(ge=1)] = 2
     """Close-ups of a picture at most, those of the best score."""
+    tags: Literal["inherit", "tagger"] = "inherit"
+    """`inherit`: the tags of the picture that such a close-up shows. `tagger`: those that the taggers of `models` see
+    in the close-up itself, by the thresholds of `tag_sources`; of characters only those that the picture has."""
     several_people: Literal["skip", "count"] = "skip"
-    """Persons out of pictures with several: none is cut, as nobody knows which tags are whose; or they are cut, with
-    `1girl`, `1boy` or `1other` where all are of one kind, and without tags of persons."""
+    """With `tags: inherit`, persons out of pictures with several: none is cut, as nobody knows which tags are whose; or
+    they are cut, with `1girl`, `1boy` or `1other` where all are of one kind, and without tags of persons."""
     labels: dict[str, LabelConfig] = pydantic.Field(default={})
     """Label of boxes -> what such a close-up shows, in place of what is built in."""
 

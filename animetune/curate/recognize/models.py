@@ -6,7 +6,7 @@ Answers are kept raw (`raw_answers`), so that another threshold or weight asks n
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,23 @@ def settings(cfg: ModelsConfig) -> list[Any]:
 
 def look_with_models(cfg: ModelsConfig, pictures: PicturesConfig, at: Workplace, folder: Path) -> Written:
     """Add the columns of `writes` to all rows. Raises ChunkError with a model's or picture's name."""
+    for index, (part, answers) in enumerate(ask_models(cfg, pictures, questions_of_models, at)):
+        rows = part.read(["key"])
+        for found in answers:
+            rows = rows.join(found, on="key", how="left", maintain_order="left")
+        write_part(rows, writes(cfg), folder / part_name(index))
+    facts = {model.name: {"sha256": model.model.digest, "licence": model.model.licence} for model in cfg.all}
+    nothing = Outcome(kept=pl.DataFrame())
+    return Written(at.rows.kept, nothing.dropped, nothing.quarantined, {"models": facts}, at.rows.kept)
+
+
+def ask_models(
+    cfg: ModelsConfig, pictures: PicturesConfig, questions: Callable[[Part], pl.DataFrame], at: Workplace
+) -> Iterator[tuple[Part, list[pl.DataFrame]]]:
+    """Each part of the rows, with `key` and the columns of each model for the pictures that `questions` asks about.
+
+    A question has `image`. Raises as `joint_answers.ask_together` does.
+    """
     inquiries = [
         Inquiry(
             name="tagger" if isinstance(model, TaggerConfig) else "scorer",
@@ -76,15 +93,8 @@ def look_with_models(cfg: ModelsConfig, pictures: PicturesConfig, at: Workplace,
         for number, model in enumerate(cfg.all)
     ]
     together = functools.partial(look_together, cfg=cfg, pictures=pictures)
-    for index, (part, answers) in enumerate(ask_together(inquiries, together, questions_of_models, at)):
-        rows = part.read(["key"])
-        for model, found in zip(cfg.all, answers, strict=True):
-            found = _columns(model, found)
-            rows = rows.join(found, on="key", how="left", maintain_order="left")
-        write_part(rows, writes(cfg), folder / part_name(index))
-    facts = {model.name: {"sha256": model.model.digest, "licence": model.model.licence} for model in cfg.all}
-    nothing = Outcome(kept=pl.DataFrame())
-    return Written(at.rows.kept, nothing.dropped, nothing.quarantined, {"models": facts}, at.rows.kept)
+    for part, answers in ask_together(inquiries, together, questions, at):
+        yield part, [_columns(model, found) for model, found in zip(cfg.all, answers, strict=True)]
 
 
 def questions_of_models(part: Part) -> pl.DataFrame:
