@@ -47,6 +47,7 @@ def curate(*, folder: str, out: str, kind: str) -> dict[str, Any]:
         f"out={out}",
         f"sources.0.posts=[{folder}/*.{kind}]",
         "pictures.decode=false",
+        "captions=null",
         f"executor.workers={WORKERS}",
     ]
     cfg = load_config(CONFIG, CurateConfig, overrides)

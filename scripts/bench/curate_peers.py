@@ -333,7 +333,8 @@ def make_table(folder: Path, count: int, tags: made_up.TagList) -> Path:
     from animetune.curate.run import run
 
     made_up.write_posts(folder / "posts", count, tags)
-    settings = [f"sources.0.posts=[{folder}/posts/*.parquet]", "pictures.decode=false", "executor.workers=0"]
+    unseen = ["pictures.decode=false", "captions=null"]
+    settings = [f"sources.0.posts=[{folder}/posts/*.parquet]", *unseen, "executor.workers=0"]
     run(load_config(CONFIG, CurateConfig, [f"out={folder}/table", *settings]))
     *steps, _ = sorted((folder / "table" / "steps").iterdir())
     parts = newest_parts([sorted(step.glob("part-*.parquet")) for step in steps])
