@@ -203,7 +203,7 @@ def digests(cfg: OnnxScorerConfig | TransformersScorerConfig) -> dict[str, Any]:
 
 
 def score(labels: Sequence[str], probabilities: Sequence[float], weights: Mapping[str, float] | None) -> float:
-    """sum(weight * probability), weights by label, or 0, 1, 2 ...: labels of GRADES as they stand there, others in their order."""
+    """sum(weight * probability), weights by label; or 0, 1, 2 ..., for labels of GRADES as they stand there."""
     order = sorted(labels, key=GRADES.index) if set(labels) <= set(GRADES) else labels
     by_label = {label: float(place) for place, label in enumerate(order)} if weights is None else weights
     return sum(by_label.get(label, 0.0) * value for label, value in zip(labels, probabilities, strict=True))
