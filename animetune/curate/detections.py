@@ -52,6 +52,30 @@ def asking(
             found.close()
 
 
+@contextlib.contextmanager
+def asking_detectors(
+    detectors: Sequence[DetectorConfig],
+    decoding: PicturesConfig,
+    questions: Callable[[Part], pl.DataFrame],
+    at: Workplace,
+) -> Iterator[Iterator[list[pl.DataFrame]]]:
+    """`asking` several detectors: for each part, the answers of each. Those that differ in threshold alone are one."""
+    inquiries = [detections(cfg, decoding) for cfg in detectors]
+    folders = [inquiry.folder(at.answers) for inquiry in inquiries]
+    with contextlib.ExitStack() as stack:
+        asked = {
+            folder: stack.enter_context(asking(inquiry, questions, at))
+            for folder, inquiry in dict(zip(folders, inquiries, strict=True)).items()
+        }
+
+        def of_parts() -> Iterator[list[pl.DataFrame]]:
+            for _ in at.rows.parts:
+                found = {folder: next(answers)[1] for folder, answers in asked.items()}
+                yield [found[folder] for folder in folders]
+
+        yield of_parts()
+
+
 def digest(cfg: DetectorConfig) -> dict[str, Any]:
     """JSON value: all that the boxes of a detector depend on; not where its file lies, nor where it runs."""
     return {**cfg.model_dump(mode="json", exclude={"asset", "device"}), "asset": cfg.asset.digest}

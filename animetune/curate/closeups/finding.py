@@ -16,7 +16,7 @@ from animetune.curate.closeups.boxes import BoxFiles
 from animetune.curate.closeups.selection import Selection
 from animetune.curate.config.closeups import CloseupsConfig
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.detections import ANSWER, asking, detections, likely, opened, questions_of
+from animetune.curate.detections import ANSWER, asking, asking_detectors, likely, opened, questions_of
 from animetune.curate.parts import ROW, Part
 from animetune.curate.steps import Workplace
 from animetune.picture_urls import Region
@@ -55,16 +55,14 @@ def find(finder: Finder, selection: Selection, at: Workplace) -> Iterator[Found]
     cfg = finder.cfg
     turn = _Turn(finder, selection)
     with contextlib.ExitStack() as asked:
-
-        def answers(inquiry: Inquiry, questions: Any) -> Iterator[tuple[Part, pl.DataFrame]]:
-            return asked.enter_context(asking(inquiry, questions, at))
-
-        detected = [answers(detections(each, finder.decoding), turn.for_detector) for each in cfg.detectors]
-        standing_out = answers(salience(finder.decoding), turn.for_saliency) if turn.wants_saliency else None
+        detected = asked.enter_context(asking_detectors(cfg.detectors, finder.decoding, turn.for_detector, at))
+        standing_out = None
+        if turn.wants_saliency:
+            standing_out = asked.enter_context(asking(salience(finder.decoding), turn.for_saliency, at))
         for part in at.rows.parts:
             turn.begin(part)
-            for detector, found in zip(cfg.detectors, detected, strict=True):
-                turn.take_detections(next(found)[1], detector.threshold)
+            for detector, found in zip(cfg.detectors, next(detected), strict=True):
+                turn.take_detections(found, detector.threshold)
             if standing_out is not None:
                 turn.take_saliency(next(standing_out)[1])
             yield Found(part, turn.pictures, turn.boxes, turn.focus)

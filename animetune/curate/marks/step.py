@@ -19,7 +19,7 @@ import polars as pl
 from animetune import picture_urls, tables
 from animetune.curate.config.marks import MarkConfig, MarksConfig
 from animetune.curate.config.pictures import PicturesConfig
-from animetune.curate.detections import asking, detections, likely, questions_of
+from animetune.curate.detections import asking, asking_detectors, likely, questions_of
 from animetune.curate.marks.letterboxes import CONTENT, TAGS, WHOLE
 from animetune.curate.marks.masks import ASKED, around, files_of, masks_of_marks, question
 from animetune.curate.parts import ROW, Part, part_name, write_part
@@ -49,13 +49,11 @@ def treat_marks(cfg: MarksConfig, decoding: PicturesConfig, at: Workplace, folde
     dropped = [pl.DataFrame(schema=tables.DROPPED_SCHEMA)]
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as asked:
-        found = [
-            asked.enter_context(asking(detections(each.detector, decoding), questions_of_rows, at))
-            for each in cfg.detectors
-        ]
+        detectors = [each.detector for each in cfg.detectors]
+        found = asked.enter_context(asking_detectors(detectors, decoding, questions_of_rows, at))
         drawn = asked.enter_context(asking(masks, judging.questions, at))
         for index, part in enumerate(at.rows.parts):
-            judging.begin(part, [next(answers)[1] for answers in found])
+            judging.begin(part, next(found))
             places = next(drawn)[1].drop_nulls("file").select("key", drawn=f"{files_of(at.answers)}/" + pl.col("file"))
             kept, refused = judging.rows(places)
             write_part(kept, WRITES, folder / part_name(index))
