@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import math
 import os
 import re
 import warnings
@@ -194,15 +195,19 @@ def decode(
     background: tuple[int, int, int] = (255, 255, 255),
     max_pixels: int = 64_000_000,
     first_frame: bool = False,
+    longest_side: int | None = None,
 ) -> Picture:
     """Decode an encoded picture completely: EXIF rotation applied, colours in sRGB, transparency on `background`.
 
     Animations are refused, or with `first_frame` their first frame is the picture: as it is shown at first, on a canvas
     that is transparent where the frame does not reach. Raises PictureError, whose `code` is a key of PICTURE_CODES, and
     nothing else, whatever the bytes.
+
+    For whoever looks at it with its longest side at `longest_side` pixels, a JPEG is decoded at 1/2, 1/4 or 1/8 of its
+    size, as long as it stays that large, in a fraction of the time; its pixels are then not those of the whole picture.
     """
     finish = functools.partial(_to_picture, background=background)
-    return _decode(data, finish, max_pixels=max_pixels, first_frame=first_frame)
+    return _decode(data, finish, max_pixels=max_pixels, first_frame=first_frame, longest_side=longest_side)
 
 
 def decode_mask(data: bytes, *, max_pixels: int = 64_000_000) -> Image.Image:
@@ -230,7 +235,14 @@ def cut_mask(mask: Image.Image, picture: Picture) -> Image.Image:
     return mask.resize((picture.region.width, picture.region.height), Image.Resampling.BOX, box=box)
 
 
-def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int, first_frame: bool) -> _T:
+def _decode(
+    data: bytes,
+    finish: Callable[[_Loaded], _T],
+    *,
+    max_pixels: int,
+    first_frame: bool,
+    longest_side: int | None = None,
+) -> _T:
     """What `finish` makes of the picture; all that Pillow raises, there too, comes as PictureError."""
     picture_format = containers.sniff(data)
     containers.check_whole(data, picture_format)
@@ -241,6 +253,9 @@ def _decode(data: bytes, finish: Callable[[_Loaded], _T], *, max_pixels: int, fi
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _opened(data, picture_format) as source:
                 _check(source, data, picture_format, max_pixels=max_pixels)
+                if longest_side is not None:
+                    scale = longest_side / max(source.size)
+                    source.draft(None, (math.ceil(source.width * scale), math.ceil(source.height * scale)))
                 if _frames(source, picture_format) == 1:
                     return finish(_load(source, data, picture_format))
                 if not first_frame:

@@ -15,7 +15,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from animetune.curate.caption.pacing import Failure, Pace, backoff, retry_after
 from animetune.curate.caption.replies import FAILED, REFUSED, BadReplyError, Reply, UnansweredError, read_reply
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 * 1024
 """Of a response; a caption has one or two thousand."""
+CONNECTIONS = 8
+"""Of one pool: for every request a pool looks at each of its connections, with system calls."""
 BUSY_ATTEMPTS = 3
 """A request that meets a busy server (429) is sent so many times as often."""
 _SAID = 200
@@ -54,28 +55,34 @@ class Server:
         import openai
 
         assert model.base_url is not None
-        url = urlsplit(model.base_url)
-        self._name = _without_login(url)
-        self._key = _key(model, url)
-        self._secrets = [secret for secret in (self._key, unquote(url.password or ""), url.password) if secret]
+        self._name = model.base_url
+        self._key = _key(model)
         self._model, self._cfg, self._encode, self._usage = model, cfg, encode, usage
         self._pace = Pace(cfg, self._name)
         httpx = self._httpx = _httpx()
-        http = openai.DefaultAsyncHttpxClient(
-            auth=httpx.BasicAuth(unquote(url.username), unquote(url.password or "")) if url.username else None,
-            timeout=httpx.Timeout(cfg.read, connect=cfg.connect, pool=None),
-            limits=httpx.Limits(max_connections=cfg.concurrency, max_keepalive_connections=cfg.concurrency),
-            headers={"Accept-Encoding": "identity"},
-            event_hooks={"response": [self._cap]},
-            follow_redirects=False,
-        )
-        self._client = openai.AsyncOpenAI(
-            base_url=self._name, api_key=self._key or "none", max_retries=0, http_client=http
-        )
+        trusted = httpx.create_ssl_context()  # once: it reads a hundred certificates
+        self._free: list[openai.AsyncOpenAI] = []
+        self._clients = []
+        for begin in range(0, cfg.concurrency, CONNECTIONS):
+            connections = min(CONNECTIONS, cfg.concurrency - begin)
+            http = openai.DefaultAsyncHttpxClient(
+                timeout=httpx.Timeout(cfg.read, connect=cfg.connect, pool=None),
+                limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+                headers={"Accept-Encoding": "identity"},
+                event_hooks={"response": [self._cap]},
+                follow_redirects=False,
+                verify=trusted,
+            )
+            client = openai.AsyncOpenAI(
+                base_url=self._name, api_key=self._key or "none", max_retries=0, http_client=http
+            )
+            self._clients.append(client)
+            self._free += [client] * connections
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def complete(self, request: Request, *, is_last: bool = True) -> Reply:
         """The reply, or that there is none (FAILED, REFUSED).
@@ -120,26 +127,37 @@ class Server:
 
         self._usage.sending()
         sent = time.monotonic()
+        status: openai.APIStatusError | None = None
         try:
             async with asyncio.timeout(self._cfg.connect + self._cfg.read):
                 raw = await self._post(body)
             reply = read_reply(raw)
         except openai.APIStatusError as error:
-            return self._judge(error)
-        except (openai.APITimeoutError, TimeoutError):
-            return Failure("timeout: no whole answer came in time")
+            status = error
+        except (openai.APITimeoutError, TimeoutError) as error:
+            is_unreached = isinstance(error.__cause__, self._httpx.ConnectTimeout)
+            return Failure(
+                f"timeout: no {'connection' if is_unreached else 'whole answer'} came in time",
+                is_unreached=is_unreached,
+            )
         except openai.APIConnectionError as error:
             return self._unconnected(error)
         except _TooLargeError as error:
             return Failure(f"too large: {error}")
         except BadReplyError as error:
             return Failure(f"bad reply: {self._scrub(str(error))}")
+        if status is not None:  # judged here, since what the server says, the key perhaps, would be context of errors
+            return self._judge(status)
         self._pace.succeeded(sent)
         self._usage.answered(reply)
         return reply
 
     async def _post(self, body: dict[str, Any]) -> bytes:
-        response = await self._client.post("/chat/completions", cast_to=self._httpx.Response, body=body)
+        client = self._free.pop()  # there is one for each worker of the pool that asks
+        try:
+            response = await client.post("/chat/completions", cast_to=self._httpx.Response, body=body)
+        finally:
+            self._free.append(client)
         return response.content
 
     def _judge(self, error: openai.APIStatusError) -> Reply | Failure:
@@ -166,7 +184,8 @@ class Server:
             if isinstance(cause, _TooLargeError):
                 return Failure(f"too large: {cause}")
             last, cause = cause, cause.__cause__
-        return Failure(f"connection: {self._scrub(f'{type(last).__name__} {last}'.strip())}")
+        is_unreached = isinstance(error.__cause__, self._httpx.ConnectError)
+        return Failure(f"connection: {self._scrub(f'{type(last).__name__} {last}'.strip())}", is_unreached=is_unreached)
 
     async def _cap(self, response: Any) -> None:
         """Let the body of a response be read up to MOST_BYTES, as it came: nothing that unfolds to more."""
@@ -176,8 +195,8 @@ class Server:
 
     def _scrub(self, said: str) -> str:
         """What a server says, on one line, short, and without what nobody else may read."""
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
+        if self._key is not None:
+            said = said.replace(self._key, "***")
         said = re.sub(r"Bearer\s+\S+|\bsk-[\w-]{6,}|//[^/\s@]+@", "***", said)
         said = re.sub(r"\s+|[^\x20-\x7e\xa0-\U0010ffff]", " ", said)
         return said if len(said) <= _SAID else f"{said[:_SAID]} ..."
@@ -213,18 +232,10 @@ def _capped(stream: Any, base: type) -> Any:
     return Capped()
 
 
-def _without_login(url: SplitResult) -> str:
-    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
-
-
-def _key(model: ModelConfig, url: SplitResult) -> str | None:
-    """The key of the environment. SetupError when it is not there, or the URL holds a login as well."""
+def _key(model: ModelConfig) -> str | None:
+    """The key of the environment. SetupError when it is not there."""
     if model.api_key_env is None:
         return None
-    if url.username:
-        raise SetupError(
-            f"captions: {model.model}: base_url holds a login and api_key_env names a key; only one can be sent"
-        )
     key = os.environ.get(model.api_key_env, "").strip()
     if not key:
         raise SetupError(

@@ -11,6 +11,9 @@ from animetune.curate.config.captions import ClientConfig
 from animetune.errors import SetupError
 from animetune.seeding import Purpose, rng_for, text_counter
 
+UNREACHED = 3
+"""Attempts in a row without a connection, before there ever was one, after which it is not waited for."""
+
 
 def backoff(digest: str, failures: int, cfg: ClientConfig) -> float:
     """Seconds to wait after so many failures of a request: full jitter, uniform in [0, min(longest, first * 2^n)].
@@ -46,6 +49,8 @@ class Failure:
     retry_after: float | None = None
     is_busy: bool = False
     """The server has no time (429), which says nothing of the request."""
+    is_unreached: bool = False
+    """There was no connection: nobody listens, the name is unknown, or a network is between."""
 
 
 class Pace:
@@ -87,10 +92,19 @@ class Pace:
         self._in_row += 1
         if failure.retry_after is not None:
             self._rest(min(failure.retry_after, 10 * self._cfg.longest_wait))
-        return self._in_row % self._limit == 0
+        return self._in_row % (UNREACHED if self._was_never_there(failure) else self._limit) == 0
+
+    def _was_never_there(self, failure: Failure) -> bool:
+        return failure.is_unreached and self.newest_success == float("-inf")
 
     def pause(self, failure: Failure) -> None:
-        """Give the server a rest; SetupError after too many."""
+        """Give the server a rest; SetupError after too many, and at once when nobody ever listened."""
+        if self._was_never_there(failure):
+            raise SetupError(
+                f"captions: nobody listens at {self._server}: it does not answer ({failure.what}). Start a server of "
+                "models there (such as `vllm serve MODEL`), wait until it has loaded, or correct base_url, and run the "
+                "same command again; `captions: null` does without"
+            )
         if self._pauses >= self._cfg.breaker_pauses:
             raise SetupError(
                 f"captions: {self._server} does not answer: {self._in_row} requests in a row failed, and "

@@ -139,8 +139,9 @@ class _Job:
                 self._late.append(place)
                 return
             self.done += 1
-            self.at.progress(self.done, self.at.rows.kept, **self.usage.shown())
+            self._show()
 
+        ticking = asyncio.create_task(self._tick())
         try:
             places = (place for place in range(rows.height) if seen[place])
             await work_through(places, functools.partial(write, is_last=False), self.cfg.client.concurrency)
@@ -148,7 +149,18 @@ class _Job:
             await work_through(late, functools.partial(write, is_last=True), self.cfg.client.concurrency)
         except RequestLimitError as error:
             raise RequestLimitError(f"{error} ({self.done:,} of {self.at.rows.kept:,} pictures are done)") from error
+        finally:
+            ticking.cancel()
         return found
+
+    async def _tick(self) -> None:
+        """Show what there is while nothing comes."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._show()
+
+    def _show(self) -> None:
+        self.at.progress(self.done, self.at.rows.kept, **self.usage.shown())
 
 
 def _wanted(rows: pl.DataFrame, place: int) -> Wanted:

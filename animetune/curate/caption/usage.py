@@ -40,6 +40,7 @@ class Usage:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.failures: Counter[str] = Counter()
+        self._trouble: str | None = None
         self._began = time.monotonic()
         self._spent = asyncio.Event()
 
@@ -60,11 +61,13 @@ class Usage:
 
     def answered(self, reply: Reply) -> None:
         """An answer came."""
+        self._trouble = None
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
 
     def failed(self, kind: str) -> None:
         """Nothing came, and why."""
+        self._trouble = kind
         self.failures[kind] += 1
 
     def refused(self) -> None:
@@ -85,8 +88,15 @@ class Usage:
     def shown(self) -> dict[str, float | str]:
         """Beside the progress."""
         pace = self.requests / max(time.monotonic() - self._began, 1e-9)
-        shown: dict[str, float | str] = {"requests": self.requests, "requests/s": pace}
-        return shown | ({"retries": self.retries} if self.retries else {})
+        shown: dict[str, float | str] = {"requests": f"{self.requests:,}", "requests/s": pace}
+        if self.retries:
+            shown |= {
+                "retries": f"{self.retries:,}",
+                "server": f"fails ({self._trouble})" if self._trouble else "answers",
+            }
+        if self.failures["refused"]:
+            shown["refused"] = f"{self.failures['refused']:,}"
+        return shown
 
     def to_record(self) -> dict[str, Any]:
         """A line of the log of runs."""
