@@ -18,7 +18,16 @@ from animetune.config import StrictModel
 from animetune.errors import SetupError
 from animetune.remote import ON_THIS_MACHINE
 
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def _is_sha256(text: str) -> str:
+    if not _SHA256.fullmatch(text):
+        raise ValueError(
+            "should be 64 hexadecimal digits, as `sha256sum FILE` prints them and the hub shows them on the file's page"
+        )
+    return text.lower()
 
 
 class Asset(StrictModel):
@@ -32,7 +41,7 @@ class Asset(StrictModel):
     """Name of the file in the repository."""
     revision: str = "main"
     """Commit, tag or branch of the repository."""
-    sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, pydantic.AfterValidator(_is_sha256)] | None = None
     """Of the file; another one is refused."""
     licence: str | None = None
     """What its author allows, for the record."""
@@ -82,6 +91,8 @@ class Asset(StrictModel):
 
     def _find(self) -> Path:
         if self.path is not None:
+            if self.path.is_dir():
+                raise SetupError(f"{self.path}: is a folder; name the file in it")
             if not self.path.is_file():
                 raise SetupError(f"{self.path}: there is no such file; get it, or correct the path")
             return self.path

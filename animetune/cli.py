@@ -243,12 +243,23 @@ def config_check(configs: Annotated[list[Path], typer.Argument(metavar="CONFIG..
     problems: list[str] = []
     for path in configs:
         try:
-            _load(stage_of(path), path, [])
+            cfg = _load(stage_of(path), path, [])
+            if cfg.stage == "curate":
+                problems += _without_data(path, cfg)
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
     typer.echo(f"{len(configs)} file{'s' if len(configs) != 1 else ''}: no mistakes")
+
+
+def _without_data(path: Path, cfg: Any) -> list[str]:
+    """What is wrong with the settings of a curation that only its steps know."""
+    try:
+        _import("animetune.curate.chain:check_settings")(cfg)
+    except AnimetuneError as error:
+        return [f"{path}: {error}"]
+    return []
 
 
 @config_app.command("schema")

@@ -10,7 +10,9 @@ import pydantic
 
 from animetune.curate import pictures, split, table
 from animetune.curate.caption.step import captions_steps
+from animetune.curate.caption.write import load_templates
 from animetune.curate.classify import classes, content
+from animetune.curate.closeups import tagging
 from animetune.curate.closeups.chaining import closeups_step
 from animetune.curate.closeups.crop_tags import CropTaggers
 from animetune.curate.closeups.tagging import TagRules
@@ -22,6 +24,7 @@ from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.config.tags import TABLE_FILES
 from animetune.curate.marks.chaining import filters_sizes, letterboxes_steps, marked_tags_steps, marks_steps
 from animetune.curate.read import ingest
+from animetune.curate.recognize import tag_sources
 from animetune.curate.recognize.recognition_steps import models_steps, tag_sources_steps
 from animetune.curate.select import dedup, filters, lookalikes
 from animetune.curate.select.lists import PostList
@@ -62,7 +65,7 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         *stated_duplicates_step(cfg),
         pictures_step(cfg.pictures, [] if filters_sizes(cfg.marks) else by_phase["picture"]),
-        *letterboxes_steps(cfg.marks, cfg.pictures, by_phase["picture"]),
+        *letterboxes_steps(cfg.marks, by_phase["picture"]),
         *models_steps(cfg),
         *marks_steps(cfg.marks, cfg.pictures),
         *tag_sources_steps(cfg),
@@ -124,6 +127,20 @@ def chain(cfg: CurateConfig) -> list[Step]:
         ),
         by_part("table", table.whole_rows, reads=table.READS, writes=table.WRITES, numbered=False),
     ]
+
+
+def check_settings(cfg: CurateConfig) -> None:
+    """Raise ConfigError for mistakes that are told without posts, pictures and models: names and templates.
+
+    DataError for a file of the vocabulary that is wrong.
+    """
+    vocabulary = Vocabulary.load(cfg.tags.vocabulary)
+    tags.check(cfg.tags, vocabulary)
+    if cfg.closeups is not None:
+        tagging.check(cfg.closeups, vocabulary)
+    tag_sources.check(cfg.models, cfg.tag_sources, [source.name for source in cfg.sources])
+    if cfg.captions is not None:
+        load_templates(cfg.captions)
 
 
 def pictures_step(cfg: PicturesConfig, size_filters: Sequence[Filter]) -> Step:

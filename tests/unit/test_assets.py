@@ -100,9 +100,19 @@ def test_a_hub_out_of_reach(hub_cache: Path, monkeypatch: pytest.MonkeyPatch):
         ({"hub": "b/c", "file": "d"}, "needs `file` and `sha256`"),
         ({"hub": "b", "file": "d", "sha256": "0" * 64}, "'b' is not owner/name"),
         ({"path": "a", "allow_download": True}, "go with `hub`"),
-        ({"path": "a", "sha256": "xyz"}, "pattern"),
+        ({"path": "a", "sha256": "xyz"}, "64 hexadecimal digits"),
     ],
 )
 def test_mistakes(given: dict, message: str):
     with pytest.raises(pydantic.ValidationError, match=message):
         Asset.model_validate(given)
+
+
+def test_a_sha256_in_capitals_is_one_and_another_text_is_not(tmp_path: Path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"weights")
+    assert Asset(path=path, sha256=sha256(b"weights").upper()).locate() == path
+    with pytest.raises(ValueError, match="64 hexadecimal digits, as `sha256sum FILE` prints them"):
+        Asset(path=path, sha256="sha256:abc")
+    with pytest.raises(SetupError, match="is a folder; name the file in it"):
+        Asset(path=tmp_path).locate()

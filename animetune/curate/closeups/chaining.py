@@ -16,7 +16,6 @@ from animetune.curate.config.pictures import PicturesConfig
 from animetune.curate.detections import digest
 from animetune.curate.select.lists import PostList
 from animetune.curate.steps import Step
-from animetune.errors import ConfigError
 
 
 def closeups_step(
@@ -29,12 +28,10 @@ def closeups_step(
 ) -> Step:
     """The step; `lists` are what is taken down and what is included, `taggers` look at close-ups where asked.
 
-    Raises ConfigError for classes that there are not and settings that need pictures where none is opened, DataError
-    for a file of boxes that is wrong, SetupError for a model that is not there.
+    Raises ConfigError for classes that there are not, DataError for a file of boxes that is wrong, SetupError for a
+    model that is not there.
     """
     tagging.check(cfg, rules.vocabulary)
-    if not decoding.decode and (cfg.detectors or cfg.saliency or cfg.focus == "saliency"):
-        raise ConfigError("closeups: look at pictures, and `pictures.decode: false` looks at none; give `boxes` alone")
     for detector in cfg.detectors:
         detector.asset.locate()
     files = BoxFiles.read(cfg.boxes, sources)

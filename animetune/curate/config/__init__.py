@@ -100,6 +100,25 @@ class CurateConfig(StrictModel):
                 "captions: are written by models that look at pictures, and `pictures.decode: false` opens none; leave "
                 "one out"
             )
+        if self.models.all:
+            raise ValueError("models: look at pictures, and `pictures.decode: false` opens none; leave one out")
+        if self.marks is not None:
+            raise ValueError("marks: are found in pictures, and `pictures.decode: false` opens none; leave one out")
+        looks = self.closeups is not None and (
+            self.closeups.detectors or self.closeups.saliency or self.closeups.focus == "saliency"
+        )
+        if looks:
+            raise ValueError(
+                "closeups: are looked for in pictures, and `pictures.decode: false` opens none; give `boxes` alone"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _tag_sources_have_models(self) -> CurateConfig:
+        if not self.models.all and self.tag_sources != TagSourcesConfig():
+            raise ValueError(
+                "tag_sources: says what of `models` is taken, and there are none; name one, or leave it out"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

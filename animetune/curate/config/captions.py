@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -17,7 +18,15 @@ Price = Annotated[float, pydantic.Field(ge=0)]
 CaptionForm = Literal["text", "both", "characters"]
 ShortBy = Literal["answer", "model", "rules", "none"]
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = ("messages", "model", "stream", "n", "temperature", "top_p", "max_tokens", "seed")
+
+
+def _is_a_variable(name: str) -> str:
+    """The value is not told in the error: it is a key, where somebody put one here."""
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("should be the NAME of an environment variable that holds the key, as MY_KEY, not the key")
+    return name
 
 
 class SentPictureConfig(StrictModel):
@@ -41,7 +50,7 @@ class ModelConfig(StrictModel):
     """A folder in the layout of transformers with safetensors, in place of a server. No code from it is run."""
     model: Annotated[str, pydantic.Field(min_length=1)]
     """Name of the model, as the server knows it; for a local folder a name that is new when its weights are."""
-    api_key_env: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key_env: Annotated[str, pydantic.AfterValidator(_is_a_variable)] | None = None
     """NAME of the environment variable that holds the key; never the key. Null for servers that want none."""
     templates: Annotated[tuple[str, ...], pydantic.Field(min_length=1)] | None = None
     """What is asked: names of templates that come with animetune, or paths of files. Each gives a caption of its own.
@@ -73,6 +82,8 @@ class ModelConfig(StrictModel):
             raise ValueError("give either base_url, of a server, or folder, of a local model")
         if self.base_url is not None and urlsplit(self.base_url).scheme not in ("http", "https"):
             raise ValueError("base_url: should begin with http:// or https:// and mostly ends with /v1")
+        if self.base_url is not None and self.base_url.rstrip("/").endswith("/completions"):
+            raise ValueError("base_url: should end before /chat/completions, mostly with /v1")
         if strange := [name for name in self.extra_body if name in _RESERVED]:
             raise ValueError(f"extra_body: {strange[0]} is set by animetune; use the setting of that name")
         return self

@@ -15,7 +15,6 @@ from animetune.curate.marks.step import treat_marks
 from animetune.curate.select import filters
 from animetune.curate.step_kinds import by_part
 from animetune.curate.steps import Step
-from animetune.errors import ConfigError
 
 
 def filters_sizes(cfg: MarksConfig | None) -> bool:
@@ -23,12 +22,10 @@ def filters_sizes(cfg: MarksConfig | None) -> bool:
     return cfg is not None and "crop" in cfg.letterbox
 
 
-def letterboxes_steps(cfg: MarksConfig | None, decoding: PicturesConfig, size_filters: Sequence[Filter]) -> list[Step]:
-    """The step behind `pictures`, where there is something to do. Raises ConfigError where no picture is opened."""
+def letterboxes_steps(cfg: MarksConfig | None, size_filters: Sequence[Filter]) -> list[Step]:
+    """The step behind `pictures`, where there is something to do."""
     if cfg is None:
         return []
-    if not decoding.decode:
-        raise ConfigError("marks: are found in pictures, and `pictures.decode: false` looks at none; leave one out")
     chosen = size_filters if filters_sizes(cfg) else ()
     return [
         by_part(

@@ -39,13 +39,11 @@ def writes(cfg: ModelsConfig) -> tuple[str, ...]:
     return (*tagged, *(column(scorer.name, "score") for scorer in cfg.scorers))
 
 
-def check(cfg: ModelsConfig, pictures: PicturesConfig) -> None:
+def check(cfg: ModelsConfig) -> None:
     """Raise SetupError for a missing extra or file, or another file than is asked for: before hours of decoding.
 
-    ConfigError where no picture is decoded, and for a model that is there twice.
+    ConfigError for a model that is there twice.
     """
-    if not pictures.decode:
-        raise ConfigError("models: look at pictures, and `pictures.decode: false` looks at none; leave one of them out")
     if cfg.taggers or any(isinstance(scorer, OnnxScorerConfig) for scorer in cfg.scorers):
         check_runtime()
     for tagger in cfg.taggers:

@@ -14,7 +14,7 @@ def models_steps(cfg: CurateConfig) -> list[Step]:
     """The step that asks models, if there are any. Raises SetupError and ConfigError as `models.check` does."""
     if not cfg.models.all:
         return []
-    models.check(cfg.models, cfg.pictures)
+    models.check(cfg.models)
     work = functools.partial(models.look_with_models, cfg.models, cfg.pictures)
     return [Step("models", work, settings=models.settings(cfg.models))]
 

@@ -29,10 +29,12 @@ _LISTS = {kind: f"tags_{kind}" for kind in TAG_CLASSES}
 def check(models: ModelsConfig, cfg: TagSourcesConfig, sources: Sequence[str]) -> None:
     """Raise ConfigError for names that are not there, and for thresholds that answers do not reach down to."""
     if unknown := sorted(set(cfg.sources) - set(sources)):
-        raise ConfigError(f"tag_sources: sources: {unknown[0]}: no source is called that; there are {sources}")
+        there = ", ".join(sources)
+        raise ConfigError(f"tag_sources: sources: {unknown[0]}: no source is called that; there are {there}")
     scorers = [scorer.name for scorer in models.scorers]
     if cfg.scorer is not None and cfg.scorer not in scorers:
-        raise ConfigError(f"tag_sources: scorer: {cfg.scorer}: `models` has no scorer of this name, but {scorers}")
+        there = ", ".join(scorers) or "none"
+        raise ConfigError(f"tag_sources: scorer: {cfg.scorer}: `models` has no scorer of this name; there are {there}")
     for rules in (cfg, *cfg.sources.values()):
         given = {**rules.thresholds.model_dump(), **{f"tags: {tag}": least for tag, least in rules.tags.items()}}
         for tagger in models.taggers:

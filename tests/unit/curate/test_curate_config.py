@@ -7,7 +7,10 @@ from pathlib import Path
 import pydantic
 import pytest
 
+from animetune.cli import config_check
 from animetune.curate.config import CurateConfig
+from animetune.errors import ConfigError
+from animetune.fsio import canonical_json
 
 SOURCE = {"name": "site", "posts": ["posts.jsonl"]}
 
@@ -63,3 +66,28 @@ def test_captions_and_lookalikes_need_pictures():
         config(dedup={"lookalikes": {}}, **undecoded)
     with pytest.raises(pydantic.ValidationError, match=r"captions: are written by models.*decode: false"):
         config(captions={"long": {"base_url": "http://a/v1", "model": "eyes"}}, **undecoded)
+
+
+MODEL = {"kind": "onnx", "name": "fine", "model": {"path": "fine.onnx"}, "labels": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"closeups": {"saliency": True, "labels": {"face": {"shows": ["hairs"]}}}}, "hairs is no semantic class"),
+        (
+            {"models": {"scorers": [MODEL]}, "tag_sources": {"scorer": "shadow"}},
+            "no scorer of this name; there are fine",
+        ),
+        ({"models": {"scorers": [MODEL]}, "tag_sources": {"sources": {"sit": {}}}}, "no source is called that.*site"),
+        ({"captions": {"long": {"model": "m", "base_url": "http://x", "templates": ["lang"]}}}, "lang: the template"),
+    ],
+)
+def test_config_check_knows_what_only_the_steps_know(tmp_path: Path, capsys, settings, words):
+    for name, changes in (("good", {}), ("bad", settings)):
+        written = {"stage": "curate", "out": "table", "sources": [SOURCE], **changes}
+        (tmp_path / f"{name}.yaml").write_text(canonical_json(written))
+    config_check([tmp_path / "good.yaml"])
+    with pytest.raises(ConfigError, match=words) as caught:
+        config_check([tmp_path / "good.yaml", tmp_path / "bad.yaml"])
+    assert str(tmp_path / "bad.yaml") in str(caught.value)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from animetune.config import load_config
 from animetune.curate.caption.encode import encode
 from animetune.curate.caption.outcomes import Problem
 from animetune.curate.caption.pacing import Failure, Pace, backoff, retry_after
 from animetune.curate.caption.replies import BadReplyError, Reply, read_reply
 from animetune.curate.caption.requests import PictureRef, another_request, first_request
 from animetune.curate.config.captions import CaptionsConfig, ClientConfig, ModelConfig, SentPictureConfig
-from animetune.errors import SetupError
+from animetune.errors import ConfigError, SetupError
 from tests.builders import picture
 from tests.caption_server import completion
 
@@ -205,6 +207,7 @@ def test_pictures_are_sent_no_larger_than_asked(form):
         ({"long": {"model": "m", "base_url": "localhost:80"}}, "begin with http"),
         ({"long": {"model": "m", "base_url": "http://x", "extra_body": {"seed": 1}}}, "seed is set by animetune"),
         ({"long": {"model": "m", "base_url": "http://x", "api_key_env": "sk-12"}}, "api_key_env"),
+        ({"long": {"model": "m", "base_url": "http://x/v1/chat/completions"}}, "should end before /chat/completions"),
         ({"short": {"by": "answer"}}, "form: both"),
         ({"short": {"by": "model"}}, "name it in compress"),
         ({"short": {"by": "rules"}, "compress": {"model": "m", "base_url": "http://x"}}, "is not asked"),
@@ -213,6 +216,14 @@ def test_pictures_are_sent_no_larger_than_asked(form):
 def test_settings_that_make_no_sense(settings, match: str):
     with pytest.raises(ValueError, match=match):
         CaptionsConfig.model_validate({"long": {"model": "m", "base_url": "http://x"}, **settings})
+
+
+def test_a_key_in_place_of_a_name_is_not_repeated(tmp_path: Path):
+    file = tmp_path / "captions.yaml"
+    file.write_text("long: {model: m, base_url: http://x, api_key_env: sk-abcdefgh}")
+    with pytest.raises(ConfigError, match="should be the NAME of an environment variable") as caught:
+        load_config(file, CaptionsConfig)
+    assert "abcdefgh" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

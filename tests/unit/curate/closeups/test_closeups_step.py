@@ -12,7 +12,7 @@ from PIL import Image
 
 from animetune import tables
 from animetune.curate.run import run
-from animetune.errors import ConfigError, DataError
+from animetune.errors import DataError
 from animetune.pictures import open_picture
 from tests.builders import curate_config, picture, write_posts
 
@@ -197,8 +197,8 @@ def test_boxes_of_nothing_in_the_table_are_a_mistake(posts, tmp_path):
 
 
 def test_nothing_is_looked_at_without_decoding(posts, boxes, tmp_path):
-    with pytest.raises(ConfigError, match=r"pictures.decode: false"):
-        run(curate_config(posts, out=tmp_path / "a", pictures={"decode": False}, closeups=closeups(saliency=True)))
+    with pytest.raises(ValueError, match=r"closeups: .*pictures.decode: false"):
+        curate_config(posts, out=tmp_path / "a", pictures={"decode": False}, closeups=closeups(saliency=True))
     cfg = curate_config(posts, out=tmp_path / "b", pictures={"decode": False}, closeups=closeups(boxes=[str(boxes)]))
     assert run(cfg).kept == 23
 

@@ -15,7 +15,7 @@ from animetune.curate.config.marks import MarkConfig
 from animetune.curate.marks.masks import around, draw
 from animetune.curate.marks.step import covered, region_of, verdict
 from animetune.curate.run import run
-from animetune.errors import ConfigError, PictureError
+from animetune.errors import PictureError
 from animetune.manifest import verify_files
 from animetune.picture_urls import Region
 from animetune.pictures import open_picture
@@ -257,6 +257,23 @@ def test_an_unusable_mask_of_a_source_stays_for_shard_to_refuse(tmp_path):
         draw((10, 10), [], str(tmp_path / "tall.png"), 1000)
 
 
+def test_one_detector_with_a_threshold_for_each_label(posts, tmp_path):
+    """Two entries of one network: asked once, and each label by its own threshold."""
+    network = save_detector(tmp_path / "d.onnx", [(8, 8, 24, 24, 0), (30, 30, 50, 50, 1)], ["text", "watermark"])
+    red = sum(pixel for pixel in (255 * 51, 114 * 13)) / 64 / 255  # mean of a letterboxed red picture of 5 to 4
+    marks = {
+        "detectors": [
+            {"detector": {**network, "threshold": red - 0.05}, "labels": {"text": {"tag": "english_text"}}},
+            {"detector": {**network, "threshold": red + 0.05}, "labels": {"watermark": {"tag": "watermark"}}},
+        ]
+    }
+    cfg = config(posts, tmp_path / "table", marks=marks)
+    run(cfg)
+    tags = set(table(cfg)["tiny/4"]["tags_general"])
+    assert ("english_text" in tags, "watermark" in tags) == (True, False)
+    assert len(list((cfg.out / "answers").glob("detections-*"))) == 1
+
+
 def test_settings_that_do_not_fit(posts, tmp_path):
     for marks, message in (
         ({}, "does nothing"),
@@ -274,9 +291,8 @@ def test_settings_that_do_not_fit(posts, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             config(posts, tmp_path, marks=marks)
-    cfg = config(posts, tmp_path, marks={"letterbox": ["tag"]}, pictures={"decode": False})
-    with pytest.raises(ConfigError, match=r"pictures.decode: false"):
-        run(cfg)
+    with pytest.raises(ValueError, match=r"marks: .*pictures.decode: false"):
+        config(posts, tmp_path, marks={"letterbox": ["tag"]}, pictures={"decode": False})
 
 
 # By hand.

@@ -290,8 +290,8 @@ def test_files_that_are_missing_or_others_are_named_before_a_picture_is_decoded(
 
 
 def test_models_need_pictures(folder: Path):
-    with pytest.raises(ConfigError, match=r"`pictures\.decode: false` looks at none"):
-        run(config(folder, pictures={"decode": False}))
+    with pytest.raises(ValueError, match=r"models: look at pictures, and `pictures\.decode: false` opens none"):
+        config(folder, pictures={"decode": False})
 
 
 def test_a_picture_that_went_is_named(folder: Path):
