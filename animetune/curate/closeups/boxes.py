@@ -62,7 +62,7 @@ class BoxFiles:
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place in the file, record)."""
     if not path.is_file():
-        raise DataError(f"closeups: boxes: {path}: there is no such file")
+        raise DataError(f"closeups: boxes: {path}: there is no such file; correct the path")
     readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -76,7 +76,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(stream, strict=True)
-        _check_columns(path, [name.strip() for name in rows.fieldnames or []], "its first line")
+        _check_columns(path, [name.strip() for name in rows.fieldnames or []], "its first line has")
         rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
         try:
             for row in rows:
@@ -107,14 +107,14 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         rows = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"closeups: boxes: {path}: cannot be read as parquet: {error}") from error
-    _check_columns(path, rows.columns, "its columns")
+    _check_columns(path, rows.columns, "it has")
     for number, record in enumerate(rows.iter_rows(named=True)):
         yield f"row {number}", record
 
 
 def _check_columns(path: Path, names: Sequence[str], where: str) -> None:
     if missing := [name for name in NEEDED if name not in names]:
-        raise DataError(f"closeups: boxes: {path}: {where} lack {', '.join(missing)}; needed are {', '.join(NEEDED)}")
+        raise DataError(f"closeups: boxes: {path}: {where} no {', '.join(missing)}; needed are {', '.join(NEEDED)}")
 
 
 def _parsed(record: Mapping[str, Any], sources: Sequence[str]) -> tuple[str, Box]:
@@ -122,6 +122,8 @@ def _parsed(record: Mapping[str, Any], sources: Sequence[str]) -> tuple[str, Box
     left, top, right, bottom = (_number(record.get(name), name) for name in SIDES)
     if not (0 <= left < right and 0 <= top < bottom):
         raise ValueError(f"{left:g},{top:g},{right:g},{bottom:g} is no box: 0 <= left < right and 0 <= top < bottom")
+    if right <= 1 and bottom <= 1:
+        raise ValueError(f"{left:g},{top:g},{right:g},{bottom:g} are shares of the sides; give pixels of the picture")
     score = _number(record["score"], "score") if record.get("score") not in (None, "") else SCORE
     return _key(record.get("key"), sources), Box(left, top, right, bottom, score, str(record.get("label") or LABEL))
 

@@ -178,7 +178,10 @@ def _cut_all(found: Found, plan: Plan, refused: Counter[str]) -> pl.DataFrame:
     """The close-ups of a part, in the order of its pictures; counts the other boxes by reason."""
     cfg = plan.finder.cfg
     cuts: list[tuple[Any, ...]] = []
-    people = dict(found.part.read(["key", "n_people"]).select("key", "n_people").iter_rows()) if found.boxes else {}
+    people: dict[str, int] = {}
+    if found.boxes:
+        pictures = found.part.read(["key", "n_people", "tags_character"])
+        people = dict(pictures.select("key", tagging.people()).iter_rows())
     rows = found.pictures.filter(pl.col("key").is_in(list(found.boxes)))
     for row in rows.iter_rows(named=True):
         boxes = found.boxes[row["key"]]

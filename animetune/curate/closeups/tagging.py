@@ -52,9 +52,14 @@ def check(cfg: CloseupsConfig, vocabulary: Vocabulary) -> None:
             )
 
 
-def may_be_cut(label: str, people: int | None, cfg: CloseupsConfig) -> bool:
+def people() -> pl.Expr:
+    """How many people a picture shows; where no tag says so, as many as it names characters."""
+    return pl.coalesce("n_people", pl.col("tags_character").list.len()).fill_null(0)
+
+
+def may_be_cut(label: str, count: int, cfg: CloseupsConfig) -> bool:
     """Whether a close-up of this label can be tagged, out of a picture with so many people."""
-    return cfg.tags == "tagger" or cfg.several_people == "count" or not cfg.of_label(label).person or (people or 0) <= 1
+    return cfg.tags == "tagger" or cfg.several_people == "count" or not cfg.of_label(label).person or count <= 1
 
 
 def tag(rows: pl.DataFrame, cfg: CloseupsConfig, rules: TagRules, seen: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -92,7 +97,7 @@ class _Held(NamedTuple):
 def _inherited(rows: pl.DataFrame, labels: list[LabelConfig], rules: TagRules) -> _Held:
     """What close-ups show of their pictures' tags."""
     is_person = np.array([label.person for label in labels], dtype=bool)
-    several = (rows["n_people"].fill_null(0) > 1).to_numpy()
+    several = (rows.select(people()).to_series() > 1).to_numpy()
     general, special, implied = (
         _shown(rows[f"tags_{kind}"], labels, is_person & several, rules) for kind in ("general", "special", "implied")
     )
@@ -108,14 +113,18 @@ def _seen(rows: pl.DataFrame, labels: list[LabelConfig], rules: TagRules, seen: 
     """What taggers see in close-ups, rewritten as the step `tags` does it."""
     written = _rewritten(rows.select("width", "height").hstack(seen), rules)
     names = zip(
-        rows["tags_character"].to_list(), written["tags_character"].to_list(), labels, rows["n_people"], strict=True
+        rows["tags_character"].to_list(),
+        written["tags_character"].to_list(),
+        labels,
+        rows.select(people()).to_series(),
+        strict=True,
     )
     characters = [
-        [name for name in own if people is None or people <= 1 or name in found] if label.person else []
-        for own, found, label, people in names
+        [name for name in own if count <= 1 or name in found] if label.person else []
+        for own, found, label, count in names
     ]
-    people, general, special = (written[f"tags_{kind}"].to_list() for kind in ("count", "general", "special"))
-    return _Held(people, general, special, characters)
+    counts, general, special = (written[f"tags_{kind}"].to_list() for kind in ("count", "general", "special"))
+    return _Held(counts, general, special, characters)
 
 
 def _rewritten(raw: pl.DataFrame, rules: TagRules) -> pl.DataFrame:

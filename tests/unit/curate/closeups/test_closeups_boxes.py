@@ -48,9 +48,14 @@ def test_the_digest_is_of_what_is_said_and_not_of_its_order(tmp_path):
         (
             "a.csv",
             "key,left,top,right\n",
-            r"a.csv: its first line lack bottom; needed are key, left, top, right, bottom",
+            r"a.csv: its first line has no bottom; needed are key, left, top, right, bottom",
         ),
-        ("a.csv", "", r"a.csv: its first line lack key, left"),
+        (
+            "a.csv",
+            "key,left,top,right,bottom\ntiny/1,0.1,0.1,0.5,0.9\n",
+            r"line 2: 0.1,0.1,0.5,0.9 are shares of the sides",
+        ),
+        ("a.csv", "", r"a.csv: its first line has no key, left"),
         ("a.csv", "key,left,top,right,bottom\na/1,0,0,5,5\na/2,0,x,5,5\n", r"a.csv, line 3: top: 'x' is not a number"),
         ("a.csv", "key,left,top,right,bottom\na/1,0,0,5\n", r"a.csv, line 2: should have 5 cells"),
         ("a.csv", "key,left,top,right,bottom\na/1,0,0,5,5,6\n", r"a.csv, line 2: should have 5 cells"),

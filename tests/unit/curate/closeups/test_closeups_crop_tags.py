@@ -164,4 +164,4 @@ def test_another_list_of_tags_tags_them_anew(posts: Path):
 
 def test_without_a_tagger_it_is_a_mistake(posts: Path):
     with pytest.raises(pydantic.ValidationError, match=r"closeups\.tags: tagger: `models` has no taggers"):
-        config(posts, taggers=())
+        config(posts, taggers=(), tag_sources={})

@@ -132,3 +132,10 @@ def test_boxes_of_a_detector_become_close_ups(tmp_path: Path):
     rows = tables.open_table(cfg.out).scan().collect()
     assert [key for key in rows["key"] if "#" in key] == ["tiny/1#1", "tiny/2#1", "tiny/3#1"]
     assert sorted(path.name for path in (cfg.out / "answers").glob("detections-*/*")) == before
+
+
+def test_several_characters_are_several_people_where_no_tag_counts_them():
+    both = {"character": "hatsune_miku megurine_luka", "cfg": {"several_people": "count"}}
+    assert closeup("long_hair monochrome", **both)["character"] == []
+    assert closeup("1girl long_hair", **both)["character"] == ["hatsune_miku", "megurine_luka"]  # two names of one
+    assert closeup("long_hair", character="hatsune_miku")["character"] == ["hatsune_miku"]
