@@ -66,6 +66,8 @@ def curate(
     ] = None,
 ) -> None:
     """Posts and pictures -> a curated table: filters, tags, quality classes, content buckets, balance, captions."""
+    if max_requests is not None and _load("curate", config, overrides).captions is None:
+        raise ConfigError(f"--max-requests: {config} asks no model for captions; leave it out, or add `captions:`")
     limit = [] if max_requests is None else [f"captions.max_requests={max_requests}"]
     _run_stage("curate", config, [*overrides, *limit])
 

@@ -24,6 +24,7 @@ from animetune.vision.session import Device, Session, in_batches, open_session
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 GREY = (114, 114, 114)
 """What YOLO's authors put around pictures that are not square, in training too."""
+_CHANNELS = 3
 _END_TO_END = 6
 """Values of a box in YOLOv10's layout."""
 
@@ -90,6 +91,8 @@ class Detector:
             return []
         shape = getattr(self._session, "input_shape", (None,) * 4)
         size = shape[-1] or self._size
+        if len(shape) != 4 or shape[1] not in (None, _CHANNELS):
+            raise DataError(f"{self._name}: reads {shape}, not (b, 3, side, side); take a network of YOLOv8 or YOLOv10")
         fits = [letterbox_of(image.size, size) for image in images]
         output = in_batches(self._session, images, lambda image: letterboxed(image, size), shape[0] or 1)[0]
         self._check(output)

@@ -74,7 +74,9 @@ def open_session(asset: Asset, device: Device = "auto") -> OnnxSession:
     try:
         session = runtime.InferenceSession(str(path), sess_options=options, providers=wanted)
     except Exception as error:  # onnxruntime's own classes, which are not exported
-        raise DataError(f"{asset.name}: onnxruntime cannot open it: {_said(error)}") from error
+        raise DataError(
+            f"{asset.name}: onnxruntime cannot open it ({_said(error)}); get the file again, or correct the path"
+        ) from error
     if device == "cuda" and _CUDA not in session.get_providers():
         raise SetupError(
             f"{asset.name}: device: cuda was asked for, but onnxruntime finds no GPU; see its CUDA version"

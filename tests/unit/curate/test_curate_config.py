@@ -7,7 +7,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from animetune.cli import config_check
+from animetune.cli import config_check, curate
 from animetune.curate.config import CurateConfig
 from animetune.errors import ConfigError
 from animetune.fsio import canonical_json
@@ -91,3 +91,9 @@ def test_config_check_knows_what_only_the_steps_know(tmp_path: Path, capsys, set
     with pytest.raises(ConfigError, match=words) as caught:
         config_check([tmp_path / "good.yaml", tmp_path / "bad.yaml"])
     assert str(tmp_path / "bad.yaml") in str(caught.value)
+
+
+def test_a_limit_of_requests_needs_captions(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text(canonical_json({"stage": "curate", "out": "table", "sources": [SOURCE]}))
+    with pytest.raises(ConfigError, match=r"--max-requests: .*a\.yaml asks no model for captions"):
+        curate(tmp_path / "a.yaml", max_requests=5)

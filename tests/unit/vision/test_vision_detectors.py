@@ -159,3 +159,15 @@ def area_shared(one: np.ndarray, other: np.ndarray) -> np.float32:
 def test_intersection_over_union_by_hand():
     found = intersection_over_union(np.array([0.0, 0, 2, 2]), np.array([[1.0, 1, 3, 3], [5, 5, 6, 6], [0, 0, 2, 2]]))
     assert found == pytest.approx([1 / 7, 0, 1])
+
+
+def test_a_network_of_another_input_is_named():
+    class Tagger:
+        input_shape = (None, 8, 8, 3)
+
+        def run(self, batch: np.ndarray) -> list[np.ndarray]:
+            raise AssertionError("is not asked")
+
+    detector = Detector(Tagger(), ["face"], name="tagger.onnx")
+    with pytest.raises(DataError, match=r"tagger\.onnx: reads \(None, 8, 8, 3\), not \(b, 3, side, side\)"):
+        detector.detect([Image.new("RGB", (10, 10))])
