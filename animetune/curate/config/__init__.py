@@ -114,11 +114,9 @@ class CurateConfig(StrictModel):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _tag_sources_have_models(self) -> CurateConfig:
-        if not self.models.all and self.tag_sources != TagSourcesConfig():
-            raise ValueError(
-                "tag_sources: says what of `models` is taken, and there are none; name one, or leave it out"
-            )
+    def _tag_sources_have_taggers(self) -> CurateConfig:
+        if not self.models.taggers and (strange := self.tag_sources.asks_taggers):
+            raise ValueError(f"tag_sources: {strange}, and `models` has no taggers; name one, or take original")
         return self
 
     @pydantic.model_validator(mode="after")

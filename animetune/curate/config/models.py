@@ -17,6 +17,7 @@ from animetune.vision.taggers import TaggerConfig
 Probability = Annotated[float, pydantic.Field(gt=0, le=1)]
 Policy = Literal["original", "tagger", "union", "written_first"]
 When = Literal["missing", "always", "never"]
+TAG_KINDS = ("general", "character", "copyright", "artist", "meta")
 Tag = Annotated[str, pydantic.Field(min_length=1)]
 
 
@@ -108,6 +109,17 @@ class TagSourcesConfig(TagSourceRules):
             return given
         general = {name: value for name, value in given.items() if name in TagSourceRules.model_fields}
         return {**given, "sources": {name: _on_top(general, rules) for name, rules in own.items()}}
+
+    @property
+    def asks_taggers(self) -> str | None:
+        """The first setting by which tags are a tagger's, as `general: union`; None where there is none."""
+        asked = (
+            f"{kind}: {policy}"
+            for rules in (self, *self.sources.values())
+            for kind in TAG_KINDS
+            if (policy := getattr(rules, kind)) in ("tagger", "union")
+        )
+        return next(asked, None)
 
     def of_source(self, source: str) -> TagSourceRules:
         """What holds for the posts of a source."""

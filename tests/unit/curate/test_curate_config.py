@@ -97,3 +97,11 @@ def test_a_limit_of_requests_needs_captions(tmp_path: Path):
     (tmp_path / "a.yaml").write_text(canonical_json({"stage": "curate", "out": "table", "sources": [SOURCE]}))
     with pytest.raises(ConfigError, match=r"--max-requests: .*a\.yaml asks no model for captions"):
         curate(tmp_path / "a.yaml", max_requests=5)
+
+
+def test_policies_that_want_a_tagger_need_one():
+    with pytest.raises(ValueError, match="tag_sources: general: union, and `models` has no taggers"):
+        config(tag_sources={"general": "union"})
+    with pytest.raises(ValueError, match="tag_sources: artist: tagger"):
+        config(tag_sources={"sources": {"site": {"artist": "tagger"}}}, models={"scorers": [MODEL]})
+    assert config(tag_sources={"aesthetic_score": "never"}).tag_sources.asks_taggers is None
