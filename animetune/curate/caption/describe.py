@@ -95,12 +95,13 @@ def describe(facts: PictureFacts) -> str:
 def _who(facts: PictureFacts) -> tuple[str, int]:
     """The people as words, and how many they are; 0 for nobody."""
     counted = []
-    total = 0
+    total, is_open = 0, False
     for kind, stated in COUNTS.items():
         number = max((stated[tag] for tag in facts.tags_count if tag in stated), default=0)
         is_exact = any(stated.get(tag) == number and not tag.startswith(("multiple", "6+")) for tag in facts.tags_count)
         noun = "person" if kind == "other" else kind
         total += number
+        is_open |= bool(number) and not is_exact
         if number == 1:
             counted.append(f"a {noun}")
         elif number:
@@ -112,8 +113,9 @@ def _who(facts: PictureFacts) -> tuple[str, int]:
             return "", 0
         return (known[0], 1) if len(known) == 1 else (listed(list(known)), len(known)) if known else ("a person", 1)
     who = listed(counted)
-    if known and len(known) <= total:
-        return (f"{who} named {known[0]}" if total == 1 else f"{who}, {listed(list(known))},"), total
+    if known and (len(known) <= total or is_open):
+        among = "" if len(known) >= total else "among them "
+        return (f"{who} named {known[0]}" if total == 1 else f"{who}, {among}{listed(list(known))},"), total
     return who, total
 
 
@@ -234,7 +236,7 @@ def _sentence(subject: str, number: int, phrases: list[str]) -> str:
     elif having:
         end = f" {'have' if number > 1 else 'has'} {listed(having)}"
     else:
-        end = ""
+        subject, end = subject.rstrip(","), ""
     return f"{capitalised(subject)}{end}."
 
 

@@ -12,7 +12,7 @@ import re
 
 from animetune.curate.caption import style_objects
 from animetune.curate.caption.sentences import begins_upper, capitalised, closed, sentences, tidy
-from animetune.curate.caption.style_rules import REWRITES, TRIGGER, WHOLE, attribute
+from animetune.curate.caption.style_rules import LEADS, REWRITES, TRIGGER, WHOLE, attribute
 from animetune.curate.caption.style_verifier import style_references
 from animetune.curate.config.caption_text import StyleConfig
 
@@ -69,9 +69,9 @@ def _cleaned(
     result, removed = sentence, 0
     for _ in range(_MOST_ROUNDS):
         masked = style_objects.mask(result, keep)
-        if any(pattern.search(masked) for pattern in WHOLE):
+        changed, count = LEADS.pattern.subn("", masked)
+        if not count and any(pattern.search(masked) for pattern in WHOLE):
             return "", removed + 1
-        changed, count = masked, 0
         for pattern, replacement in REWRITES:
             changed, hits = pattern.subn(replacement, changed)
             count += hits

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from animetune.curate.caption.style_phrases import MOODS
+
 MASK = "\ue000"
 """Stands behind the first letter of a masked word."""
 
@@ -20,7 +22,10 @@ _STYLED = (
     r"|realistic|lifelike|hand[- ](?:drawn|painted)|3d|2d|art|artwork|picture|photo|photograph|image|sketch|painting"
     r"|drawing|illustration|animation|digital|render(?:ed|ing)?)"
 )
-_NO_NOUN = r"(?!(?:in|of|with|on|at|from|and|by|for|as|to|while|who|that|is|are|has|viewer|camera)\b)"
+_NO_NOUN = (
+    r"(?!(?:in|of|with|on|at|from|and|by|for|as|to|while|who|that|is|are|has|viewer|camera|creating|making"
+    r"|resulting)\b)"
+)
 _NOBODY = r"(?!(?:girl|boy|woman|man|lady|person|child|figure)s?\b)"
 _GAP = rf"(?:{_NO_NOUN}[\w'-]+,?\s+){{0,4}}?"
 _HANDLING = (
@@ -71,7 +76,8 @@ _OBJECTS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # a girl drawing a picture, holding an old framed photograph, posing for a photo
-        rf"\b{_HANDLING}\s+(?:(?:an?|the|his|her|their|its|some|several|two|three|many)\s+)?{_GAP}(?P<word>{_MEDIA})\b"
+        rf"\b(?!creating\s+an?\s+{MOODS}\b){_HANDLING}\s+"
+        rf"(?:(?:an?|the|his|her|their|its|some|several|two|three|many)\s+)?{_GAP}(?P<word>{_MEDIA})\b"
         r"(?!['’]s)(?!\s+(?:style|styled|aesthetic|of\s+the\s+(?:image|picture)))(?!-)",
         # pictures of her family, a drawing that hangs on the wall, the image on her phone
         rf"\b(?P<word>{_MEDIA})\s+(?:(?:is|are|that|which|printed|painted|drawn|hanging|hung|displayed|pinned|shown"

@@ -21,7 +21,7 @@ NAMED = (
     r"|line[- ]art|drawing|hand[- ]drawn|cartoonish|stylized|stylised|semi[- ]realistic|realistic|photorealistic"
     r"|otome|shoujo|shojo|shonen|shounen|seinen|kawaii|video[- ]game|concept[- ]art|graphic[- ]novel)"
 )
-JOIN = r"[- ](?:styled?|inspired|like|esque|influenced)"
+JOIN = r"(?:[- ](?:styled?|inspired|like|esque|influenced)|-looking)"
 BARE_ADJECTIVE = (
     r"(?:anime|animated|manga|cartoonish|cartoony|cartoon|chibi|stylized|stylised|illustrated|illustrative"
     r"|hand[- ](?:drawn|painted|illustrated)|digitally[- ](?:drawn|rendered|painted|illustrated|created|animated"
@@ -39,7 +39,8 @@ MEDIUM = (
     r"(?:\s+piece)?|illustrations?|drawings?|paintings?|sketch(?:es)?|renders?|renderings?|images?|pictures?|photos?"
     r"|photographs?|depictions?|portrayals?|screenshots?|screencaps?|piece\s+of\s+(?:[\w-]+\s+)?art(?:work)?"
     r"|work\s+of\s+(?:[\w-]+\s+)?art|animations?|cartoons?|anime|manga|visual\s+novel\s+cg|comics?|fanart|line\s?art"
-    r"|still(?:\s+frame)?|watercolou?rs?|gouache|snapshots?|graphic|composition)"
+    r"|still(?:\s+frame)?|watercolou?rs?|gouache|snapshots?|graphic|composition"
+    r"|(?:manga|comic)\s+(?:panel|page|strip|cover))"
 )
 # Adjectives before a medium: no articles, prepositions or verbs, so that no other noun phrase is crossed.
 PLAIN = (
@@ -47,6 +48,12 @@ PLAIN = (
     r"|while|shows?|depicts?|there|he|she|they|it)\b)[\w'-]+"
 )
 QUALIFIED = rf"(?:{PLAIN},?\s+(?:and\s+)?){{0,6}}?"
+MOODS = (
+    r"(?:dreamy|dreamlike|dynamic|vibrant|lively|striking|stunning|captivating|harmonious|cohesive|balanced"
+    r"|whimsical|serene|visually|atmospheric|dramatic|magical|enchanting|pleasing|engaging|compelling"
+    r"|evocative|memorable|powerful|polished|heartwarming|mesmeri[sz]ing)"
+)
+"""What a caption says of the picture that it describes, and hardly of one that is in it."""
 SHOWS = (
     r"(?:shows?|showing|depicts?|depicting|features?|featuring|portrays?|portraying|displays?|displaying|presents?"
     r"|presenting"

@@ -27,6 +27,7 @@ from animetune.curate.caption.style_phrases import (
     INTENSELY,
     MADE,
     MEDIUM,
+    MOODS,
     OF_ART,
     OF_PICTURE,
     PLAIN,
@@ -36,6 +37,7 @@ from animetune.curate.caption.style_phrases import (
     STYLE_PHRASE,
     TECHNIQUE,
     THE,
+    THE_PICTURE,
     WORDS,
 )
 
@@ -78,6 +80,13 @@ def attribute(match: re.Match[str]) -> str:
     return (suited.capitalize() if found[0].isupper() else suited) + " "
 
 
+_PEOPLE = r"(?:girl|boy|woman|man|lady|child|character|figure|person|cat|dog|elf|warrior|knight|witch|creature)"
+LEADS = _rule(
+    r"^(?:the|its)\s+(?:[\w'’-]+\s+){0,2}?(?:style|aesthetic)\s+(?:of\s+the\s+\w+\s+)?is\s+[^,;]{1,60},\s+(?:with|featuring"
+    rf"|showing|depicting)\s+(?=(?:an?|two|three|four|several)\s+(?:{PLAIN},?\s+){{0,3}}?{_PEOPLE}s?\b)"
+)
+"""What is said of style before people are named; what follows stays."""
+
 WHOLE = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -99,6 +108,7 @@ WHOLE = tuple(
         rf"(?:\s*,?\s+{OF_ART})?[.!]?$",
         rf"^(?:{OF_PICTURE}|this|it|she|he|they|{THE}\s+(?:[\w'-]+\s+){{0,3}}?[\w'-]+)\s+(?:{BE}|looks?|appears?"
         rf"|seems?)\s+{ADJECTIVES}[.!]?$",
+        rf"^{OF_PICTURE}\s+is\s+signed\b.*",
         rf"^(?:{THE}\s+)?{QUALIFIED}(?!anime|manga|cartoon){MEDIUM}[.!]?$",
         rf"^(?:{THE}\s+)?{ADJECTIVES}(?:\s+{STYLE_NOUN})?[.!]?$",
     )
@@ -130,6 +140,7 @@ REWRITES = (
         rf"^in\s+{OF_PICTURE},?\s+(?:we\s+(?:can\s+)?see\s+|you\s+can\s+see\s+|there\s+is\s+|there\s+are\s+"
         r"|one\s+can\s+see\s+)?"
     ),
+    _rule(rf"^in\s+this\s+(?:{PLAIN},?\s+){{1,4}}?{THE_PICTURE}\s*,\s*(?:we\s+see\s+|there\s+is\s+)?"),
     _rule(rf"^(?:{MADE}\s+)?in\s+{STYLE_PHRASE}\s*,\s*"),
     _rule(rf"^(?:with|using|featuring)\s+{STYLE_PHRASE}\s*,\s*"),
     _rule(rf"^{DRAWN}\s+{IN_MEDIUM}\s*,\s*"),
@@ -156,7 +167,7 @@ REWRITES = (
         lambda match: " " + _has(match),
     ),
     _rule(
-        rf"(?<=\w)\s+(?P<be>{BE})\s+{DRAWN}\s+with\s+(?=[\w-])(?!{TECHNIQUE})",
+        rf"(?<=\w)\s+(?P<be>{BE})\s+{DRAWN}\s+with\s+(?=[\w-])(?!{TECHNIQUE}|(?:his|her|their|both|one|all|great)\b)",
         lambda match: " " + _has(match),
     ),
     _rule(rf"\s+(?P<be>{BE})\s+{ADJECTIVES}\s*,?\s+with\s+", lambda match: " " + _has(match)),
@@ -182,6 +193,14 @@ REWRITES = (
     _rule(rf"\s*,?\s+(?:and\s+)?with\s+(?:[\w-]+\s+){{1,2}}?(?:out)?(?:lines|colou?rs)\s+and\s+{TECHNIQUE}{ENDING}"),
     _rule(rf"\s*(?:,|,?\s+and)\s+{TECHNIQUE}{CLAUSE_END}"),
     _rule(rf"\s*,?\s+(?:(?:that|which)\s+(?:is|are)\s+)?(?:which\s+is\s+|as\s+is\s+)?{OF_ART}(?:\s+(?:style|art))?"),
+    _rule(
+        rf"\s*,?\s+(?:and\s+)?(?:creating|resulting\s+in|making\s+for|making\s+it)\s+an?\s+(?:{PLAIN},?\s+){{0,2}}?"
+        rf"{MOODS}(?:\s+(?:and\s+)?{PLAIN},?){{0,3}}?\s+{MEDIUM}{ENDING}"
+    ),
+    _rule(
+        rf"\s*,?\s+(?:and\s+)?(?:(?:that|which)\s+)?(?:{BE}\s+)?(?:drawn|rendered|illustrated)\s+(?:in|with)\s+"
+        rf"(?:[\w-]+,?\s+(?:and\s+)?){{0,3}}?(?:colou?rs|tones|hues|shades|details?){ENDING}"
+    ),
     # attributes
     _rule(
         rf"\s+(?P<be>{BE}|looks?|appears?|seems?)\s+{ADJECTIVES}\s+and\s+(?={PLAIN}\s*[.,;!?])",

@@ -336,3 +336,21 @@ def test_words_of_an_answer_do_not_leave_their_line_in_a_retry() -> None:
 @pytest.mark.parametrize("tags", sorted({tags for _, tags in GOOD} | {tags for _, tags, _ in BAD}))
 def test_descriptions_from_tags_pass(tags: str) -> None:
     assert problems(describe(facts(tags)), facts(tags), ChecksConfig(min_words=2), StyleConfig()) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "characters", "said"),
+    [
+        ("", "", "A scene."),
+        ("", "ganyu_(genshin_impact)", "Ganyu (genshin impact)."),
+        ("2girls", "", "Two girls."),
+        ("2girls", "rin len", "Two girls, rin and len."),
+        ("2girls", "rin", "Two girls, among them rin."),
+        ("3girls 1boy", "rin len", "Three girls and a boy, among them rin and len."),
+        ("multiple_girls", "a b c d", "Several girls, a, b, c and d."),
+        ("2girls", "a b c d", "Two girls."),
+        ("no_humans", "", "A scene without people."),
+    ],
+)
+def test_a_description_of_people_about_whom_nothing_else_is_known(count: str, characters: str, said: str) -> None:
+    assert describe(PictureFacts("k", tuple(count.split()), tuple(characters.split()))) == said

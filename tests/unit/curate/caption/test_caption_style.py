@@ -57,6 +57,22 @@ PUBLISHED = [  # DashAnime XL's page: captions before, and what should be left o
 ]  # fmt: skip
 
 OURS = [
+    # what is seen stays where it is said with the style
+    ("In this striking artwork, a female samurai stands in a field.", "A female samurai stands in a field."),
+    ("In this vibrant, detailed anime illustration, a girl sits on a swing.", "A girl sits on a swing."),
+    ("The overall style is anime, with a girl holding a sword.", "A girl holding a sword."),
+    ("The art style is cartoonish, with two girls holding hands.", "Two girls holding hands."),
+    ("The style is anime, with bold outlines and bright colors.", ""),
+    ("An animated-looking girl in a costume sits on a pumpkin.", "A girl in a costume sits on a pumpkin."),
+    ("This is a monochrome manga panel showing a girl with long hair.", "A girl with long hair."),
+    ("The background is a hospital corridor drawn in muted colors.", "The background is a hospital corridor."),
+    ("White lilies surround her, rendered with fine detail.", "White lilies surround her."),
+    ("The background is rendered in soft tones.", ""),
+    ("The artwork is signed 'Kaze' in the corner. A girl sits.", "A girl sits."),
+    # what all of it makes
+    ("The sun sets behind the hills, creating a dreamy illustration.", "The sun sets behind the hills."),
+    ("The sun sets behind the hills, creating a dreamy composition.", "The sun sets behind the hills."),
+    ("Petals fall around her, creating a dynamic and visually striking composition.", "Petals fall around her."),
     # openings
     ("This image shows a girl with blue hair.", "A girl with blue hair."),
     ("The image features a young woman holding a fan.", "A young woman holding a fan."),
@@ -134,6 +150,12 @@ OURS = [
 ]  # fmt: skip
 
 STAYS = [
+    "A girl sits at her desk, creating a digital illustration.",
+    "Children sit around a table, creating a colorful drawing.",
+    "The bow is drawn with her right hand.",
+    "The walls are painted in pastel colors.",
+    "In this room, a painting hangs on the wall.",
+    "She is holding up a picture.",
     "A character drawing a picture at a desk.",
     "A girl is drawing a horse.",
     "A boy holding an illustration of a cat.",
@@ -277,11 +299,18 @@ def test_what_becomes_of_references(before: str, after: str | None) -> None:
     assert remove_style(cleaned) == (cleaned, 0)
 
 
+SAYING = frozenset({
+    "The girl is drawn with long red hair.",
+    "The sun sets behind the hills, creating a dreamy composition.",
+    "Petals fall around her, creating a dynamic and visually striking composition.",
+    "The background is a hospital corridor drawn in muted colors.",
+})  # fmt: skip
+"""Ways of speaking that are mended; no style is named, and a caption that still has them does no harm."""
+
+
 @pytest.mark.parametrize("before", [before for before, after in PUBLISHED + OURS if after is not None])
 def test_the_verifier_sees_what_is_removed(before: str) -> None:
-    if "drawn with long" in before or "mood conveyed" in before:
-        pytest.skip("a way of speaking, not a reference")
-    assert style_references(before)
+    assert bool(style_references(before)) == (before not in SAYING)
 
 
 @pytest.mark.parametrize("text", STAYS)
