@@ -189,10 +189,10 @@ class LocalExecutor:
                             waiting.appendleft(worker.chunk)
                         else:
                             ledger.report(worker.chunk)
+                        self._processes.remove(worker)
                         if waiting:
-                            place = self._processes.index(worker)
-                            self._processes[place] = Worker(self.workers)
-                            start(self._processes[place])
+                            self._processes.append(Worker(self.workers))
+                            start(self._processes[-1])
                         continue
                     ledger.report(worker.chunk)
                     if waiting:

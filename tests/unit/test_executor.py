@@ -243,6 +243,20 @@ def test_processes_stay_within_and_end_with_it(tmp_path: Path) -> None:
     assert not processes(executor, tmp_path / "6") & after  # without `with`, a run has its own
 
 
+def die_after_publishing(payload: Any, folder: Path) -> Manifest:
+    """Work whose process publishes its chunk, and is killed when it is about to say so."""
+    from multiprocessing.connection import Connection
+
+    Connection.send = lambda self, message: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    return write_draws(0, folder)
+
+
+def test_who_died_after_the_last_chunk_is_replaced_in_the_next_run(tmp_path: Path) -> None:
+    with LocalExecutor(2) as executor:
+        assert len(executor.run(die_after_publishing, chunks(0, 1), tmp_path / "1")) == 2
+        assert len(processes(executor, tmp_path / "2")) == 2
+
+
 def test_workers_share_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
