@@ -4,9 +4,9 @@ python scripts/bench/captions.py
 
 Ideal is `concurrency / 0.05` answers a second: a server of models answers many requests at once, in the same time.
 The server is a process of its own, in asyncio, and does nothing but wait. What is measured is all that the step does
-for a picture: the request, the picture (768x1024, JPEG, opened and encoded anew), the answer to the disk,
-its checks. `bare` is the same client with a request of words, without pictures, log and checks: what of the difference
-to ideal is its own.
+for a picture: the request, the picture (768x1024, JPEG, sent as it is), the answer to the disk, its checks. `large` is
+the same with pictures of 1536x2048, which are decoded, scaled and encoded anew. `bare` is the same client with a
+request of words, without pictures, log and checks: what of the difference to ideal is its own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import side_by_side as bench
 
 LATENCY = 0.05
+SMALL, LARGE = "small.jpg", "large.jpg"
 CONCURRENCIES = (1, 16, 64)
 SECONDS = 1.0 if bench.QUICK else 3.0
 """That an ideal client would take."""
@@ -85,7 +86,7 @@ def settings(base_url: str, concurrency: int) -> Any:
     )
 
 
-def captions(*, folder: str, concurrency: int) -> dict[str, float]:
+def captions(*, folder: str, concurrency: int, picture: str = SMALL) -> dict[str, float]:
     """All that the step does for a picture."""
     from animetune.curate.caption.asking import Asker
     from animetune.curate.caption.client import Server
@@ -99,7 +100,7 @@ def captions(*, folder: str, concurrency: int) -> dict[str, float]:
 
     count = round(SECONDS * concurrency / LATENCY)
     facts = PictureFacts("bench/1", ("1girl", "solo"), tags_general=("long_hair", "garden", "pond", "sky", "standing"))
-    url = str(Path(folder, "picture.jpg"))
+    url = str(Path(folder, picture))
 
     async def run(base_url: str, log: AnswerLog, encoder: PictureEncoder) -> float:
         cfg, usage = settings(base_url, concurrency), Usage()
@@ -123,6 +124,11 @@ def captions(*, folder: str, concurrency: int) -> dict[str, float]:
             seconds = asyncio.run(run(base_url, log, encoder))
         encoder.close()
     return {"per_second": count / seconds, "share": count * LATENCY / concurrency / seconds}
+
+
+def large(*, folder: str, concurrency: int) -> dict[str, float]:
+    """The same for large pictures."""
+    return captions(folder=folder, concurrency=concurrency, picture=LARGE)
 
 
 def bare(*, folder: str, concurrency: int) -> dict[str, float]:
@@ -153,22 +159,23 @@ def bare(*, folder: str, concurrency: int) -> dict[str, float]:
     return {"per_second": count / seconds, "share": count * LATENCY / concurrency / seconds}
 
 
-def write_picture(folder: str) -> None:
+def write_pictures(folder: str) -> None:
     import numpy as np
     from PIL import Image
 
     rng = np.random.Generator(np.random.Philox(key=1))
     small = Image.fromarray(rng.integers(0, 256, (64, 48, 3), np.uint8))
-    small.resize((768, 1024), Image.Resampling.BICUBIC).save(Path(folder, "picture.jpg"), quality=90)
+    for name, size in ((SMALL, (768, 1024)), (LARGE, (1536, 2048))):
+        small.resize(size, Image.Resampling.BICUBIC).save(Path(folder, name), quality=90)
 
 
-CONTENDERS = {"captions": captions, "bare": bare}
+CONTENDERS = {"captions": captions, "large": large, "bare": bare}
 
 if __name__ == "__main__":
     bench.child(CONTENDERS)
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-captions-") as folder:
-        write_picture(folder)
+        write_pictures(folder)
         for concurrency in CONCURRENCIES:
             found = bench.alternate(CONTENDERS, rounds=3, folder=folder, concurrency=concurrency)
             rows.append(
@@ -177,8 +184,11 @@ if __name__ == "__main__":
                     "ideal, answers/s": f"{concurrency / LATENCY:.0f}",
                     "answers/s": f"{bench.middle(found['captions'], 'per_second'):.0f}",
                     "share of ideal": bench.ratio_text([each["share"] for each in found["captions"]]),
+                    "with large pictures": bench.ratio_text([each["share"] for each in found["large"]]),
                     "client alone": bench.ratio_text([each["share"] for each in found["bare"]]),
                 }
             )
-    notes = ["server and client share the machine; picture 768x1024, JPEG; every answer on the disk"]
+    notes = [
+        "server and client share the machine; pictures 768x1024, large ones 1536x2048, JPEG; every answer on the disk"
+    ]
     bench.report("captions", "Captions against a server that takes 50 ms for an answer", rows, notes=notes)

@@ -37,7 +37,7 @@ class SentPictureConfig(StrictModel):
     format: Literal["JPEG", "WEBP", "PNG"] = "JPEG"
     """Encoding."""
     quality: Annotated[int, pydantic.Field(ge=1, le=100)] = 90
-    """Of JPEG and WebP."""
+    """Of JPEG and WebP. A JPEG that needs no change is sent as it is."""
 
 
 class ModelConfig(StrictModel):
