@@ -277,7 +277,7 @@ from animetune.executor import LocalExecutor
 
 def slowly(payload, folder):
     if payload >= 2:
-        print("at", payload, flush=True)
+        os.write(1, f"at {{payload}}\\n".encode())  # at once: two processes write there
         time.sleep(60)
     return write_draws(payload, folder)
 
@@ -301,10 +301,12 @@ def running(tmp_path: Path) -> Any:
     )
     with process:
         assert process.stdout is not None
-        assert {process.stdout.readline(), process.stdout.readline()} == {"at 2\n", "at 3\n"}
-        yield process, tmp_path / "out"
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            assert {process.stdout.readline(), process.stdout.readline()} == {"at 2\n", "at 3\n"}
+            yield process, tmp_path / "out"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_ctrl_c_stops_all_and_leaves_whole_chunks_only(running: Any) -> None:
