@@ -141,8 +141,9 @@ def misbehave(payload: Any, folder: Path) -> Manifest:
         raise KeyError("no such picture")
     if payload == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    while payload == "meets" and len(list(folder.parent.glob(f"{fsio.TEMP_PREFIX}*/half"))) < 2:
-        time.sleep(0.01)  # so that both get some
+    # Until another is at work, or through with it, so that both get some.
+    while payload == "meets" and len(list(folder.parent.glob("*/half"))) < 2:
+        time.sleep(0.01)
     facts = {name: os.environ.get(name) for name in ("POLARS_MAX_THREADS", "CUDA_VISIBLE_DEVICES")}
     facts |= {"process": os.getpid(), "thread": threading.current_thread() is threading.main_thread()}
     return Manifest(kind="chunk", format_version=1, facts={**facts, "cwd": os.getcwd()})
