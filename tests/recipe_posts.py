@@ -47,7 +47,7 @@ def write_recipe_posts(folder: Path) -> Path:
 
 def at_posts(folder: Path, cfg: CurateConfig) -> list[str]:
     """Overrides that point a recipe's sources and lists at the files in `folder`, and ask no models."""
-    overrides = ["answers=null", "models={}", "captions=null", "closeups=null"]
+    overrides = ["answers=null", "models={}", "tag_sources={}", "captions=null", "closeups=null"]
     for place, source in enumerate(cfg.sources):
         if source.name == "danbooru":
             overrides += [
