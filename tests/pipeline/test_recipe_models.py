@@ -19,7 +19,7 @@ from tests.recipe_posts import at_posts, write_recipe_posts
 pytestmark = pytest.mark.slow
 
 RECIPES = shipped_configs() / "recipes"
-KEPT = ("answers=", "captions=", "models=", "closeups=")
+KEPT = ("answers=", "captions=", "models=", "tag_sources=", "closeups=")
 """Overrides of `at_posts` that switch off what is tested here."""
 
 
