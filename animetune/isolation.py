@@ -11,7 +11,6 @@ second time in a process that has seen nothing else, is believed of a picture an
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import resource
@@ -20,13 +19,13 @@ import subprocess
 import sys
 import traceback
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from animetune.errors import AnimetuneError, PictureError, SetupError
-from animetune.lifeline import die_with
+from animetune.lifeline import die_with, sigint_blocked
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -108,7 +107,7 @@ class _Child:
         self.pipe, far_end = multiprocessing.Pipe()
         path = [os.path.abspath(entry) for entry in sys.path]
         start = _START.format(path=path, pipe=far_end.fileno(), parent=self.parent)
-        with _sigint_blocked():
+        with sigint_blocked():
             self.process = subprocess.Popen(  # noqa: S603 (our own interpreter and text)
                 [sys.executable, "-c", start],
                 pass_fds=[far_end.fileno()],
@@ -148,16 +147,6 @@ def _end(process: subprocess.Popen[bytes], pipe: Connection, parent: int) -> Non
     if os.getpid() == parent:
         process.kill()
         process.wait()
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Let a process started within be born deaf to Ctrl-C: until it ignores it, it would answer with a traceback."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe_number: int, parent: int) -> None:

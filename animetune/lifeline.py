@@ -1,12 +1,17 @@
-"""Processes that end with the one that started them. Imports nothing of ours, so that they start quickly."""
+"""Processes that end with the one that started them, and leave Ctrl-C to it.
+
+Imports nothing of ours, so that they start quickly.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 
 def die_with(parent: int) -> None:
@@ -22,6 +27,16 @@ def die_with(parent: int) -> None:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     if os.getppid() != parent:  # it ended before we could ask
         os._exit(1)
+
+
+@contextlib.contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Let a process started within be born deaf to Ctrl-C: until it ignores it, it would answer with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _watch(parent: int) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 from animetune.chunks import NO_MEMORY, Chunk, Failure, Job
-from animetune.lifeline import die_with
+from animetune.lifeline import die_with, sigint_blocked
 
 THREADS = "POLARS_MAX_THREADS"
 
@@ -32,7 +32,7 @@ class Worker:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, far_end = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(far_end, os.getpid()), daemon=True)
-        with _sigint_blocked(), _few_threads(workers):
+        with sigint_blocked(), _few_threads(workers):
             self.process.start()
         far_end.close()  # so that the death of the process ends the pipe
 
@@ -71,16 +71,6 @@ class Worker:
         self.process.join(max(0.0, seconds))
         self.process.kill()
         self.process.join()
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Let a process started within be born deaf to Ctrl-C: until it ignores it, it would answer with a traceback."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
