@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from animetune.chunks import NO_MEMORY, Chunk, Failure, Job
@@ -32,6 +33,7 @@ class Worker:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, far_end = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(far_end, os.getpid()), daemon=True)
+        resource_tracker.ensure_running()  # now: where starting a process has to do it, SIGINT is unblocked behind it
         with sigint_blocked(), _few_threads(workers):
             self.process.start()
         far_end.close()  # so that the death of the process ends the pipe

@@ -336,3 +336,16 @@ def test_workers_do_not_outlive_a_killed_parent(running: Any) -> None:
 def test_results_are_what_is_on_disk(tmp_path: Path) -> None:
     (manifest,) = LocalExecutor(0).run(write_draws, chunks(4), tmp_path)
     assert manifest == read_manifest(tmp_path / "000", kind="chunk", format_version=1)
+
+
+def test_a_worker_is_deaf_to_ctrl_c_from_birth_in_a_process_that_started_nothing_before() -> None:
+    script = """
+from animetune.workers import Worker
+worker = Worker(1)
+with open(f"/proc/{worker.process.pid}/status") as status:
+    masks = dict(line.split(":") for line in status)
+worker.end(10)
+print(int(masks["SigBlk"], 16) | int(masks["SigIgn"], 16))
+"""
+    masks = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert masks >> (signal.SIGINT - 1) & 1
