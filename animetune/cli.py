@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from animetune import __version__
-from animetune.errors import AnimetuneError, ConfigError
+from animetune.errors import AnimetuneError, ConfigError, SetupError
 
 STAGES = {
     "curate": ("animetune.curate.config:CurateConfig", "animetune.curate.run:run"),
@@ -27,10 +27,21 @@ STAGES = {
     "train": ("animetune.train.config:TrainConfig", "animetune.train.run:run"),
     "sample": ("animetune.sample.config:SampleConfig", "animetune.sample.run:run"),
     "export": ("animetune.export.config:ExportConfig", "animetune.export.run:run"),
+    "merge": ("animetune.merge.config:MergeConfig", "animetune.merge.run:run"),
+    "lora": ("animetune.lora.config:LoraConfig", "animetune.lora.run:run"),
+    "evaluate": ("animetune.evaluate.config:EvaluateConfig", "animetune.evaluate.run:run"),
+    "card": ("animetune.card.config:CardConfig", "animetune.card.run:run"),
 }
 """Stage -> its configuration and its function."""
 
-PLANS = {"shard": "animetune.plan.shards:describe", "train": "animetune.plan.run:describe"}
+RECIPE = "animetune.recipe.config:RecipeConfig"
+"""The configuration of a whole recipe, which is no stage but a chain of them."""
+
+PLANS = {
+    "shard": "animetune.plan.shards:describe",
+    "train": "animetune.plan.run:describe",
+    "recipe": "animetune.recipe.plan:describe",
+}
 """Stage -> what describes a configuration of it."""
 
 INTERRUPTED = 130
@@ -111,21 +122,124 @@ def export(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
+def merge(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Several models (and LoRAs) -> one: weighted sums, differences, slerp, by part and block."""
+    _run_stage("merge", config, overrides)
+
+
+@app.command()
+def lora(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """A tuned model and its base -> the difference as a LoRA that ComfyUI, A1111 and diffusers load."""
+    _run_stage("lora", config, overrides)
+
+
+@app.command()
+def evaluate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Models -> what they do with the probes' prompts: pictures, scores and a report."""
+    _run_stage("evaluate", config, overrides)
+
+
+@app.command()
+def card(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """An export and the manifests behind it -> a model card for the hub."""
+    _run_stage("card", config, overrides)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A whole recipe.")],
+    overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="STEP.KEY=VALUE",
+            help="Override a setting of a step, or of all of a stage: train:KEY=VALUE",
+        ),
+    ] = [],  # noqa: B006
+    first: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Begin at this step.")] = None,
+    last: Annotated[str | None, typer.Option("--until", metavar="STEP", help="End after this step.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; check all of it.")] = False,
+) -> None:
+    """A whole recipe, from posts to a card; run again, it goes on where it stopped and skips what is unchanged."""
+    with _interruptible():
+        from animetune.recipe.run import Chosen, run_recipe
+
+        run_recipe(recipe, Chosen(tuple(overrides), first=first, last=last, dry_run=dry_run), say=typer.echo)
+
+
+@app.command()
+def init(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe; `animetune recipes` lists them.")],
+    out: Annotated[Path, typer.Option(help="Folder for its files; must not exist, or be empty.")] = Path("configs"),
+) -> None:
+    """Copy a recipe's files, to be edited."""
+    from animetune.recipe.shipped import copy_recipe
+
+    for path in copy_recipe(recipe, out):
+        typer.echo(str(path))
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that come with animetune: what each is, from whom, on what hardware."""
+    from animetune.recipe.shipped import list_recipes
+
+    typer.echo(list_recipes())
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A stage or a recipe that is to run here.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """What this machine has and lacks, each finding with its remedy; with CONFIG, for what that needs."""
+    from animetune.doctor.run import examine
+
+    lines, is_well = examine(config, overrides)
+    typer.echo("\n".join(lines))
+    if not is_well:
+        raise typer.Exit(SetupError.exit_code)
+
+
+@app.command()
+def tagsheet(
+    place: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="A label set, a curated table, or a run that trained on one.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write; tagsheet.html beside it by default.")] = None,
+    at_least: Annotated[int, typer.Option(min=1, help="Leave out tags of fewer pictures.")] = 10,
+) -> None:
+    """The words that a model knows, with how often it saw them, as one page: triggers to copy, brackets escaped."""
+    with _interruptible():
+        from animetune.report.tagsheet import make_tagsheet
+
+        typer.echo(f"see {make_tagsheet(place, out, at_least=at_least)}")
+
+
+@app.command()
 def plan(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006
     assume_images: Annotated[
         int | None, typer.Option(min=1, help="Pictures in the data, where the shards cannot be read from here.")
     ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Of a GPU hour, in any currency; of a recipe.")] = None,
 ) -> None:
-    """What a config will do. Of training: sizes, steps, parameters, memory; of shard: the sizes that pictures get."""
+    """What a config will do: steps, sizes, parameters, memory; of a recipe also disk, GPU hours and cost."""
     from animetune.config import stage_of
 
     stage = stage_of(config)
     if stage not in PLANS:
         raise ConfigError(f"{config}: stage: plan takes a configuration of {' or '.join(PLANS)}, not of {stage}")
-    if assume_images is not None and stage != "train":
+    if assume_images is not None and stage == "shard":
         raise ConfigError(f"{config}: --assume-images is for training configurations, this one is of {stage}")
+    if stage == "recipe":
+        typer.echo(_import(PLANS[stage])(config, overrides, assume_images=assume_images, price=price))
+        return
+    if price is not None:
+        raise ConfigError(f"{config}: --price is for a recipe, this one is of {stage}")
     options = {} if assume_images is None else {"assume_images": assume_images}
     typer.echo(_import(PLANS[stage])(_load(stage, config, overrides), **options))
 
@@ -316,6 +430,8 @@ def _load(stage: str, path: Path, overrides: list[str]) -> Any:
 
 
 def _model(stage: str) -> Any:
+    if stage == "recipe":
+        return _import(RECIPE)
     if stage not in STAGES:
         raise ConfigError(f"stage: {stage!r} is not one of {', '.join(STAGES)}")
     return _import(STAGES[stage][0])

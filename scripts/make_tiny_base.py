@@ -35,7 +35,6 @@ from animetune.demo.drawing import BACKGROUNDS, HAIR, OVERSAMPLING, RGB
 from animetune.diffusion.config import DebiasedWeighting, DiffusionConfig, SamplerConfig
 from animetune.diffusion.loss import diffusion_loss
 from animetune.diffusion.sampler import sample
-from animetune.export.folder import write_folder
 from animetune.models.load import load_vae
 from animetune.models.sdxl import Sdxl
 from animetune.models.tiny import build_tiny
@@ -43,6 +42,7 @@ from animetune.progress import track
 from animetune.records import Batch, Size
 from animetune.seeding import Purpose, rng_for
 from animetune.tokens import tokenize
+from animetune.weights.folder import write_folder
 
 BASE = Path(__file__).resolve().parent.parent / "animetune" / "demo" / "base"
 SIZES = (Size(128, 128), Size(96, 160), Size(160, 96))

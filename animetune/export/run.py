@@ -18,14 +18,14 @@ from animetune import fsio
 from animetune.config import digest
 from animetune.errors import ConfigError, SetupError
 from animetune.export.config import ExportConfig
-from animetune.export.folder import count_tensors, write_folder
-from animetune.export.single_file import flow_hint, model_spec, single_file_entries, write_single_file
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
 from animetune.models.config import ModelConfig
 from animetune.models.load import read_models
 from animetune.models.sdxl import COMPONENTS, Parameterization
 from animetune.models.sources import FACTS_PREFIX, Source, open_source
 from animetune.progress import track
+from animetune.weights.folder import count_tensors, write_folder
+from animetune.weights.single_file import flow_hint, model_spec, single_file_entries, write_single_file
 
 EXPORT_FORMAT = 1
 EXPORT_KIND = "export"

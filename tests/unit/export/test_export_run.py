@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 from animetune import checkpoint
 from animetune.checkpoint import Checkpoint
 from animetune.errors import ConfigError, DataError, SetupError
-from animetune.export.config import AboutConfig, ExportConfig
+from animetune.export.config import ExportConfig
 from animetune.export.run import run
 from animetune.manifest import Manifest, verify_files
 from animetune.models.config import ModelConfig
 from animetune.models.load import load_models
 from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl
 from animetune.models.tiny import build_tiny, tiny_configs
+from animetune.weights.config import AboutConfig
 from tests.builders import token_ids
 
 ABOUT = AboutConfig(title="Tiny", license="openrail++", author="someone", tags=("anime", "tiny"), usage_hint="tags")
@@ -147,8 +148,8 @@ def test_metadata_is_modelspec(exported: Path) -> None:
 
 
 def test_full_sdxl_needs_no_architecture_in_its_metadata() -> None:
-    from animetune.export.single_file import model_spec
     from animetune.models.sdxl import build_network, sdxl_configs
+    from animetune.weights.single_file import model_spec
 
     with torch.device("meta"):
         unet = build_network(sdxl_configs(), "unet")

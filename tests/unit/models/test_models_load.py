@@ -16,13 +16,13 @@ from torch import Tensor
 from animetune import checkpoint, config
 from animetune.checkpoint import Checkpoint
 from animetune.errors import DataError, ResumeError, SetupError
-from animetune.export.folder import write_folder
-from animetune.export.single_file import model_spec, single_file_entries, write_single_file
 from animetune.models.config import ModelConfig
 from animetune.models.load import load_models, load_vae, vae_digest
 from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl
 from animetune.models.sources import _patterns, open_source
 from animetune.models.tiny import build_tiny
+from animetune.weights.folder import write_folder
+from animetune.weights.single_file import model_spec, single_file_entries, write_single_file
 
 SEED = 5
 
@@ -49,7 +49,7 @@ def single_file(models: Sdxl, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_single_file(models: Sdxl, path: Path) -> None:
-    from animetune.export.config import AboutConfig
+    from animetune.weights.config import AboutConfig
 
     kind = {"dtype": torch.float32, "vae_dtype": torch.float32}
     metadata = model_spec(AboutConfig(title="t", license="l"), models, **kind)

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from animetune import fsio
-from animetune.export.config import AboutConfig
-from animetune.export.tensors import cast_entry, tensor_entry
 from animetune.models import keys
 from animetune.models.networks import canonical_state, network_links
 from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl, is_sdxl
 from animetune.models.sources import ARCHITECTURE_KEY, FLOW_KEY
 from animetune.records import PIXELS_PER_CELL
 from animetune.tensorfile import Entry, write_safetensors
+from animetune.weights.config import AboutConfig
+from animetune.weights.tensors import cast_entry, tensor_entry
 
 
 def write_single_file(

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from animetune import fsio, tokens
-from animetune.export.tensors import tensor_entry
 from animetune.models.networks import canonical_state
 from animetune.models.sdxl import COMPONENTS, Component, Parameterization, Sdxl
 from animetune.tensorfile import write_safetensors
+from animetune.weights.tensors import tensor_entry
 
 _CLASSES = {
     "unet": "UNet2DConditionModel",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from animetune.errors import DataError
-from animetune.export.tensors import cast
+from animetune.weights.tensors import cast
 
 
 def test_numbers_that_do_not_fit_are_named() -> None:
