@@ -52,11 +52,15 @@ bench-images: $(INSTALLED) ## pictures against plain Pillow, captions against a 
 bench-train: $(INSTALLED) ## Adafactor against transformers'; the training step against diffusers' script (a GPU, 15 minutes)
 	for name in adafactor train_step; do $(BIN)/python scripts/bench/$$name.py || exit 1; done
 
-check: $(INSTALLED) ## lint, format, types, import layers, every shipped config
+check: $(INSTALLED) ## lint, format, types, import layers, batch scripts and containers, every shipped config
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck scripts/slurm/*.sbatch .ci/run
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	$(BIN)/kubernetes-validate --quiet --strict docker/kubernetes/*.yaml
 	$(BIN)/animetune config check configs/*.yaml configs/demo/*.yaml configs/recipes/*/*.yaml
 
 lock: ## compile requirements.lock anew from pyproject.toml
