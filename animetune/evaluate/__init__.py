@@ -1,0 +1,1 @@
+"""Evaluation: models and probes in, pictures, scores with their intervals and one page out."""
