@@ -74,6 +74,25 @@ def stage_of(path: str | os.PathLike[str]) -> str:
     return stage.value
 
 
+def place_of(path: str | os.PathLike[str], key: str, overrides: Sequence[str] = ()) -> str:
+    """Where a setting of a file has its value: `file:line:column`, the `--set` that gave it, or, where it is a default,
+    the line of what it would be in. `key` is dotted; the file is one that `load_config` has read."""
+    tree, _ = _read(Path(path))
+    if tree is None:
+        return str(path)
+    for override in overrides:
+        _override(tree, override)
+    node = tree
+    for part in key.split("."):
+        inner = node.value.get(part) if isinstance(node.value, dict) else None
+        if isinstance(node.value, list) and part.isdecimal() and int(part) < len(node.value):
+            inner = node.value[int(part)]
+        if inner is None:
+            break
+        node = inner
+    return str(node.shown_at)
+
+
 def digest(model: pydantic.BaseModel) -> str:
     """Hex SHA-256 of the whole configuration, defaults included, as canonical JSON."""
     text = json.dumps(_as_json(model), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,180 @@
+"""What the configuration of each stage reads and writes: the one table that the chain of a recipe is made from."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from animetune.config import StrictModel
+from animetune.errors import AnimetuneError
+
+Kind = Literal["output", "weights", "file", "source"]
+"""What a setting names: the `output` of another stage, `weights` (also a hub id, or what comes with animetune), a
+`file` (or a folder of files), or a `source` of posts or captions, where `*` is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """Places in the configuration of a stage. Settings are dotted; `*` stands for each item of a list or map."""
+
+    config: str
+    """Module and name of its model."""
+    function: str
+    """Module and name of what runs it."""
+    writes: str
+    """The setting that names what it publishes."""
+    reads: Mapping[str, Kind]
+    """Settings that name what it reads. One that a configuration does not have, since it is of another member of a
+    union, reads nothing."""
+    apart: tuple[str, ...] = ()
+    """Further settings of paths, which name neither what is read nor what is published: caches, scratch, answers.
+    All other settings that are paths name a `file`."""
+    handling: tuple[str, ...] = ()
+    """Settings that change nothing in the output, so that another value runs nothing again."""
+
+
+STAGES: dict[str, StageKind] = {
+    "curate": StageKind(
+        "animetune.curate.config:CurateConfig",
+        "animetune.curate.run:run",
+        writes="out",
+        reads={"sources.*.posts.*": "source", "sources.*.captions.*": "source"},
+        apart=("answers", "captions.long.folder", "captions.compress.folder"),
+        handling=("answers", "executor", "prune", "captions.client", "captions.max_requests"),
+    ),
+    "shard": StageKind(
+        "animetune.shards.config:ShardConfig",
+        "animetune.shards.run:run",
+        writes="out",
+        reads={"table": "output", "store.vae": "weights"},
+        apart=("work",),
+        handling=("work", "executor", "store.batch", "store.device"),
+    ),
+    "labels": StageKind(
+        "animetune.shards.config:LabelsConfig",
+        "animetune.shards.labels:run",
+        writes="out",
+        reads={"table": "output", "shards": "output"},
+        apart=("cache",),
+        handling=("cache",),
+    ),
+    "train": StageKind(
+        "animetune.train.config:TrainConfig",
+        "animetune.train.run:run",
+        writes="run",
+        reads={
+            "model.base": "weights",
+            "model.vae": "weights",
+            "data.shards": "output",
+            "data.labels": "output",
+            "data.sources.*.shards": "output",
+            "data.sources.*.labels": "output",
+        },
+    ),
+    "sample": StageKind(
+        "animetune.sample.config:SampleConfig",
+        "animetune.sample.run:run",
+        writes="out",
+        reads={"model.base": "weights", "model.vae": "weights", "prompts_file": "file"},
+        handling=("batch", "device"),
+    ),
+    "export": StageKind(
+        "animetune.export.config:ExportConfig",
+        "animetune.export.run:run",
+        writes="out",
+        reads={"base": "weights", "vae": "weights"},
+    ),
+    "merge": StageKind("animetune.merge.config:MergeConfig", "animetune.merge.run:run", writes="out", reads={}),
+    "lora": StageKind("animetune.lora.config:LoraConfig", "animetune.lora.run:run", writes="out", reads={}),
+    "evaluate": StageKind(
+        "animetune.evaluate.config:EvaluateConfig", "animetune.evaluate.run:run", writes="out", reads={}
+    ),
+    "card": StageKind("animetune.card.config:CardConfig", "animetune.card.run:run", writes="out", reads={}),
+}
+"""Stage -> what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Something that a step reads."""
+
+    key: str
+    """The setting that names it, dotted."""
+    place: str
+    """A path, pattern, URL or hub id, as the configuration has it."""
+    kind: Kind
+
+
+def model_of(stage: str) -> type[StrictModel]:
+    """The model of a stage's configuration."""
+    model: type[StrictModel] = _imported(STAGES[stage].config)
+    return model
+
+
+def run_stage(stage: str, cfg: StrictModel) -> Any:
+    """Run a stage in this process; returns its manifest."""
+    return _imported(STAGES[stage].function)(cfg)
+
+
+def read_by(cfg: StrictModel, stage: str) -> tuple[Read, ...]:
+    """What a configuration of a stage reads, in the order of its settings."""
+    kind = STAGES[stage]
+    found = []
+    for key, value in settings_of(cfg):
+        listed = next((what for pattern, what in kind.reads.items() if _fits(pattern, key)), None)
+        is_file = isinstance(value, Path) and not any(_fits(pattern, key) for pattern in (kind.writes, *kind.apart))
+        what = listed or ("file" if is_file else None)
+        if what is not None and isinstance(value, str | Path) and str(value):
+            found.append(Read(key, str(value), what))
+    return tuple(found)
+
+
+def written_by(cfg: StrictModel, stage: str) -> str:
+    """What a configuration of a stage publishes: a folder, or a URL."""
+    return str(getattr(cfg, STAGES[stage].writes))
+
+
+def folder_of(cfg: StrictModel, stage: str) -> Path:
+    """Where the manifest of what it publishes is on this machine."""
+    work = getattr(cfg, "work", None) if stage == "shard" else None
+    return Path(work or written_by(cfg, stage).removeprefix("file://"))
+
+
+def settings_of(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting that is no group, list or map, dotted, with its value."""
+    if isinstance(value, pydantic.BaseModel):
+        items: Any = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        yield above, value
+        return
+    for name, item in items:
+        yield from settings_of(item, f"{above}.{name}" if above else str(name))
+
+
+def is_handling(stage: str, key: str) -> bool:
+    """Whether a setting changes nothing in what the stage publishes."""
+    return any(_fits(pattern, key) or key.startswith(f"{pattern}.") for pattern in STAGES[stage].handling)
+
+
+def _fits(pattern: str, key: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", r"[^.]+"), key) is not None
+
+
+def _imported(target: str) -> Any:
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise AnimetuneError(f"{module}: is missing; install animetune again") from error
