@@ -6,6 +6,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 WORKERS ?= 2
+STAGES := curate shard labels train sample export merge lora evaluate card recipe
 FAST := not slow and not crash and not dist and not gpu
 PYTEST := $(BIN)/python -m pytest --dist loadgroup -n $(WORKERS)
 
@@ -63,6 +64,9 @@ check: $(INSTALLED) ## lint, format, types, import layers, batch scripts and con
 	$(BIN)/kubernetes-validate --quiet --strict docker/kubernetes/*.yaml
 	$(BIN)/animetune config check configs/*.yaml configs/demo/*.yaml configs/recipes/*/*.yaml
 
+docs: $(INSTALLED) ## write docs/reference/ anew, one page of settings a stage
+	for stage in $(STAGES); do $(BIN)/animetune config reference $$stage > docs/reference/$$stage.md || exit 1; done
+
 lock: ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --extra dev --extra bench --extra s3 --extra onnx --extra ray pyproject.toml -o requirements.lock
@@ -70,4 +74,4 @@ lock: ## compile requirements.lock anew from pyproject.toml
 clean: ## remove .venv and the demo's output
 	rm -rf .venv runs/demo
 
-.PHONY: help install demo test test-slow test-crash test-dist bench-data bench-curate bench-images bench-train check lock clean
+.PHONY: help install demo test test-slow test-crash test-dist bench-data bench-curate bench-images bench-train check docs lock clean

@@ -387,6 +387,14 @@ def config_schema(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", 
     typer.echo(canonical_json(json_schema(_model(stage)), indent=2))
 
 
+@config_app.command("reference")
+def config_reference(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", ".join(STAGES))]) -> None:
+    """Every setting of a stage, what it takes and what it does, as Markdown; docs/reference/ holds these pages."""
+    from animetune.reference import markdown
+
+    typer.echo(markdown(stage, _model(stage)), nl=False)
+
+
 def main() -> None:
     """Entry point: our own errors become one message and an exit code, everything else stays a traceback."""
     _quiet_libraries()
