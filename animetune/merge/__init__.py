@@ -1,0 +1,1 @@
+"""Several models and LoRAs made into one."""
