@@ -19,6 +19,7 @@ import pydantic
 from animetune import problems
 from animetune.config import StrictModel, load_config, place_of, stage_of
 from animetune.errors import ConfigError
+from animetune.plan.stated import StatedConfig
 from animetune.recipe import stages
 from animetune.recipe.overrides import Sorted, sort_overrides
 from animetune.recipe.stages import Read
@@ -44,6 +45,8 @@ class RecipeConfig(StrictModel):
     """Where the recipe was published, and by whom."""
     hardware: Text
     """What its source says that it ran on."""
+    stated: StatedConfig = StatedConfig()
+    """The figures of its source, which `animetune plan` compares with its own."""
     out: Annotated[Path, ON_THIS_MACHINE]
     """Folder of the ledger, the log and the page of the run. What the steps make is where each of them says."""
     steps: Annotated[tuple[Text, ...], pydantic.Field(min_length=1)]

@@ -26,6 +26,7 @@ PEAK_TFLOPS = {
     "H100": 989.0,
     "A100": 312.0,
     "L40S": 362.0,
+    "RTX 6000 Ada Generation": 364.2,
     "A40": 149.7,
     "RTX A6000": 154.8,
     "GeForce RTX 5090": 209.5,
