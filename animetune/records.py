@@ -235,13 +235,28 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Init:
+    """A picture that drawing begins from, instead of pure noise."""
+
+    name: str
+    """What records call it; with the strength all that counts when two are compared."""
+    strength: float
+    """How much is drawn anew, 0 to 1: of the sampler's n steps the last floor(n * strength). 0 returns the picture as
+    the VAE gives it back."""
+    read: Callable[[], np.ndarray] = field(compare=False, repr=False)
+    """The picture, uint8 RGB (height, width, 3), of the request's size; called when its turn comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One picture to draw; it depends on nothing but this, the model and the sampler."""
+    """One picture to draw; it depends on nothing but this, the model and the settings of drawing."""
 
     prompt: str
     seed: int
     size: Size
+    """Of the first pass; an upscaling second pass makes it larger."""
     negative: str = ""
+    init: Init | None = None
 
 
 @dataclass(slots=True)

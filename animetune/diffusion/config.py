@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import Identity, StrictModel
+from animetune.diffusion.sampler_names import SAMPLERS, SIGMAS_TITLES, SamplerName, Sigmas
 from animetune.records import Size
 
 Prediction = Literal["epsilon", "v", "flow"]
@@ -16,6 +17,7 @@ Prediction = Literal["epsilon", "v", "flow"]
 Side = Annotated[int, pydantic.Field(ge=64, multiple_of=8)]
 """Pixels of a drawn picture: the VAE's cells have 8, and the UNet takes any number of cells."""
 
+Pixels = Annotated[int, pydantic.Field(ge=1)]
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Positive = Annotated[float, pydantic.Field(gt=0)]
 
@@ -247,24 +249,62 @@ class DiffusionConfig(StrictModel):
 class SamplerConfig(StrictModel):
     """How pictures are drawn."""
 
-    name: Literal["euler", "euler_ancestral"] = "euler_ancestral"
-    """`euler_ancestral` ("Euler a") adds fresh noise at every step; `euler` is deterministic after its first noise."""
+    name: SamplerName = "euler_ancestral"
+    """`euler_ancestral` ("Euler a") adds fresh noise at every step; `euler` is deterministic after its first noise;
+    `dpmpp_2m` ("DPM++ 2M") needs fewer steps. docs/samplers.md says what each suits."""
+    sigmas: Sigmas = "normal"
+    """Where between much and little noise the steps are: `normal`, at timesteps as `spacing` says; `karras` (Karras et
+    al. 2022, rho 7) or `exponential`, of noise levels alone, which a flow and zero terminal SNR do not have."""
     steps: int = pydantic.Field(default=28, ge=1, le=500)
-    """Evaluations of the model."""
+    """Steps. Most samplers evaluate the model once in each; heun, dpm2, dpm2_ancestral, dpmpp_2s_ancestral and
+    dpmpp_sde twice."""
     cfg_scale: float = pydantic.Field(default=6.0, ge=0)
     """Classifier-free guidance (Ho & Salimans 2022); 1 is none, and costs half."""
-    spacing: Literal["leading", "trailing"] = "trailing"
+    cfg_rescale: Share = 0.0
+    """How far guidance's growth of contrast is taken back (phi of Lin et al. 2023, section 3.4; theirs 0.7 for zero
+    terminal SNR)."""
+    spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     """Which timesteps are visited. `trailing` begins at the last one, which a flow and a model with zero terminal SNR
-    need; `leading` is what diffusers does for SDXL base."""
+    need; `leading` is what diffusers does for SDXL base; `linspace` ends at the very first one, as A1111 and ComfyUI's
+    scheduler `normal`."""
+    eta: Share | None = None
+    """How much of its noise euler_ancestral, ddim, dpm2_ancestral, dpmpp_2s_ancestral or dpmpp_sde makes anew at each
+    step; 0 is none; null: 1, but 0 for ddim."""
     shift: Positive | None = None
     """Flow only: another shift than the one that the model was trained with, at every size."""
+    original_size: tuple[Pixels, Pixels] | None = None
+    """Width and height that the model is told the picture had before scaling (micro-conditioning of SDXL); null: the
+    drawn size."""
+    crop: tuple[Annotated[int, pydantic.Field(ge=0)], Annotated[int, pydantic.Field(ge=0)]] = (0, 0)
+    """Left and top of the crop that the model is told: pixels."""
+    target_size: tuple[Pixels, Pixels] | None = None
+    """Width and height that the model is told it draws; null: the drawn size."""
+
+    @property
+    def title(self) -> str:
+        """The name in A1111 and Forge: `DPM++ 2M Karras`."""
+        return f"{SAMPLERS[self.name].title} {SIGMAS_TITLES[self.sigmas]}".rstrip()
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_use_for_eta(self) -> SamplerConfig:
+        if self.eta is not None and SAMPLERS[self.name].eta is None:
+            names = ", ".join(name for name, facts in SAMPLERS.items() if facts.eta is not None)
+            raise ValueError(f"eta: {self.eta:g}: {self.name} has none; only {names} have")
+        if self.sigmas != "normal" and self.spacing != "trailing":
+            raise ValueError(f"spacing: {self.spacing}: sigmas: {self.sigmas} visits no spaced timesteps; leave it out")
+        return self
 
     def misfit(self, diffusion: DiffusionConfig) -> str | None:
         """Why a model that was trained like this cannot be drawn from like that; None: it can."""
         flow = diffusion.prediction == "flow"
-        if self.spacing != "trailing" and (flow or diffusion.zero_terminal_snr):
-            reason = "a flow" if flow else "zero_terminal_snr"
-            return f"sampler.spacing: {self.spacing}: {reason} needs trailing"
+        ends_in_noise = "a flow" if flow else "zero_terminal_snr" if diffusion.zero_terminal_snr else None
+        if ends_in_noise and (self.spacing == "leading" or (flow and self.spacing != "trailing")):
+            return f"sampler.spacing: {self.spacing}: {ends_in_noise} needs trailing"
+        if ends_in_noise and self.sigmas != "normal":
+            return (
+                f"sampler.sigmas: {self.sigmas}: {ends_in_noise} begins in pure noise, whose sigma is infinite; needs "
+                "normal"
+            )
         if self.shift is not None and not flow:
             return f"sampler.shift: {self.shift:g}: only a flow has one; this model predicts {diffusion.prediction}"
         return None

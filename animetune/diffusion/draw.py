@@ -10,9 +10,13 @@ import torch
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.diffusion.denoiser import DenoiserProtocol, TextT
+from animetune.diffusion.draw_config import PLAIN, TextConfig, UpscaleConfig
 from animetune.diffusion.sampler import sample
 from animetune.records import Request
 from animetune.tokens import CHUNK_BODY, count_tokens, tokenize
+
+TILE_ABOVE = 2048 * 2048
+"""Pixels above which a picture passes the VAE in tiles."""
 
 
 class DrawingModel(DenoiserProtocol[TextT], Protocol[TextT]):
@@ -29,8 +33,11 @@ def draw(
     *,
     diffusion: DiffusionConfig,
     sampler: SamplerConfig,
+    text: TextConfig = PLAIN,
+    upscale: UpscaleConfig | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 4,
+    tile_above: int = TILE_ABOVE,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Draw every request; yields (place in `requests`, uint8 RGB (height, width, 3)), size by size.
 
