@@ -42,6 +42,7 @@ class Purpose(enum.IntEnum):
     PERTURBATION = 17
     CONDITIONING = 18
     ROUNDING = 19
+    BOOTSTRAP = 20
 
 
 def key_for(seed: int, purpose: Purpose, *counters: int) -> int:
