@@ -43,6 +43,7 @@ class Purpose(enum.IntEnum):
     CONDITIONING = 18
     ROUNDING = 19
     BOOTSTRAP = 20
+    SKETCH = 21
 
 
 def key_for(seed: int, purpose: Purpose, *counters: int) -> int:
