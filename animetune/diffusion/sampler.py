@@ -1,7 +1,8 @@
-"""From noise to latents: Euler and Euler ancestral, for epsilon, v and flow, with or without a zero terminal SNR.
+"""From noise, or from a picture, to latents: by any sampler, for epsilon, v and flow, with or without a zero terminal
+SNR.
 
-These are k-diffusion's steps from a noise level to the next, `level` = sigma_t / alpha_t, on x / alpha_t (Karras et al.
-2022). They are written in the schedule's own coordinates instead,
+`solvers` has the steps. Euler is k-diffusion's step from a noise level to the next on x / alpha_t (Karras et al. 2022),
+written in the schedule's own coordinates,
 
     x_s = alpha_s (x_0 + down * noise + up * fresh noise),    down^2 + up^2 = level_s^2
 
@@ -15,38 +16,29 @@ it. ComfyUI takes the rule over to a flow's own t, which leaves more of the old 
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.diffusion.denoiser import DenoiserProtocol, TextT
-from animetune.diffusion.schedule import NUM_TIMESTEPS, noise_schedule, shift_time
+from animetune.diffusion.guidance import guided
+from animetune.diffusion.solvers import Look, Trip, default_eta, solve
+from animetune.diffusion.stops import CLEAN, Stop, steps_made, stop_at, stops
 from animetune.diffusion.targets import split_prediction
-from animetune.errors import ConfigError
 from animetune.records import LATENT_CHANNELS, PIXELS_PER_CELL, Size
 from animetune.seeding import Purpose, rng_for
 
 
-class Stop(NamedTuple):
-    """A place on the way from noise to data."""
+class Start(NamedTuple):
+    """Where an image-to-image pass begins."""
 
-    timestep: float
-    """What the model is told: an integer, unless it is a flow's."""
-    alpha: float
-    sigma: float
-
-    @property
-    def level(self) -> float:
-        """sigma / alpha, infinite for pure noise."""
-        return self.sigma / self.alpha if self.alpha else math.inf
-
-
-CLEAN = Stop(timestep=0, alpha=1.0, sigma=0.0)
+    latents: torch.Tensor
+    """Scaled, float32 (b, 4, h, w)."""
+    strength: float
+    """0 to 1: the last floor(steps * strength) steps are made."""
 
 
 @torch.no_grad()
@@ -62,8 +54,7 @@ def sample(
 ) -> torch.Tensor:
     """Draw one picture per prompt.
 
-    Picture i depends on its own prompt and `seeds[i]` only, not on the others of the batch. The micro-conditioning is
-    that of an uncropped picture of this size, (h, w, 0, 0, h, w), as ComfyUI's default.
+    Picture i depends on its own prompt and `seeds[i]` only, not on the others of the batch.
 
     Args:
         models: the model; its prediction type must be that of `diffusion`.
@@ -78,68 +69,79 @@ def sample(
         Scaled latents, float32 (b, 4, height / 8, width / 8), for `models.decode`.
 
     Raises:
-        ConfigError: a flow, or a model with zero terminal SNR, with leading spacing, which never visits the last
-            timestep; a shift for another model than a flow.
+        ConfigError: settings that the model cannot be drawn with (`SamplerConfig.misfit`).
     """
-    if size.width % PIXELS_PER_CELL or size.height % PIXELS_PER_CELL:
-        raise ValueError(f"size {size.name}: both sides have to be multiples of {PIXELS_PER_CELL} pixels")
     if token_ids.shape != negative_ids.shape or len(token_ids) != len(seeds):
         raise ValueError(
             f"token_ids {tuple(token_ids.shape)}, negative_ids {tuple(negative_ids.shape)} and {len(seeds)} seeds do "
             "not belong together: prompts and negatives need the same number of chunks, and each prompt one seed"
         )
-    way = [*stops(sampler, diffusion, size), CLEAN]
-    guided = sampler.cfg_scale != 1
-    passes = 2 if guided else 1
-    device = token_ids.device
-    text = models.encode_text(torch.cat([token_ids, negative_ids]) if guided else token_ids)
-    uncropped = torch.tensor([size.height, size.width, 0, 0, size.height, size.width], dtype=torch.float32)
-    time_ids = uncropped.expand(passes * len(seeds), 6).to(device)
+    ids = torch.cat([token_ids, negative_ids]) if sampler.cfg_scale != 1 else token_ids
+    return denoise(
+        models,
+        models.encode_text(ids),
+        seeds=seeds,
+        size=size,
+        diffusion=diffusion,
+        sampler=sampler,
+        device=token_ids.device,
+    )
 
-    rngs = [rng_for(seed, Purpose.SAMPLE) for seed in seeds]
+
+@torch.no_grad()
+def denoise(
+    models: DenoiserProtocol[TextT],
+    text: TextT,
+    *,
+    seeds: Sequence[int],
+    size: Size,
+    diffusion: DiffusionConfig,
+    sampler: SamplerConfig,
+    device: torch.device | str,
+    start: Start | None = None,
+    part: int = 0,
+) -> torch.Tensor:
+    """The latents of one pass, for the text of the prompts and behind it, unless `cfg_scale` is 1, of the negatives.
+
+    Noise comes from each picture's own stream (seed, part); a second pass over the same picture is another part. Not a
+    word of it is read back from the device. Arguments else, result and errors as `sample`'s.
+    """
+    if size.width % PIXELS_PER_CELL or size.height % PIXELS_PER_CELL:
+        raise ValueError(f"size {size.name}: both sides have to be multiples of {PIXELS_PER_CELL} pixels")
+    way = [*stops(sampler, diffusion, size), CLEAN]
+    rngs = [rng_for(seed, Purpose.SAMPLE, *([part] if part else [])) for seed in seeds]
     shape = (LATENT_CHANNELS, *size.cells)
 
     def fresh_noise() -> torch.Tensor:
         return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])).to(device)
 
-    x = fresh_noise()
-    for here, there in itertools.pairwise(way):
+    passes = 2 if sampler.cfg_scale != 1 else 1
+    time_ids = micro_conditioning(sampler, size).expand(passes * len(seeds), 6).to(device)
+
+    def look(x: torch.Tensor, here: Stop) -> Look:
         kind = torch.float32 if diffusion.prediction == "flow" else torch.int64
-        timesteps = torch.full((passes * len(seeds),), here.timestep, dtype=kind, device=device)
+        timesteps = torch.full((len(time_ids),), here.timestep, dtype=kind, device=device)
         output = models.predict(x.repeat(passes, 1, 1, 1), timesteps, text, time_ids).float()
-        if guided:
-            conditional, unconditional = output.chunk(2)
-            output = unconditional + sampler.cfg_scale * (conditional - unconditional)
-        x_0, noise = split_prediction(
-            x, output, alpha_t=here.alpha, sigma_t=here.sigma, prediction=diffusion.prediction
-        )
-        down = there.level**2 / here.level if sampler.name == "euler_ancestral" else there.level
-        up = math.sqrt(there.level**2 - down**2)
-        x = there.alpha * (x_0 + down * noise + (up * fresh_noise() if up else 0))
-    return x
+        if passes == 2:
+            output = guided(*output.chunk(2), scale=sampler.cfg_scale, rescale=sampler.cfg_rescale)
+        split = split_prediction(x, output, alpha_t=here.alpha, sigma_t=here.sigma, prediction=diffusion.prediction)
+        return Look(*split)
+
+    if start is None:
+        x = fresh_noise()
+    else:
+        way = way[sampler.steps - steps_made(sampler.steps, start.strength) :]
+        x = start.latents
+        if len(way) > 1:
+            x = way[0].alpha * x + way[0].sigma * fresh_noise()
+    eta = default_eta(sampler.name) if sampler.eta is None else sampler.eta
+    return solve(sampler.name, x, way, Trip(look, fresh_noise, lambda level: stop_at(level, diffusion), eta))
 
 
-def stops(sampler: SamplerConfig, diffusion: DiffusionConfig, size: Size) -> list[Stop]:
-    """Where the model is evaluated, from the most noise to the least: `sampler.steps` places.
+def micro_conditioning(sampler: SamplerConfig, size: Size) -> torch.Tensor:
+    """What SDXL is told of a picture, float32 (1, 6): (h, w, top, left, h, w), original size, crop and target size.
 
-    Those of a flow are 1, 1 - 1 / steps, ..., shifted (Esser et al. 2024, equation 23): ComfyUI's scheduler `simple`.
+    (h, w, 0, 0, h, w) if nothing else is set, as ComfyUI's default.
     """
-    if problem := sampler.misfit(diffusion):
-        raise ConfigError(problem)
-    if diffusion.prediction == "flow":
-        shift = sampler.shift or diffusion.shift_at(size)
-        times = shift_time(1 - torch.arange(sampler.steps, dtype=torch.float64) / sampler.steps, shift).tolist()
-        return [Stop(NUM_TIMESTEPS * t, 1 - t, t) for t in times]
-    schedule = noise_schedule(zero_terminal_snr=diffusion.zero_terminal_snr)
-    alphas, sigmas = schedule.alpha.tolist(), schedule.sigma.tolist()
-    return [Stop(t, alphas[t], sigmas[t]) for t in spaced_timesteps(sampler.steps, sampler.spacing)]
-
-
-def spaced_timesteps(steps: int, spacing: Literal["leading", "trailing"]) -> list[int]:
-    """The `steps` timesteps to visit, falling (Lin et al. 2023, section 3.3).
-
-    trailing begins at 999; leading ends at 1, as diffusers with SDXL's steps_offset.
-    """
-    if spacing == "trailing":
-        return [round(NUM_TIMESTEPS - i * NUM_TIMESTEPS / steps) - 1 for i in range(steps)]
-    return [i * (NUM_TIMESTEPS // steps) + 1 for i in reversed(range(steps))]
+    original, target = sampler.original_size or size[:2], sampler.target_size or size[:2]
+    return torch.tensor([[*original[::-1], *sampler.crop[::-1], *target[::-1]]], dtype=torch.float32)

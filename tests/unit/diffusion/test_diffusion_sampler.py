@@ -15,8 +15,9 @@ from diffusers import (
 )
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
-from animetune.diffusion.sampler import sample, spaced_timesteps, stops
+from animetune.diffusion.sampler import sample
 from animetune.diffusion.schedule import noise_schedule
+from animetune.diffusion.stops import spaced_timesteps, stops
 from animetune.errors import ConfigError
 from animetune.records import Size
 from animetune.seeding import Purpose, rng_for
