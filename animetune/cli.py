@@ -226,6 +226,12 @@ def plan(
         int | None, typer.Option(min=1, help="Pictures in the data, where the shards cannot be read from here.")
     ] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Of a GPU hour, in any currency; of a recipe.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="KIND", help="GPU whose hours to count, as a100-80 or h100; of a recipe.")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Part of the GPU's peak that training gets, as 0.3; of a recipe.")
+    ] = None,
 ) -> None:
     """What a config will do: steps, sizes, parameters, memory; of a recipe also disk, GPU hours and cost."""
     from animetune.config import stage_of
@@ -236,10 +242,13 @@ def plan(
     if assume_images is not None and stage == "shard":
         raise ConfigError(f"{config}: --assume-images is for training configurations, this one is of {stage}")
     if stage == "recipe":
-        typer.echo(_import(PLANS[stage])(config, overrides, assume_images=assume_images, price=price))
+        typer.echo(
+            _import(PLANS[stage])(config, overrides, assume_images=assume_images, price=price, gpu=gpu, share=share)
+        )
         return
-    if price is not None:
-        raise ConfigError(f"{config}: --price is for a recipe, this one is of {stage}")
+    for option, value in {"--price": price, "--gpu": gpu, "--share": share}.items():
+        if value is not None:
+            raise ConfigError(f"{config}: {option} is for a recipe, this one is of {stage}")
     options = {} if assume_images is None else {"assume_images": assume_images}
     typer.echo(_import(PLANS[stage])(_load(stage, config, overrides), **options))
 

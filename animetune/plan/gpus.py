@@ -1,9 +1,9 @@
 """The kinds of GPU that plans compare: what they hold, what they can do at best, and what training gets of it.
 
-Peaks of dense matrix products in bfloat16 are those of `train.utilization`, by NVIDIA's data sheets. Memory is the total
-that `nvidia-smi` shows, a little less than the card's name says. `share` is what a plan assumes of the peak while it
-has no measurement. Nobody has published a careful table of SDXL's full fine-tuning, so the assumed shares are few
-figures of others, all of executed FLOPs over the dense peak:
+Peaks of dense matrix products in bfloat16 are those of `train.utilization`, by NVIDIA's data sheets. Memory is the
+total that `nvidia-smi` shows, a little less than the card's name says. `share` is what a plan assumes of the peak
+while it has no measurement. Nobody has published a careful table of SDXL's full fine-tuning, so it rests on few
+figures of others, of the model's FLOPs over the dense peak:
 
     H100     19 %      bigASP 2.5: 300 pictures a second on 32, SDXL at about 1 MP, text encoders frozen
              27-31 %   NVIDIA's MLPerf 4.0 entry: Stable Diffusion 2 at 512x512, everything tuned

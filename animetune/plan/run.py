@@ -36,6 +36,9 @@ LOW_LR = 5e-7
 LARGE_BATCH = 128
 """The smallest of Illustrious."""
 
+NINE_SIZES = tuple(SizeClass(str(NOMINAL_SIDE), size) for size in ANIMAGINE_SIZES)
+"""What pictures are taken to have while there are no shards."""
+
 
 @dataclass(frozen=True)
 class ClassLine:
@@ -78,7 +81,7 @@ def describe(cfg: TrainConfig, *, assume_images: int | None = None) -> str:
     """
     if assume_images is not None and assume_images < 1:
         raise ConfigError(f"plan: --assume-images {assume_images}: is no number of pictures; give one from 1")
-    epoch = _read_epoch(cfg) if assume_images is None else _assumed_epoch(cfg, assume_images)
+    epoch = read_epoch(cfg) if assume_images is None else assumed_epoch(cfg, assume_images)
     lines = [
         *section("data", [*epoch.source_lines, *(_class_lines(epoch.classes) if epoch.usage else [])]),
         *section("shards", _shard_lines(cfg.data, epoch)),
@@ -98,7 +101,8 @@ def architecture_of(cfg: TrainConfig) -> Architecture:
     return known_architecture(cfg.model.base) or sdxl_configs()
 
 
-def _read_epoch(cfg: TrainConfig) -> EpochFacts:
+def read_epoch(cfg: TrainConfig) -> EpochFacts:
+    """What the shards and labels say. Raises SetupError or DataError when they cannot be read."""
     try:
         sources = open_data(cfg.data)
     except (DataError, SetupError) as error:
@@ -115,18 +119,25 @@ def _read_epoch(cfg: TrainConfig) -> EpochFacts:
     )
 
 
-def _assumed_epoch(cfg: TrainConfig, images: int) -> EpochFacts:
-    tier = str(NOMINAL_SIDE)
-    capacity = cfg.data.capacity(tier)
-    together = capacity * (cfg.data.micro_batches if cfg.data.one_size_per == "step" else 1)
+def assumed_epoch(
+    cfg: TrainConfig, images: int, sizes: Sequence[SizeClass] = NINE_SIZES, *, pixels: bool = False
+) -> EpochFacts:
+    """An epoch of `images` pictures, each seen once, which take turns among `sizes`."""
     classes = []
-    for place, size in enumerate(ANIMAGINE_SIZES):
-        rows = len(range(place, images, len(ANIMAGINE_SIZES)))  # they take turns
+    for place, (tier, size) in enumerate(sizes):
+        rows = len(range(place, images, len(sizes)))  # they take turns
+        capacity = cfg.data.capacity(tier)
+        together = capacity * (cfg.data.micro_batches if cfg.data.one_size_per == "step" else 1)
         classes.append(ClassLine(tier, size, rows, float(rows), capacity, rows / capacity, small=rows < together))
-    note = f"{images:,} pictures assumed, in Animagine's nine sizes; the shards were not opened"
+    which = "Animagine's nine sizes" if sizes is NINE_SIZES else f"{len(sizes)} sizes"
+    note = f"{images:,} pictures assumed, in {which}; the shards were not opened"
     batches = {0: cfg.data.global_batch, **cfg.data.global_batch_from}
-    phases = (Phase(epoch, max(1, images // batch)) for epoch, batch in sorted(batches.items()))
-    return EpochFacts(classes, Calendar(tuple(phases)), [note])
+    micro_batches = sum(line.micro_batches for line in classes)  # as many of a step hold more or fewer pictures
+    phases = (
+        Phase(epoch, max(1, int(round(micro_batches * cfg.data.micro_batch, 3)) // batch))
+        for epoch, batch in sorted(batches.items())
+    )
+    return EpochFacts(classes, Calendar(tuple(phases)), [note], pixels=pixels)
 
 
 def _classes(sources: Sequence[Source], spec: PlanSpec) -> list[ClassLine]:

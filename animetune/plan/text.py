@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 BAR = 40
@@ -30,3 +31,34 @@ def curve(values: Sequence[float]) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 size`, `1,000 sizes`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows of a table as lines, the first of them its heads: words flush left, numbers flush right, two blanks between.
+
+    A column is of numbers when every cell below its head begins like one, or says that there is none (`?`, `-`).
+    """
+    listed = [list(row) for row in rows]
+    columns = list(zip(*listed, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [all(_is_number(cell) for cell in column[1:]) for column in columns]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in listed
+    ]
+
+
+def about(value: float) -> str:
+    """Two significant digits, as an estimate deserves: `720`, `1,200`, `0.034`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, digits)
+    return f"{rounded:,.{max(0, digits)}f}" if abs(value) < 10 else f"{rounded:,.0f}"
+
+
+def _is_number(cell: str) -> bool:
+    return cell in ("", "?", "-") or cell[0].isdigit()
