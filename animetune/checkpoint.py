@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 
 from animetune import fsio
 from animetune.errors import DataError, FormatVersionError, ResumeError
@@ -40,7 +39,7 @@ from animetune.manifest import (
     verify_files,
     write_manifest,
 )
-from animetune.tensorfile import Entry, file_order, write_safetensors
+from animetune.tensorfile import Entry, Place, file_order, read_outline, write_safetensors
 
 CHECKPOINT_FORMAT = 2
 STATE_NAME = "state.json"
@@ -108,9 +107,9 @@ def load(path: Path, *, verify: bool = True) -> Checkpoint:
     scalars = state.pop("optimizer_scalars")
     return Checkpoint(
         step=state["step"],
-        model=_Stored.of(path, manifest, "model"),
-        ema={decay: _Stored.of(path, manifest, f"ema-{decay}") for decay in state.pop("averages")},
-        optimizer=_StoredStates(_Stored.of(path, manifest, "optim"), scalars),
+        model=Stored.of(path, manifest, "model"),
+        ema={decay: Stored.of(path, manifest, f"ema-{decay}") for decay in state.pop("averages")},
+        optimizer=_StoredStates(Stored.of(path, manifest, "optim"), scalars),
         state=state,
         path=path,
     )
@@ -124,9 +123,9 @@ def read_weights(path: Path, which: str = "ema", *, verify: bool = True) -> Tens
     damaged, DataError when it has no average of that decay.
     """
     manifest = _manifest(path, verify=verify)
-    model = _Stored.of(path, manifest, "model")
+    model = Stored.of(path, manifest, "model")
     kind = which_weights(path, which)
-    return model if kind == "raw" else model.under(_Stored.of(path, manifest, kind))
+    return model if kind == "raw" else model.under(Stored.of(path, manifest, kind))
 
 
 def which_weights(path: Path, which: str) -> str:
@@ -198,26 +197,28 @@ class _Gather:
             self._left.popleft().full_tensor()
 
 
-class _Stored(Mapping[str, torch.Tensor]):
+class Stored(Mapping[str, torch.Tensor]):
     """Tensors in safetensors files by name; each access reads a copy to the CPU."""
 
-    def __init__(self, places: Mapping[str, Any]):
+    def __init__(self, places: Mapping[str, Place]):
         self._places = places
 
     @classmethod
-    def of(cls, path: Path, manifest: Manifest, kind: str) -> _Stored:
+    def of(cls, path: Path, manifest: Manifest, kind: str) -> Stored:
         """Those of all parts of a kind."""
         files = [name for name in manifest.files if name.startswith(f"{kind}-")]
-        opened = [safe_open(path / name, framework="pt", device="cpu") for name in sorted(files)]
-        return cls({name: stream for stream in opened for name in stream.keys()})  # noqa: SIM118 - no dict
+        return cls({name: place for file in sorted(files) for name, place in read_outline(path / file).tensors.items()})
 
-    def under(self, over: _Stored) -> _Stored:
+    def under(self, over: Stored) -> Stored:
         """These, with those of `over` in place of the ones of the same name."""
-        return _Stored({**self._places, **over._places})
+        return Stored({**self._places, **over._places})
+
+    def place(self, name: str) -> Place:
+        """Where a tensor lies, with its shape and dtype."""
+        return self._places[name]
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        # Cloned: safetensors returns a view of the file.
-        return self._places[name].get_tensor(name).clone()
+        return self._places[name].read()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -229,7 +230,7 @@ class _Stored(Mapping[str, torch.Tensor]):
 class _StoredStates(Mapping[str, dict[str, Any]]):
     """Optimizer state by parameter name; each access reads the tensors of one parameter."""
 
-    def __init__(self, tensors: _Stored, scalars: Mapping[str, Mapping[str, Any]]):
+    def __init__(self, tensors: Stored, scalars: Mapping[str, Mapping[str, Any]]):
         self._tensors = tensors
         self._scalars = scalars
         self._keys: dict[str, list[str]] = {name: [] for name in scalars}

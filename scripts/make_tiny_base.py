@@ -37,6 +37,7 @@ from animetune.diffusion.loss import diffusion_loss
 from animetune.diffusion.sampler import sample
 from animetune.models.load import load_vae
 from animetune.models.sdxl import Sdxl
+from animetune.models.sources import source_of
 from animetune.models.tiny import build_tiny
 from animetune.progress import track
 from animetune.records import Batch, Size
@@ -272,7 +273,8 @@ def make_base(out: Path, *, seed: int, keep_vae: bool) -> dict[str, float]:
     if out.exists():
         fsio.remove(out)
     with fsio.publish_dir(out) as folder:
-        write_folder(folder, models, dtype=torch.float16, vae_dtype=torch.float16, tokenizers=False)
+        half = torch.float16
+        write_folder(folder, source_of(models), dtype=half, vae_dtype=half, variants=False, tokenizers=False)
         fsio.write_json(folder / "measured.json", measured | {"seed": seed})
     return measured
 

@@ -8,26 +8,25 @@ out/
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from pathlib import Path
-
-import torch
 
 from animetune import fsio
 from animetune.config import digest
 from animetune.errors import ConfigError, SetupError
 from animetune.export.config import ExportConfig
-from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
+from animetune.licences import check_licence
+from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
 from animetune.models.config import ModelConfig
-from animetune.models.load import read_models
 from animetune.models.sdxl import COMPONENTS, Parameterization
-from animetune.models.sources import FACTS_PREFIX, Source, open_source
-from animetune.progress import track
-from animetune.weights.folder import count_tensors, write_folder
-from animetune.weights.single_file import flow_hint, model_spec, single_file_entries, write_single_file
+from animetune.models.sources import Source, open_source
+from animetune.weights.config import AboutConfig
+from animetune.weights.metadata import flow_hint
+from animetune.weights.write import write_weights
 
-EXPORT_FORMAT = 1
+EXPORT_FORMAT = 2
 EXPORT_KIND = "export"
 
 _log = logging.getLogger(__name__)
@@ -38,45 +37,43 @@ def run(cfg: ExportConfig) -> Manifest:
 
     A rectified flow is exported with a warning: nothing in a single file makes a user interface recognize it.
 
-    Raises SetupError when `cfg.out` holds something else, ConfigError when that is the output of another stage or for
-    zero terminal SNR without v prediction, DataError naming a tensor that does not fit the dtype.
+    Raises SetupError when `cfg.out` holds something else, ConfigError when that is the output of another stage, for
+    zero terminal SNR without v prediction and for a licence that the base forbids, DataError naming what is wrong with
+    the weights.
     """
     out = Path(cfg.out)
     check_place(out, EXPORT_KIND)
     with fsio.claim(out):
         source = open_source(ModelConfig(base=cfg.base, weights=cfg.weights, vae=cfg.vae))
+        source = dataclasses.replace(source, parameterization=_parameterization(cfg, source))
+        if source.licence is not None:
+            check_licence(cfg.about.license, {source.name: source.licence})
         manifest = Manifest(
             kind=EXPORT_KIND,
             format_version=EXPORT_FORMAT,
             # Places are no part of what is exported; `inputs` says what was read.
-            config_digest=digest(cfg.model_copy(update={"out": "", "base": "", "vae": None})),
-            inputs=_inputs(source),
+            config_digest=digest(_without_places(cfg)),
+            inputs=_inputs(source) | _thumbnail(cfg.about),
             facts=dict(source.facts),
         )
         if out.exists():
             return _same_export(out, manifest)
-        _write(out, cfg, source, manifest)
+        if source.parameterization.prediction == "flow" and "single_file" in cfg.formats:
+            _log.warning("%s: %s", cfg.out, flow_hint(source.parameterization))
+        with fsio.publish_dir(out) as folder:
+            files = write_weights(folder, source, cfg, cfg.about)
+            write_manifest(folder, manifest.model_copy(update={"files": files}))
         return read_manifest(out, kind=EXPORT_KIND, format_version=EXPORT_FORMAT)
 
 
-def _write(out: Path, cfg: ExportConfig, source: Source, manifest: Manifest) -> None:
-    dtype: torch.dtype = getattr(torch, cfg.dtype)
-    vae_dtype: torch.dtype = getattr(torch, cfg.vae_dtype)
-    parameterization = _parameterization(cfg, source)
-    if parameterization.prediction == "flow" and "single_file" in cfg.formats:
-        _log.warning("%s: %s", cfg.out, flow_hint(parameterization))
-    models = read_models(source, dtype=torch.float32)
-    models.parameterization = parameterization
-    metadata = model_spec(cfg.about, models, dtype=dtype, vae_dtype=vae_dtype)
-    metadata |= {f"{FACTS_PREFIX}{name}": value for name, value in source.facts.items()}
-    entries = single_file_entries(models, dtype=dtype, vae_dtype=vae_dtype)
-    total = len(entries) * ("single_file" in cfg.formats) + count_tensors(models) * ("diffusers" in cfg.formats)
-    with fsio.publish_dir(out) as folder, track("export", total) as progress:
-        if "single_file" in cfg.formats:
-            write_single_file(folder / f"{cfg.name}.safetensors", entries, metadata=metadata, done=progress.advance)
-        if "diffusers" in cfg.formats:
-            write_folder(folder / "diffusers", models, dtype=dtype, vae_dtype=vae_dtype, done=progress.advance)
-        write_manifest(folder, manifest.model_copy(update={"files": record_files(folder)}))
+def _without_places(cfg: ExportConfig) -> ExportConfig:
+    about = cfg.about.model_copy(update={"thumbnail": None})
+    return cfg.model_copy(update={"out": "", "base": "", "vae": None, "about": about})
+
+
+def _thumbnail(about: AboutConfig) -> dict[str, str]:
+    found = about.thumbnail is not None and about.thumbnail.is_file()
+    return {"thumbnail": fsio.sha256_file(about.thumbnail)} if found and about.thumbnail else {}
 
 
 def _parameterization(cfg: ExportConfig, source: Source) -> Parameterization:

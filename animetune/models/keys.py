@@ -88,6 +88,15 @@ class Link:
             case "convolution":
                 return (*first, 1, 1)
 
+    def our_shape(self, shape: Shape) -> Shape:
+        """The shape of our only tensor, from that of the single file's."""
+        match self.form:
+            case "transposed":
+                return shape[::-1]
+            case "convolution" if shape[2:] == (1, 1):
+                return shape[:2]
+        return shape
+
 
 def unet_links(names: Iterable[str], *, layers_per_block: int) -> list[Link]:
     """Links of a UNet's state dict names. LDM counts all blocks of all levels in one row, with a gap for resampling."""

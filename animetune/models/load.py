@@ -66,4 +66,4 @@ def load_vae(path: str, *, dtype: Literal["float32", "bfloat16"] = "float32") ->
 
 
 def _load(source: Source, component: Component, *, dtype: torch.dtype) -> Any:
-    return load_network(source.architecture, component, source.read(component), dtype=dtype, origin=source.name)
+    return load_network(source.architecture, component, source.read(component), dtype=dtype)

@@ -5,15 +5,20 @@ Our name of a tensor is that of diffusers and of transformers 4, which checkpoin
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from animetune import fsio
 from animetune.errors import DataError
 from animetune.models import keys
+from animetune.models.lazy import State
 from animetune.models.sdxl import Architecture, Component, build_network
 
 Tensors = Iterable[tuple[str, Tensor]]
@@ -22,47 +27,63 @@ SHOWN = 5
 """Tensors that an error names, of each kind."""
 
 
-def load_network(
-    architecture: Architecture, component: Component, tensors: Tensors, *, dtype: torch.dtype, origin: str
-) -> Any:
-    """One network holding `tensors` (under our names) in `dtype`; `origin` is where they come from, for errors.
+def load_network(architecture: Architecture, component: Component, tensors: Tensors, *, dtype: torch.dtype) -> Any:
+    """One network holding `tensors` (all of them, under our names: `check_state`) in `dtype`.
 
     Built without memory and filled tensor by tensor, so that the peak is the network itself and one tensor.
-    Raises DataError naming missing, unexpected and wrongly shaped tensors.
     """
     with torch.device("meta"):
         network = build_network(architecture, component)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    loaded: dict[str, Tensor] = {}
-    unexpected: list[str] = []
-    misshaped: dict[str, str] = {}
-    for given, tensor in tensors:
-        name = _fit_name(given, expected)
-        if name not in expected:
-            unexpected.append(given)
-        elif tuple(tensor.shape) != expected[name]:
-            misshaped[name] = f"{given} {list(tensor.shape)} instead of {list(expected[name])}"
-        else:
-            # A copy: what safetensors returns may be a view of the file.
-            loaded[name] = tensor.to(dtype, copy=True)
-    if not (loaded or unexpected or misshaped):
-        remedy = "; name one with model.vae" if component == "vae" else ""
+    expected = network.state_dict()
+    # Copies: what is held elsewhere must not change with the network.
+    loaded = {_fit_name(name, expected): tensor.to(dtype, copy=True) for name, tensor in tensors}
+    network.load_state_dict(loaded, assign=True)
+    _fill_buffers(network)
+    return network
+
+
+def check_state(architecture: Architecture, component: Component, state: State, *, origin: str) -> State:
+    """`state` in the network's own order, if it is whole; `origin` is where it comes from, for errors.
+
+    Raises DataError naming missing, unexpected and wrongly shaped tensors, and those that are no floating point.
+    """
+    if not state:
+        remedy = "; name one with `vae`, in a training configuration with `model.vae`" if component == "vae" else ""
         raise DataError(f"{origin}: holds no tensor of the {component}{remedy}")
-    missing = [name for name in expected if name not in loaded and name not in misshaped]
+    expected = expected_shapes(architecture, component)
+    both = [(name, state[name]) for name in expected if name in state]
+    kinds = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": [
+            f"{name} {list(found.shape)} instead of {list(expected[name])}"
+            for name, found in both
+            if found.shape != expected[name]
+        ],
+        "of numbers that are no weights": [
+            f"{name} ({found.dtype})" for name, found in both if not found.dtype.is_floating_point
+        ],
+    }
     problems = [
         f"{kind} {len(names)}: {', '.join(sorted(names)[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", list(misshaped.values())),
-        )
+        for kind, names in kinds.items()
         if names
     ]
     if problems:
         raise DataError(f"{origin}: its {component} is not the expected network; tensors " + "; ".join(problems))
-    network.load_state_dict(loaded, assign=True)
-    _fill_buffers(network)
-    return network
+    return dict(both)
+
+
+def expected_shapes(architecture: Architecture, component: Component) -> dict[str, tuple[int, ...]]:
+    """Our names and the shapes of a network's tensors."""
+    return dict(_expected(fsio.canonical_json(asdict(architecture)), component))
+
+
+@functools.lru_cache(maxsize=32)
+def _expected(architecture: str, component: Component) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    with torch.device("meta"):
+        network = build_network(Architecture(**json.loads(architecture)), component)
+    return tuple((name, tuple(tensor.shape)) for name, tensor in canonical_state(network, component).items())
 
 
 def canonical_state(network: nn.Module, component: Component) -> dict[str, Tensor]:
@@ -72,8 +93,7 @@ def canonical_state(network: nn.Module, component: Component) -> dict[str, Tenso
 
 def network_links(architecture: Architecture, component: Component) -> list[keys.Link]:
     """How the tensors of one network are named and laid out in a single file."""
-    with torch.device("meta"):
-        names = canonical_state(build_network(architecture, component), component)
+    names = expected_shapes(architecture, component)
     config = getattr(architecture, component)
     match component:
         case "unet":

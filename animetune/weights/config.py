@@ -1,8 +1,9 @@
-"""What every writer of finished weights is told: title and licence, the type of the numbers."""
+"""What every writer of finished weights is told: which files of which type, title and licence."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
@@ -11,6 +12,30 @@ from animetune.config import StrictModel
 
 Dtype = Literal["float16", "bfloat16", "float32"]
 Text = Annotated[str, pydantic.Field(min_length=1)]
+Format = Literal["diffusers", "single_file"]
+
+
+class WeightsTarget(StrictModel):
+    """What files finished weights become; the configurations of stages that write weights inherit it."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[\w][\w.-]*$")] = "model"
+    """File name of the single file, without .safetensors."""
+    formats: tuple[Format, ...] = ("diffusers", "single_file")
+    """What to write."""
+    dtype: Dtype = "float16"
+    """Type of UNet and text encoders."""
+    vae_dtype: Dtype = "float32"
+    """Type of the VAE. SDXL's own VAE overflows in float16 on some pictures."""
+    scheduler: Literal["euler_ancestral", "euler"] = "euler_ancestral"
+    """Sampler that the diffusers folder names: the cards of anime models recommend Euler a; SDXL's own says Euler. A
+    flow gets another, whatever this says."""
+
+    @pydantic.field_validator("formats")
+    @classmethod
+    def _something_to_write(cls, formats: tuple[Format, ...]) -> tuple[Format, ...]:
+        if not formats:
+            raise ValueError("nothing to write; name diffusers, single_file or both")
+        return formats
 
 
 class AboutConfig(StrictModel):
@@ -28,8 +53,16 @@ class AboutConfig(StrictModel):
     """Release date, ISO 8601. Left to you, so that two exports of the same weights are equal."""
     usage_hint: str = ""
     """How to prompt it: order of tags, quality words, guidance."""
+    trigger_phrase: str = ""
+    """Words that a prompt needs for what the model was trained on."""
     tags: tuple[str, ...] = ()
     """Words to find it by."""
+    merged_from: tuple[str, ...] = ()
+    """Titles of the models that it was merged from."""
+    timestep_range: Annotated[str, pydantic.Field(pattern=r"^(\d{1,3},\d{1,4})?$")] = ""
+    """First and last timestep that it was trained on, as in `0,1000`; empty: all."""
+    thumbnail: Path | None = None
+    """Picture (PNG, WebP or JPEG, under 256 KB) that user interfaces show; it is put into the file as it is."""
 
     @pydantic.field_validator("date")
     @classmethod

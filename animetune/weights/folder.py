@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from animetune import fsio, tokens
-from animetune.models.networks import canonical_state
-from animetune.models.sdxl import COMPONENTS, Component, Parameterization, Sdxl
+from animetune.models.folder_source import BESIDE_NAME, Beside
+from animetune.models.networks import expected_shapes
+from animetune.models.sdxl import COMPONENTS, Architecture, Component, Parameterization
+from animetune.models.source import Source
 from animetune.tensorfile import write_safetensors
-from animetune.weights.tensors import tensor_entry
+from animetune.weights.tensors import Lost, cast_entry
 
 _CLASSES = {
     "unet": "UNet2DConditionModel",
@@ -21,49 +24,59 @@ _CLASSES = {
     "text_encoder_2": "CLIPTextModelWithProjection",
 }
 _DIFFUSERS = ("unet", "vae")
+_VARIANTS = {torch.float16: ".fp16"}
+"""Type of a network -> what the hub's folders put into the names of its files."""
+_SCHEDULERS = {"euler": "EulerDiscreteScheduler", "euler_ancestral": "EulerAncestralDiscreteScheduler"}
 
 
 def write_folder(
     folder: Path,
-    models: Sdxl,
+    source: Source,
     *,
     dtype: torch.dtype,
     vae_dtype: torch.dtype,
+    scheduler: str = "euler",
+    variants: bool = True,
     tokenizers: bool = True,
+    lost: Lost | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write `models` into `folder`, which fsio handed out; `done` is called after each tensor.
+    """Write `source` into `folder`, inside one that fsio handed out; `done` is called after each tensor.
 
-    Without `tokenizers` animetune still loads it, diffusers' pipelines do not.
-    Raises DataError naming a tensor that does not fit the dtype.
+    Files of float16 are named `*.fp16.safetensors`, as `variant="fp16"` finds them, unless `variants` is off. Without
+    `tokenizers` animetune still loads it, diffusers' pipelines do not.
+    Raises DataError naming a tensor that does not fit the dtype, and as of `Source.state`.
     """
-    assert models.vae is not None, "a diffusers folder needs a VAE"
-    scheduler = scheduler_config(models.parameterization)
-    fsio.write_json(folder / "model_index.json", _model_index(scheduler["_class_name"]))
-    fsio.write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+    folder.mkdir(exist_ok=True)
+    config = scheduler_config(source.parameterization, scheduler)
+    fsio.write_json(folder / "model_index.json", _model_index(config["_class_name"]))
+    fsio.write_json(folder / "scheduler" / "scheduler_config.json", config)
+    beside = Beside(dict(source.facts), source.licence, source.logit_scale, source.parameterization.shift_by_area)
+    fsio.write_json(folder / BESIDE_NAME, asdict(beside))
     for component in COMPONENTS:
         part = folder / component
         part.mkdir()
-        stem = "diffusion_pytorch_model" if component in _DIFFUSERS else "model"
         kind = vae_dtype if component == "vae" else dtype
         entries = [
-            tensor_entry(name, tensor, kind)
-            for name, tensor in canonical_state(getattr(models, component), component).items()
+            cast_entry(name, lazy, kind, lost if lost is not None else Lost())
+            for name, lazy in source.state(component).items()
         ]
-        fsio.write_json(part / "config.json", _network_config(getattr(models.architecture, component), component, kind))
-        write_safetensors(part / f"{stem}.safetensors", entries, metadata={"format": "pt"}, done=done)
+        fsio.write_json(part / "config.json", _network_config(getattr(source.architecture, component), component, kind))
+        stem = "diffusion_pytorch_model" if component in _DIFFUSERS else "model"
+        name = f"{stem}{_VARIANTS.get(kind, '') if variants else ''}.safetensors"
+        write_safetensors(part / name, entries, metadata={"format": "pt"}, done=done)
     if tokenizers:
         tokens.write_tokenizer(folder / "tokenizer", pad="eos")
         tokens.write_tokenizer(folder / "tokenizer_2", pad="zero")
 
 
-def count_tensors(models: Sdxl) -> int:
+def count_tensors(architecture: Architecture) -> int:
     """Tensors that `write_folder` writes."""
-    return sum(len(getattr(models, component).state_dict()) for component in COMPONENTS)
+    return sum(len(expected_shapes(architecture, component)) for component in COMPONENTS)
 
 
-def scheduler_config(parameterization: Parameterization) -> dict[str, Any]:
-    """diffusers' EulerDiscreteScheduler with SDXL's noise schedule, as the UNet was trained.
+def scheduler_config(parameterization: Parameterization, sampler: str = "euler") -> dict[str, Any]:
+    """diffusers' scheduler of Euler's steps, plain or ancestral, with SDXL's noise schedule, as the UNet was trained.
 
     With zero terminal SNR the last step is pure noise and must be visited: `trailing` spacing (Lin et al. 2023,
     arXiv:2305.08891).
@@ -81,19 +94,18 @@ def scheduler_config(parameterization: Parameterization) -> dict[str, Any]:
             "use_flow_sigmas": True,
         }
     zero_terminal = parameterization.zero_terminal_snr
-    return {
-        "_class_name": "EulerDiscreteScheduler",
+    config = {
+        "_class_name": _SCHEDULERS[sampler],
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,
-        "interpolation_type": "linear",
         "num_train_timesteps": 1000,
         "prediction_type": "v_prediction" if parameterization.prediction == "v" else "epsilon",
         "rescale_betas_zero_snr": zero_terminal,
         "steps_offset": 0 if zero_terminal else 1,
         "timestep_spacing": "trailing" if zero_terminal else "leading",
-        "use_karras_sigmas": False,
     }
+    return config | ({"interpolation_type": "linear", "use_karras_sigmas": False} if sampler == "euler" else {})
 
 
 def _model_index(scheduler: str) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def test_a_checkpoint_is_hashed_once_and_again_only_when_it_changed(tmp_path: Pa
 def test_tensors_are_read_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = checkpoint.load(checkpoint.save(make(), tmp_path))
     read: list[str] = []
-    get = checkpoint._Stored.__getitem__
-    monkeypatch.setattr(checkpoint._Stored, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    get = checkpoint.Stored.__getitem__
+    monkeypatch.setattr(checkpoint.Stored, "__getitem__", lambda self, name: read.append(name) or get(self, name))
     assert loaded.optimizer.keys() == {"unet.conv.weight"}
     assert "text_encoder.bias" in list(loaded.model)
     assert read == []

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import animetune
 from animetune import checkpoint
 from animetune.checkpoint import Checkpoint
 from animetune.errors import ConfigError, DataError, SetupError
@@ -20,9 +21,11 @@ from animetune.export.run import run
 from animetune.manifest import Manifest, verify_files
 from animetune.models.config import ModelConfig
 from animetune.models.load import load_models
-from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl
+from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl, sdxl_configs
+from animetune.models.source import Source
 from animetune.models.tiny import build_tiny, tiny_configs
 from animetune.weights.config import AboutConfig
+from animetune.weights.metadata import model_spec
 from tests.builders import token_ids
 
 ABOUT = AboutConfig(title="Tiny", license="openrail++", author="someone", tags=("anime", "tiny"), usage_hint="tags")
@@ -128,6 +131,8 @@ def test_metadata_is_modelspec(exported: Path) -> None:
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "stable-diffusion-xl-v1-base",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.implementation_version": f"animetune/{animetune.__version__}",
+        "modelspec.encoder_layer": "2",
         "modelspec.title": "Tiny",
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.license": "openrail++",
@@ -148,12 +153,7 @@ def test_metadata_is_modelspec(exported: Path) -> None:
 
 
 def test_full_sdxl_needs_no_architecture_in_its_metadata() -> None:
-    from animetune.models.sdxl import build_network, sdxl_configs
-    from animetune.weights.single_file import model_spec
-
-    with torch.device("meta"):
-        unet = build_network(sdxl_configs(), "unet")
-    full = Sdxl(sdxl_configs(), unet=unet, text_encoder=torch.nn.Identity(), text_encoder_2=torch.nn.Identity())
+    full = Source("full", sdxl_configs(), stored=lambda _: {}, files={})
     metadata = model_spec(ABOUT, full, dtype=torch.float16, vae_dtype=torch.float32)
     assert metadata["modelspec.resolution"] == "1024x1024"
     assert metadata["modelspec.unet_dtype"] == "float16"
@@ -171,9 +171,9 @@ def test_v_prediction_is_marked_everywhere(tmp_path: Path, zero_terminal_snr: bo
     assert all(stored[name].shape == (0,) for name in markers)
     assert header(path)["modelspec.prediction_type"] == header(path)["modelspec.predict_key"] == "v"
 
-    from diffusers import EulerDiscreteScheduler
+    from diffusers import EulerAncestralDiscreteScheduler
 
-    scheduler = EulerDiscreteScheduler.from_pretrained(tmp_path / "out" / "diffusers" / "scheduler")
+    scheduler = EulerAncestralDiscreteScheduler.from_pretrained(tmp_path / "out" / "diffusers" / "scheduler")
     assert scheduler.config.prediction_type == "v_prediction"
     assert scheduler.config.rescale_betas_zero_snr is zero_terminal_snr
     scheduler.set_timesteps(4)
@@ -207,7 +207,7 @@ def test_a_flow_is_named_and_its_user_told(tmp_path: Path, caplog: pytest.LogCap
     assert metadata["modelspec.usage_hint"].startswith("tags A rectified flow")
     assert load_models(ModelConfig(base=str(path))).parameterization == Parameterization("flow", False, 3, True)
     folder = tmp_path / "out" / "diffusers"
-    assert load_models(ModelConfig(base=str(folder))).parameterization == Parameterization("flow", False, 3)
+    assert load_models(ModelConfig(base=str(folder))).parameterization == Parameterization("flow", False, 3, True)
     again = export(tmp_path / "again", path)
     assert again.files["model.safetensors"].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -268,9 +268,9 @@ def test_diffusers_draws_the_flow_that_we_draw(tmp_path: Path) -> None:
 
 
 def test_epsilon_has_sdxls_schedule(exported: Path) -> None:
-    from diffusers import EulerDiscreteScheduler
+    from diffusers import EulerAncestralDiscreteScheduler
 
-    scheduler = EulerDiscreteScheduler.from_pretrained(exported / "diffusers" / "scheduler")
+    scheduler = EulerAncestralDiscreteScheduler.from_pretrained(exported / "diffusers" / "scheduler")
     assert scheduler.alphas_cumprod[0].item() == pytest.approx(1 - 0.00085, abs=1e-6)
     assert scheduler.alphas_cumprod[-1].item() == pytest.approx(0.0047, abs=2e-4)
     assert scheduler.config.timestep_spacing == "leading"
@@ -306,7 +306,9 @@ def test_precision_is_as_asked(tmp_path: Path, models: Sdxl) -> None:
     }
     assert stored["first_stage_model.decoder.conv_in.weight"].dtype == torch.float32
     folder = tmp_path / "out" / "diffusers"
-    assert load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")["conv_in.weight"].dtype == torch.float16
+    assert (
+        load_file(folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")["conv_in.weight"].dtype == torch.float16
+    )
     assert load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")["quant_conv.bias"].dtype == torch.float32
     loaded = load_models(ModelConfig(base=str(tmp_path / "out" / "model.safetensors")))
     assert torch.equal(loaded.unet.conv_in.weight, models.unet.conv_in.weight.half().float())

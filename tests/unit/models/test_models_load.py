@@ -17,12 +17,14 @@ from animetune import checkpoint, config
 from animetune.checkpoint import Checkpoint
 from animetune.errors import DataError, ResumeError, SetupError
 from animetune.models.config import ModelConfig
+from animetune.models.hub import _patterns
 from animetune.models.load import load_models, load_vae, vae_digest
 from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl
-from animetune.models.sources import _patterns, open_source
+from animetune.models.sources import open_source, source_of
 from animetune.models.tiny import build_tiny
+from animetune.weights.config import AboutConfig, WeightsTarget
 from animetune.weights.folder import write_folder
-from animetune.weights.single_file import model_spec, single_file_entries, write_single_file
+from animetune.weights.write import write_weights
 
 SEED = 5
 
@@ -49,11 +51,8 @@ def single_file(models: Sdxl, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_single_file(models: Sdxl, path: Path) -> None:
-    from animetune.weights.config import AboutConfig
-
-    kind = {"dtype": torch.float32, "vae_dtype": torch.float32}
-    metadata = model_spec(AboutConfig(title="t", license="l"), models, **kind)
-    write_single_file(path, single_file_entries(models, **kind), metadata=metadata)
+    target = WeightsTarget(name=path.stem, formats=("single_file",), dtype="float32")
+    write_weights(path.parent, source_of(models), target, AboutConfig(title="t", license="l"))
 
 
 def assert_equal(found: Sdxl, expected: Sdxl) -> None:
@@ -80,7 +79,7 @@ def test_folder_of_diffusers(folder: Path, models: Sdxl) -> None:
 
 
 def test_our_folder_without_tokenizers(models: Sdxl, tmp_path: Path) -> None:
-    write_folder(tmp_path, models, dtype=torch.float32, vae_dtype=torch.float32, tokenizers=False)
+    write_folder(tmp_path, source_of(models), dtype=torch.float32, vae_dtype=torch.float32, tokenizers=False)
     assert not (tmp_path / "tokenizer").exists()
     assert_equal(load(tmp_path), models)
 
@@ -320,9 +319,9 @@ def test_missing_unexpected_and_misshaped_tensors_are_named(folder: Path, tmp_pa
 
 
 def test_another_models_file_is_refused(single_file: Path, models: Sdxl, tmp_path: Path) -> None:
-    save_file({"cond_stage_model.transformer.weight": torch.zeros(1)}, tmp_path / "sd1.safetensors")
+    save_file({"some.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(DataError, match=r"is no SDXL checkpoint: it has no tensors named model\.diffusion_model\.\*"):
-        load(tmp_path / "sd1.safetensors")
+        load(tmp_path / "other.safetensors")
 
     # Without our metadata, a single file is taken for SDXL, and the tiny tensors do not fit.
     save_file(load_file(single_file), tmp_path / "tiny.safetensors")
@@ -332,7 +331,7 @@ def test_another_models_file_is_refused(single_file: Path, models: Sdxl, tmp_pat
     state = {name: tensor for name, tensor in load_file(single_file).items() if not name.startswith("first_stage")}
     metadata = {"animetune.architecture": json.dumps(vars(models.architecture))}
     save_file(state, tmp_path / "no_vae.safetensors", metadata)
-    with pytest.raises(DataError, match=r"holds no tensor of the vae; name one with model\.vae"):
+    with pytest.raises(DataError, match=r"holds no tensor of the vae; name one with `vae`"):
         load(tmp_path / "no_vae.safetensors")
     assert vae_digest(load(tmp_path / "no_vae.safetensors", vae="random:tiny").vae) == vae_digest(build_tiny(0).vae)
 
@@ -389,7 +388,7 @@ def test_only_one_form_of_the_weights_is_downloaded() -> None:
     ]  # fmt: skip
     chosen = set(filter_repo_objects(repository, allow_patterns=_patterns(COMPONENTS)))
     assert chosen == {
-        "model_index.json", "scheduler/scheduler_config.json",
+        "README.md", "model_index.json", "scheduler/scheduler_config.json",
         *(f"{component}/config.json" for component in COMPONENTS),
         *(f"{component}/diffusion_pytorch_model.safetensors" for component in ("unet", "vae")),
         *(f"{component}/model.safetensors" for component in ("text_encoder", "text_encoder_2")),
