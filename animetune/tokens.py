@@ -23,8 +23,9 @@ import functools
 import gzip
 import hashlib
 import importlib.util
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,9 @@ COMMA_REACH = 20
 Split = Literal["anywhere", "commas"]
 """Where a long prompt is cut into chunks."""
 
+WeightedText = Sequence[Sequence[tuple[str, float]]]
+"""Texts and their weights, in parts that each begin a chunk (`prompt_weights.parse`)."""
+
 _MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 _MERGES_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 _MERGES_USED = VOCAB_SIZE - 2 * 256 - 2
@@ -59,14 +63,25 @@ def tokenize(prompt: str, *, chunks: int, split: Split = "anywhere") -> np.ndarr
     Tokens that do not fit are cut off (`count_fitting` tells); chunks that the prompt does not reach hold an empty
     prompt. Every chunk has an EOS, so the pooled output of the first chunk is always defined.
     """
-    ids = np.empty((2, chunks, CHUNK), np.int64)
-    ids[0], ids[1] = PAD_L, PAD_G
-    ids[:, :, 0] = BOS
-    ids[:, :, 1] = EOS  # of the chunks that the prompt does not reach
-    for index, body in enumerate(_bodies(prompt, chunks, split)):
-        ids[:, index, 1 : 1 + len(body)] = body
-        ids[:, index, 1 + len(body)] = EOS
-    return ids.reshape(2, chunks * CHUNK)
+    return _lay_out(itertools.islice(_bodies(_encode(prompt), split), chunks), chunks)
+
+
+def tokenize_weighted(parts: WeightedText, *, chunks: int, split: Split = "anywhere") -> tuple[np.ndarray, np.ndarray]:
+    """The ids of weighted text, int64 (2, 77 * chunks), and the weight of each place, float32 (77 * chunks,).
+
+    Each part begins a chunk. Texts of different weight are tokenized apart, as A1111 and ComfyUI do. BOS, EOS and
+    padding have the weight 1. A single text of weight 1 has the ids of `tokenize`.
+    """
+    bodies = list(itertools.islice(_weighted_bodies(parts, split), chunks))
+    weights = np.ones((chunks, CHUNK), np.float32)
+    for index, (_, body_weights) in enumerate(bodies):
+        weights[index, 1 : 1 + len(body_weights)] = body_weights
+    return _lay_out((body for body, _ in bodies), chunks), weights.reshape(chunks * CHUNK)
+
+
+def count_chunks(parts: WeightedText, *, split: Split = "anywhere") -> int:
+    """Chunks that weighted text fills, at least 1."""
+    return max(1, sum(1 for _ in _weighted_bodies(parts, split)))
 
 
 def count_tokens(prompt: str) -> int:
@@ -76,7 +91,7 @@ def count_tokens(prompt: str) -> int:
 
 def count_fitting(prompt: str, *, chunks: int, split: Split = "anywhere") -> int:
     """How many tokens of `prompt` `tokenize` keeps."""
-    return sum(map(len, _bodies(prompt, chunks, split)))
+    return sum(map(len, itertools.islice(_bodies(_encode(prompt), split), chunks)))
 
 
 def write_tokenizer(folder: Path, *, pad: Literal["eos", "zero"]) -> None:
@@ -106,18 +121,39 @@ def write_tokenizer(folder: Path, *, pad: Literal["eos", "zero"]) -> None:
     fsio.write_json(folder / "tokenizer_config.json", settings | special)
 
 
-def _bodies(prompt: str, chunks: int, split: Split) -> Iterator[list[int]]:
-    """What each chunk holds between BOS and EOS; chunks that the prompt does not reach are left out."""
-    ids = _encode(prompt)
+def _lay_out(bodies: Iterable[Sequence[int]], chunks: int) -> np.ndarray:
+    """Chunks of both rows, int64 (2, 77 * chunks)."""
+    ids = np.empty((2, chunks, CHUNK), np.int64)
+    ids[0], ids[1] = PAD_L, PAD_G
+    ids[:, :, 0] = BOS
+    ids[:, :, 1] = EOS  # of the chunks that the prompt does not reach
+    for index, body in enumerate(bodies):
+        ids[:, index, 1 : 1 + len(body)] = body
+        ids[:, index, 1 + len(body)] = EOS
+    return ids.reshape(2, chunks * CHUNK)
+
+
+def _bodies(ids: list[int], split: Split) -> Iterator[list[int]]:
+    """What each chunk holds between BOS and EOS."""
     start = 0
-    for _ in range(chunks):
+    while start < len(ids):
         end = start + CHUNK_BODY
         if split == "commas" and end < len(ids):
             near = range(end, end - COMMA_REACH, -1)
             end = next((stop for stop in near if ids[stop - 1] in _comma_ids()), end)
-        if start < len(ids):
-            yield ids[start:end]
+        yield ids[start:end]
         start = end
+
+
+def _weighted_bodies(parts: WeightedText, split: Split) -> Iterator[tuple[list[int], list[float]]]:
+    """What each chunk holds between BOS and EOS, and its weights."""
+    for part in parts:
+        pieces = [(_encode(text), weight) for text, weight in part]
+        weights = [weight for ids, weight in pieces for _ in ids]
+        start = 0
+        for body in _bodies([index for ids, _ in pieces for index in ids], split):
+            yield body, weights[start : start + len(body)]
+            start += len(body)
 
 
 def _encode(prompt: str) -> list[int]:

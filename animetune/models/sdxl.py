@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -18,8 +18,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from animetune import tokens
 from animetune.models.conditioning import added_conditions
 from animetune.models.offload import visiting
-from animetune.models.text import TextStates, encode_text, freeze_unused
-from animetune.models.vae import decode_latents, encode_pixels
+from animetune.models.text import TextStates, encode_text, freeze_unused, join_texts, weigh_text
+from animetune.models.vae import decode_latents, encode_pixels, tiling
 from animetune.seeding import Purpose, key_for
 
 Component = Literal["unet", "text_encoder", "text_encoder_2", "vae"]
@@ -232,6 +232,23 @@ class Sdxl(nn.Module):
         with self._present(self.text_encoder), self._present(self.text_encoder_2):
             return encode_text(self.text_encoder, self.text_encoder_2, token_ids, mask_padding=self.mask_padding)
 
+    def encode_weighted(
+        self, token_ids: Tensor, weights: Tensor, *, emphasis: Literal["comfyui", "a1111"]
+    ) -> TextStates:
+        """Text states of int64 (b, 2, 77 * chunks) in which each place counts as float32 (b, 77 * chunks) says."""
+        nothing = torch.from_numpy(tokens.tokenize("", chunks=1))[None].to(token_ids.device)
+        return weigh_text(
+            self.encode_text(token_ids),
+            self.encode_text(nothing),
+            weights,
+            width_l=self.text_encoder.config.hidden_size,
+            emphasis=emphasis,
+        )
+
+    def join_texts(self, texts: Sequence[TextStates]) -> TextStates:
+        """The samples of several texts of one number of chunks, in their order."""
+        return join_texts(texts)
+
     def drop_pooled(self, text: TextStates, dropped: Tensor) -> TextStates:
         """The text states with zeros for the pooled vector where bool `dropped` (b,) is set."""
         return text._replace(pooled=text.pooled.masked_fill(dropped[:, None], 0))
@@ -262,16 +279,16 @@ class Sdxl(nn.Module):
         """The UNet's latents as the VAE takes them."""
         return latents / self.scaling_factor
 
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
+    def encode_pixels(self, pixels: Tensor, *, tiled: bool = False) -> Tensor:
         """The unscaled posterior mean, float32 (b, 4, h / 8, w / 8), of RGB uint8 (b, 3, h, w)."""
         vae = self._need_vae()
-        with self._present(vae):
+        with self._present(vae), tiling(vae, enabled=tiled):
             return encode_pixels(vae, pixels)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiled: bool = False) -> Tensor:
         """RGB uint8 (b, 3, 8 h, 8 w) of scaled latents (b, 4, h, w)."""
         vae = self._need_vae()
-        with self._present(vae):
+        with self._present(vae), tiling(vae, enabled=tiled):
             return decode_latents(vae, self.unscale(latents))
 
     def _present(self, network: nn.Module) -> AbstractContextManager[None]:

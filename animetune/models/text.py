@@ -12,7 +12,8 @@ padding, which comes last in each chunk, changes no other state, and with its st
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,47 @@ def encode_text(
         hidden=hidden.reshape(samples, length, -1),
         pooled=states_g.text_embeds.reshape(samples, chunks, -1)[:, 0],
         mask=padding_mask(token_ids) if mask_padding else None,
+    )
+
+
+def weigh_states(states: Tensor, empty: Tensor, weights: Tensor, emphasis: Literal["comfyui", "a1111"]) -> Tensor:
+    """Hidden states of one text encoder, (b, 77 * chunks, c), by the weight of each place, (b, 77 * chunks).
+
+    `comfyui` puts each state on the line from that of the empty prompt, (1, 77, c), at its place in the chunk:
+    empty + weight (state - empty). `a1111` multiplies it, and brings each chunk's mean over all its places and channels
+    back to what it was; of an encoder's chunks, where A1111 takes all those of a batch together. Where all weights of a
+    chunk are 1, the states stay to the bit.
+    """
+    chunks, empty = states.float().unflatten(1, (-1, CHUNK)), empty.float()
+    factors = weights.float().unflatten(1, (-1, CHUNK))[..., None]
+    if emphasis == "comfyui":
+        weighted = torch.where(factors == 1, chunks, empty[:, None] + factors * (chunks - empty[:, None]))
+    else:
+        scaled = chunks * factors
+        restored = scaled * (chunks.mean((2, 3), keepdim=True) / scaled.mean((2, 3), keepdim=True))
+        weighted = torch.where((factors == 1).all(2, keepdim=True), chunks, restored)
+    return weighted.flatten(1, 2).to(states.dtype)
+
+
+def weigh_text(
+    text: TextStates, empty: TextStates, weights: Tensor, *, width_l: int, emphasis: Literal["comfyui", "a1111"]
+) -> TextStates:
+    """The text with weighted hidden states, those of CLIP-L (`width_l` channels) and CLIP-G each by themselves.
+
+    The pooled vector has no places, and stays, as in A1111 and ComfyUI.
+    """
+    halves = zip(text.hidden.tensor_split([width_l], -1), empty.hidden.tensor_split([width_l], -1), strict=True)
+    hidden = torch.cat([weigh_states(half, nothing, weights, emphasis) for half, nothing in halves], dim=-1)
+    return text._replace(hidden=hidden)
+
+
+def join_texts(texts: Sequence[TextStates]) -> TextStates:
+    """The samples of several texts of one number of chunks, in their order."""
+    masks = [text.mask for text in texts if text.mask is not None]
+    return TextStates(
+        hidden=torch.cat([text.hidden for text in texts]),
+        pooled=torch.cat([text.pooled for text in texts]),
+        mask=torch.cat(masks) if masks else None,
     )
 
 

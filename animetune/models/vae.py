@@ -5,7 +5,9 @@ Latents are stored and passed UNSCALED, as the posterior mean; the UNet works on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -31,6 +33,20 @@ def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """RGB uint8 (b, 3, 8 h, 8 w) of unscaled latents (b, 4, h, w)."""
     images = vae.decode(latents.to(vae.dtype)).sample.float()
     return ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@contextlib.contextmanager
+def tiling(vae: AutoencoderKL, *, enabled: bool) -> Iterator[None]:
+    """Within the block pictures larger than the VAE's own size pass it in overlapping, blended tiles of that size.
+
+    That takes the memory of one tile, but each sees its own surroundings only: colours may drift from tile to tile.
+    """
+    before = vae.use_tiling
+    vae.use_tiling = enabled
+    try:
+        yield
+    finally:
+        vae.use_tiling = before
 
 
 def vae_digest(vae: AutoencoderKL) -> str:
