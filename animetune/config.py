@@ -26,6 +26,9 @@ from animetune.yamltree import Node, Place, Problem, Refused, shown
 MAX_BYTES = 1_000_000
 """Largest configuration file that is read, in bytes."""
 
+RESOLVED_NAME = "config.yaml"
+"""Beside the manifest of what a stage made, its resolved configuration. It names places, so it is not vouched for."""
+
 _T = TypeVar("_T")
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
@@ -74,16 +77,16 @@ def stage_of(path: str | os.PathLike[str]) -> str:
     return stage.value
 
 
-def place_of(path: str | os.PathLike[str], key: str, overrides: Sequence[str] = ()) -> str:
+def place_of(path: str | os.PathLike[str], keys: Sequence[str], overrides: Sequence[str] = ()) -> str:
     """Where a setting of a file has its value: `file:line:column`, the `--set` that gave it, or, where it is a default,
-    the line of what it would be in. `key` is dotted; the file is one that `load_config` has read."""
+    the line of what it would be in. `keys` lead to it from the outermost; the file is one that can be read."""
     tree, _ = _read(Path(path))
     if tree is None:
         return str(path)
     for override in overrides:
         _override(tree, override)
     node = tree
-    for part in key.split("."):
+    for part in keys:
         inner = node.value.get(part) if isinstance(node.value, dict) else None
         if isinstance(node.value, list) and part.isdecimal() and int(part) < len(node.value):
             inner = node.value[int(part)]
@@ -95,13 +98,13 @@ def place_of(path: str | os.PathLike[str], key: str, overrides: Sequence[str] = 
 
 def digest(model: pydantic.BaseModel) -> str:
     """Hex SHA-256 of the whole configuration, defaults included, as canonical JSON."""
-    text = json.dumps(_as_json(model), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(as_json(model), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_yaml(model: pydantic.BaseModel) -> str:
     """The whole configuration, defaults included, as YAML that `load_config` reads back to an equal model."""
-    return yamltree.to_text(_as_json(model))
+    return yamltree.to_text(as_json(model))
 
 
 def identity(model: pydantic.BaseModel) -> dict[str, Any]:
@@ -132,15 +135,15 @@ def _config_error(found: list[Problem]) -> ConfigError:
     return ConfigError([str(problem) for problem in sorted(set(found))])
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """The value in JSON types. pydantic's own dump keeps the order of a set, which differs between processes."""
     if isinstance(value, pydantic.BaseModel):
-        return {name: _as_json(getattr(value, name)) for name in type(value).model_fields}
+        return {name: as_json(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, dict):
-        return {str(key): _as_json(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted(_as_json(item) for item in value)
-    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else to_jsonable_python(value)
+        return sorted(as_json(item) for item in value)
+    return [as_json(item) for item in value] if isinstance(value, list | tuple) else to_jsonable_python(value)
 
 
 def _marked(value: Any, key: tuple[str, ...], *, marked: bool) -> Iterator[tuple[str, Any]]:
@@ -153,7 +156,7 @@ def _marked(value: Any, key: tuple[str, ...], *, marked: bool) -> Iterator[tuple
         for index, item in enumerate(value):
             yield from _marked(item, (*key, str(index)), marked=marked)
     elif marked:
-        yield ".".join(key), _as_json(value)
+        yield ".".join(key), as_json(value)
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> tuple[Node | None, list[Problem]]:

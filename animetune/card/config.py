@@ -25,8 +25,8 @@ class AboutConfig(StrictModel):
     title: Text
     """Name of the model."""
     license: Text
-    """Licence of the weights: an id of the hub (openrail++), faipl-1.0-sd, or another, then with `license_link`. None is
-    chosen for you, and one that a base forbids is refused."""
+    """Licence of the weights: an id of the hub (openrail++), faipl-1.0-sd, or another, then with `license_link`. None
+    is chosen for you, and one that a base forbids is refused."""
     license_name: str | None = None
     """Short name of a licence that the hub does not know; null for what `license` says."""
     license_link: str | None = None
@@ -50,8 +50,8 @@ class AboutConfig(StrictModel):
     thanks: tuple[Text, ...] = ()
     """Who and what helped, a line each."""
     original: str = ""
-    """What the published recipe that this one follows states of itself, in Markdown; a section of its own, since it says
-    nothing of this model's training."""
+    """What the published recipe that this one follows states of itself, in Markdown; a section of its own, since it
+    says nothing of this model's training."""
 
 
 class InferenceConfig(StrictModel):

@@ -169,6 +169,7 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
         alike.write_csv(temporary)
     names = [*write_refusals(done, cfg.out), homonyms.FILE]
     files = dict(sorted((parts | record_files(cfg.out, names)).items()))
+    fsio.atomic_write(cfg.out / config.RESOLVED_NAME, config.to_yaml(cfg))
     return write_manifest(cfg.out, manifest.model_copy(update={"files": files}))
 
 

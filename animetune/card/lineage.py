@@ -1,0 +1,211 @@
+"""The way back from a training run: the runs before it, what each was trained on, and the weights it all began with.
+
+    run/config.yaml --model.base--> the run before ... --> base
+                    --data--> shards, labels --labels/config.yaml--> table --table/config.yaml--> curation
+
+What a folder does not say, or what is no longer there, is noted as missing. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from animetune import fsio, shardset
+from animetune.config import RESOLVED_NAME, digest, load_config
+from animetune.curate.config import CurateConfig
+from animetune.data.config import SourceConfig
+from animetune.errors import AnimetuneError, DataError
+from animetune.manifest import Manifest, has_manifest, read_manifest
+from animetune.shards.config import LabelsConfig
+from animetune.shardset import LabelSet, ShardRoot, copies_in
+from animetune.tables import TABLE_KIND
+from animetune.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Curated:
+    """The table that labels were made from."""
+
+    manifest: Manifest
+    cfg: CurateConfig | None
+    """How it was made; None where the table does not say it."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """One pair of shards and labels that a run was trained on."""
+
+    source: SourceConfig
+    root: ShardRoot | None
+    labels: LabelSet | None
+    table: Curated | None
+    missing: tuple[str, ...] = ()
+    """What could not be found, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run has done, by its own journal."""
+
+    steps: int = 0
+    images: int = 0
+    epochs: float | None = None
+    hours: float | None = None
+    """Hours of training, without checkpoints, previews and validation; None where no line says how fast it was."""
+    ranks: int = 1
+    """Processes that computed at once."""
+    devices: tuple[str, ...] = ()
+    """Names of the first machine's GPUs; none for a CPU."""
+    is_finished: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage of training."""
+
+    folder: Path
+    cfg: TrainConfig
+    done: Done
+    data: tuple[Data, ...]
+    base_run: Path | None
+    """The run that it started from; None for other weights."""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.folder.name
+
+    @property
+    def digest(self) -> str:
+        """Of its resolved configuration."""
+        return digest(self.cfg)
+
+
+def read_runs(last: Sequence[Path]) -> list[Run]:
+    """The runs `last` and all that they started from, each once, the ones before first.
+
+    Raises DataError for a folder that is no run, or when runs start from each other in a circle.
+    """
+    found: dict[Path, Run] = {}
+    for folder in last:
+        _follow(folder, found, ())
+    return list(found.values())
+
+
+def bases(runs: Sequence[Run]) -> list[str]:
+    """The weights that no run of ours made and that the runs began with, as they name them."""
+    return list(dict.fromkeys(run.cfg.model.base for run in runs if run.base_run is None))
+
+
+def run_folder(base: str) -> Path | None:
+    """The run directory that `model.base` names, or whose checkpoint it names; None for anything else."""
+    path = Path(base)
+    if path.name.startswith("step-") and path.parent.name == "checkpoints":
+        path = path.parent.parent
+    return path if (path / RESOLVED_NAME).is_file() else None
+
+
+def _follow(folder: Path, found: dict[Path, Run], above: tuple[Path, ...]) -> None:
+    place = folder.resolve()
+    if place in above:
+        raise DataError(f"{folder}: starts from itself, by way of {', '.join(path.name for path in above)}")
+    if place in found:
+        return
+    if not (folder / RESOLVED_NAME).is_file():
+        raise DataError(
+            f"{folder}: is no training run: there is no {RESOLVED_NAME}; name the folder that `run:` of its "
+            "configuration names, and train first"
+        )
+    cfg = load_config(folder / RESOLVED_NAME, TrainConfig)
+    before = run_folder(cfg.model.base)
+    if before is not None:
+        _follow(before, found, (*above, place))
+    data = tuple(_read_data(source, cfg) for source in cfg.data.all_sources)
+    found[place] = Run(folder, cfg, read_done(folder), data, before)
+
+
+def read_done(folder: Path) -> Done:
+    """What a run's manifest, journal and checkpoints say of its course."""
+    lines = {line["step"]: line for line in fsio.read_lines(folder / "metrics.jsonl") if "step" in line}
+    ordered = [lines[step] for step in sorted(lines)]
+    finished = has_manifest(folder)
+    facts: Mapping[str, Any] = read_manifest(folder, kind="run").facts if finished else _newest_checkpoint(folder)
+    last = ordered[-1] if ordered else {}
+    return Done(
+        steps=int(facts.get("step", last.get("step", 0))),
+        images=int(facts.get("images", last.get("images", 0))),
+        epochs=last.get("epoch"),
+        hours=_hours(ordered),
+        ranks=max((len(line.get("rank_seconds", ())) for line in ordered), default=1) or 1,
+        devices=_devices(folder),
+        is_finished=finished,
+    )
+
+
+def _newest_checkpoint(folder: Path) -> Mapping[str, Any]:
+    found = sorted(path for path in (folder / "checkpoints").glob("step-*") if has_manifest(path))
+    return read_manifest(found[-1]).facts if found else {}
+
+
+def _hours(lines: Sequence[Mapping[str, Any]]) -> float | None:
+    """Images over images per second, line by line."""
+    seconds, before = 0.0, 0
+    for line in lines:
+        speed, images = line.get("images_per_second"), line.get("images", before)
+        if speed:
+            seconds += max(0, images - before) / speed
+        before = images
+    return seconds / 3600 if seconds else None
+
+
+def _devices(folder: Path) -> tuple[str, ...]:
+    path = folder / "env.json"
+    if not path.is_file():
+        return ()
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(str(name) for name in said.get("gpus", ()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path}: is not what training writes ({error}); restore it, or remove it") from error
+
+
+def _read_data(source: SourceConfig, cfg: TrainConfig) -> Data:
+    missing: list[str] = []
+
+    def cached(kind: str, location: str) -> Path | None:
+        return None if cfg.data.cache is None else copies_in(cfg.data.cache, kind, location)
+
+    root = labels = None
+    try:
+        root = shardset.open_root(source.shards, cache=cached("shards", source.shards))
+        labels = shardset.open_labels(source.labels, root, cache=cached("labels", source.labels))
+    except AnimetuneError as error:
+        missing.append(f"shards or labels could not be read: {error}")
+    table = None if labels is None else _table_of(source, labels, missing)
+    return Data(source, root, labels, table, tuple(missing))
+
+
+def _table_of(source: SourceConfig, labels: LabelSet, missing: list[str]) -> Curated | None:
+    """The table of a label set, if it is there and still the one; else what is wrong is added to `missing`."""
+    said = labels.folder / RESOLVED_NAME
+    if not said.is_file():
+        missing.append(f"the labels {source.labels} do not say which table they were made from")
+        return None
+    folder = load_config(said, LabelsConfig).table
+    try:
+        manifest = read_manifest(folder, kind=TABLE_KIND)
+    except AnimetuneError as error:
+        missing.append(f"the table of the labels could not be read: {error}")
+        return None
+    if manifest.digest != labels.manifest.inputs.get("table"):
+        missing.append(f"the table {folder} has been made again since the labels {source.labels} were made from it")
+        return None
+    resolved = folder / RESOLVED_NAME
+    cfg = load_config(resolved, CurateConfig) if resolved.is_file() else None
+    if cfg is None:
+        missing.append(f"the table {folder} does not say how it was curated")
+    return Curated(manifest, cfg)
