@@ -357,7 +357,11 @@ def config_show(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa:
     """The resolved configuration: includes, overrides and defaults put together."""
     from animetune.config import stage_of, to_yaml
 
-    typer.echo(to_yaml(_load(stage_of(config), config, overrides)), nl=False)
+    stage = stage_of(config)
+    if stage == "recipe":
+        typer.echo(_import("animetune.recipe.check:shown")(config, overrides), nl=False)
+        return
+    typer.echo(to_yaml(_load(stage, config, overrides)), nl=False)
 
 
 @config_app.command("check")
@@ -368,7 +372,11 @@ def config_check(configs: Annotated[list[Path], typer.Argument(metavar="CONFIG..
     problems: list[str] = []
     for path in configs:
         try:
-            cfg = _load(stage_of(path), path, [])
+            stage = stage_of(path)
+            if stage == "recipe":
+                problems += _import("animetune.recipe.check:problems_of")(path)
+                continue
+            cfg = _load(stage, path, [])
             if cfg.stage == "curate":
                 problems += _without_data(path, cfg)
         except ConfigError as error:

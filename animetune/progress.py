@@ -58,9 +58,9 @@ class Progress:
         if rate:
             parts.append(f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each")
             if self.total and self.done < self.total:
-                parts.append(f"{_duration((self.total - self.done) / rate)} left")
+                parts.append(f"{duration_text((self.total - self.done) / rate)} left")
         if self.total and self.done >= self.total:
-            parts.append(f"took {_duration(elapsed)}")
+            parts.append(f"took {duration_text(elapsed)}")
         parts += [
             f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in self.numbers.items()
         ]
@@ -142,7 +142,8 @@ def first_of(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -102,9 +102,9 @@ class Step:
         """Where the manifest of what it publishes is on this machine."""
         return stages.folder_of(self.cfg, self.stage)
 
-    def shown_at(self, key: str) -> str:
+    def shown_at(self, *keys: str) -> str:
         """`file:line:column` of a setting, or the `--set` that gave it."""
-        return place_of(self.path, key, self.overrides)
+        return place_of(self.path, keys, self.overrides)
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class Recipe:
     overrides: tuple[str, ...] = ()
     """Those of the recipe's own settings."""
 
-    def shown_at(self, key: str) -> str:
+    def shown_at(self, *keys: str) -> str:
         """`file:line:column` of a setting of the recipe itself."""
-        return place_of(self.path, key, self.overrides)
+        return place_of(self.path, keys, self.overrides)
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -136,7 +136,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     for number, each in enumerate(cfg.steps):
         target = Path(os.path.normpath(file.parent / each))
         if not target.is_file():
-            at = place_of(file, f"steps.{number}", own)
+            at = place_of(file, ("steps", str(number)), own)
             found.append(f"{at}: steps.{number}: {target}: there is no such file{problems.similar_file(target)}")
             continue
         try:
@@ -179,4 +179,5 @@ def _is_own(override: str) -> bool:
 def _no_stage(path: Path, stage: str) -> str:
     close = difflib.get_close_matches(stage, stages.STAGES, n=1)
     guess = f", did you mean '{close[0]}'?" if close else f"; there are {', '.join(stages.STAGES)}"
-    return f"{place_of(path, 'stage')}: stage: a step of a recipe cannot be '{stage}'{guess}"
+    at = place_of(path, ["stage"])
+    return f"{at}: stage: a step of a recipe cannot be '{stage}'{guess}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +13,19 @@ import pydantic
 from animetune.config import StrictModel
 from animetune.errors import AnimetuneError
 
-Kind = Literal["output", "weights", "file", "source"]
-"""What a setting names: the `output` of another stage, `weights` (also a hub id, or what comes with animetune), a
-`file` (or a folder of files), or a `source` of posts or captions, where `*` is allowed."""
+Kind = Literal["table", "shards", "labels", "run", "export", "weights", "output", "file", "source"]
+"""What a setting names: what one stage publishes, an `output` of any, `weights` (also a hub id, or what comes with
+animetune), a `file` (or a folder of files), or a `source` of posts or captions, where `*` is allowed."""
+
+MAKERS: dict[Kind, tuple[str, ...]] = {
+    "table": ("curate",),
+    "shards": ("shard",),
+    "labels": ("labels",),
+    "run": ("train",),
+    "export": ("export", "merge"),
+    "weights": ("train", "export", "merge"),
+}
+"""Which stages make what is read; anything else may be made by all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ STAGES: dict[str, StageKind] = {
         "animetune.shards.config:ShardConfig",
         "animetune.shards.run:run",
         writes="out",
-        reads={"table": "output", "store.vae": "weights"},
+        reads={"table": "table", "store.vae": "weights"},
         apart=("work",),
         handling=("work", "executor", "store.batch", "store.device"),
     ),
@@ -60,7 +69,7 @@ STAGES: dict[str, StageKind] = {
         "animetune.shards.config:LabelsConfig",
         "animetune.shards.labels:run",
         writes="out",
-        reads={"table": "output", "shards": "output"},
+        reads={"table": "table", "shards": "shards"},
         apart=("cache",),
         handling=("cache",),
     ),
@@ -71,10 +80,10 @@ STAGES: dict[str, StageKind] = {
         reads={
             "model.base": "weights",
             "model.vae": "weights",
-            "data.shards": "output",
-            "data.labels": "output",
-            "data.sources.*.shards": "output",
-            "data.sources.*.labels": "output",
+            "data.shards": "shards",
+            "data.labels": "labels",
+            "data.sources.*.shards": "shards",
+            "data.sources.*.labels": "labels",
         },
     ),
     "sample": StageKind(
@@ -90,12 +99,32 @@ STAGES: dict[str, StageKind] = {
         writes="out",
         reads={"base": "weights", "vae": "weights"},
     ),
-    "merge": StageKind("animetune.merge.config:MergeConfig", "animetune.merge.run:run", writes="out", reads={}),
-    "lora": StageKind("animetune.lora.config:LoraConfig", "animetune.lora.run:run", writes="out", reads={}),
-    "evaluate": StageKind(
-        "animetune.evaluate.config:EvaluateConfig", "animetune.evaluate.run:run", writes="out", reads={}
+    "merge": StageKind(
+        "animetune.merge.config:MergeConfig",
+        "animetune.merge.run:run",
+        writes="out",
+        reads={"models.*.base": "weights", "models.*.vae": "weights", "loras.*.file": "file"},
     ),
-    "card": StageKind("animetune.card.config:CardConfig", "animetune.card.run:run", writes="out", reads={}),
+    "lora": StageKind(
+        "animetune.lora.config:LoraConfig",
+        "animetune.lora.run:run",
+        writes="out",
+        reads={"tuned": "weights", "base": "weights"},
+        handling=("device",),
+    ),
+    "evaluate": StageKind(
+        "animetune.evaluate.config:EvaluateConfig",
+        "animetune.evaluate.run:run",
+        writes="out",
+        reads={"models.*.base": "weights", "models.*.vae": "weights", "models.*.pictures": "output"},
+        handling=("batch", "executor"),
+    ),
+    "card": StageKind(
+        "animetune.card.config:CardConfig",
+        "animetune.card.run:run",
+        writes="out",
+        reads={"export": "export", "runs.*": "run", "samples": "output", "evaluation": "output"},
+    ),
 }
 """Stage -> what it is."""
 
@@ -104,11 +133,16 @@ STAGES: dict[str, StageKind] = {
 class Read:
     """Something that a step reads."""
 
-    key: str
-    """The setting that names it, dotted."""
+    key: tuple[str, ...]
+    """The setting that names it: its keys from the outermost on."""
     place: str
     """A path, pattern, URL or hub id, as the configuration has it."""
     kind: Kind
+
+    @property
+    def setting(self) -> str:
+        """The setting, dotted."""
+        return ".".join(self.key)
 
 
 def model_of(stage: str) -> type[StrictModel]:
@@ -146,8 +180,8 @@ def folder_of(cfg: StrictModel, stage: str) -> Path:
     return Path(work or written_by(cfg, stage).removeprefix("file://"))
 
 
-def settings_of(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting that is no group, list or map, dotted, with its value."""
+def settings_of(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every setting that is no group, list or map: its keys from the outermost on, and its value."""
     if isinstance(value, pydantic.BaseModel):
         items: Any = ((name, getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
@@ -158,16 +192,17 @@ def settings_of(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
         yield above, value
         return
     for name, item in items:
-        yield from settings_of(item, f"{above}.{name}" if above else str(name))
+        yield from settings_of(item, (*above, str(name)))
 
 
-def is_handling(stage: str, key: str) -> bool:
+def is_handling(stage: str, key: Sequence[str]) -> bool:
     """Whether a setting changes nothing in what the stage publishes."""
-    return any(_fits(pattern, key) or key.startswith(f"{pattern}.") for pattern in STAGES[stage].handling)
+    return any(_fits(pattern, key[: pattern.count(".") + 1]) for pattern in STAGES[stage].handling)
 
 
-def _fits(pattern: str, key: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace(r"\*", r"[^.]+"), key) is not None
+def _fits(pattern: str, key: Sequence[str]) -> bool:
+    wanted = pattern.split(".")
+    return len(wanted) == len(key) and all(each in ("*", part) for each, part in zip(wanted, key, strict=True))
 
 
 def _imported(target: str) -> Any:
