@@ -57,7 +57,7 @@ FOREIGN_NAMES = {
     "max_train_steps": "loop.steps",
     "min_snr_gamma": "write diffusion.weighting: {name: min_snr, gamma: 5}",
     "mixed_precision": "model.dtype",
-    "network_module": "animetune trains whole models, not adapters",
+    "network_module": "animetune trains whole models; `animetune lora` takes a LoRA out of one afterwards",
     "num_epochs": "loop.epochs",
     "num_train_epochs": "loop.epochs",
     "optimizer_type": "optimizer.name",
