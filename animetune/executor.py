@@ -175,7 +175,7 @@ class LocalExecutor:
         try:
             for number in range(min(self.workers, len(waiting))):
                 if number == len(self._processes):
-                    self._processes.append(Worker(self.workers))
+                    self._processes.append(self._new_worker())
                 start(self._processes[number])
             while busy:
                 for pipe in wait(list(busy)):
@@ -191,7 +191,7 @@ class LocalExecutor:
                             ledger.report(worker.chunk)
                         self._processes.remove(worker)
                         if waiting:
-                            self._processes.append(Worker(self.workers))
+                            self._processes.append(self._new_worker())
                             start(self._processes[-1])
                         continue
                     ledger.report(worker.chunk)
@@ -206,6 +206,11 @@ class LocalExecutor:
             raise
         if not self._stay:
             self._end_processes()
+
+    def _new_worker(self) -> Worker:
+        """A worker with the lowest number that none has: one that takes the place of a dead one takes its number."""
+        taken = {worker.number for worker in self._processes}
+        return Worker(self.workers, next(number for number in range(len(taken) + 1) if number not in taken))
 
     def _end_processes(self) -> None:
         deadline = time.monotonic() + GRACE

@@ -56,7 +56,7 @@ def image_grid(
     if captions is not None and len(captions) != len(images):
         raise ValueError(f"{len(images)} pictures but {len(captions)} captions")
     fitted = [ImageOps.contain(image.convert("RGB"), (cell, cell)) for image in images]
-    texts = [_wrap(caption, cell) for caption in captions or [""] * len(images)]
+    texts = [wrap_text(caption, cell, caption_font()) for caption in captions or [""] * len(images)]
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     picture_height = max(image.height for image in fitted)
@@ -68,7 +68,7 @@ def image_grid(
         left, top = GRID_GAP + place % columns * step_x, GRID_GAP + place // columns * step_y
         grid.paste(image, (left + (cell - image.width) // 2, top + (picture_height - image.height) // 2))
         for number, line in enumerate(lines):
-            pen.text((left, top + picture_height + 3 + number * LINE_HEIGHT), line, fill="#333333", font=_font())
+            pen.text((left, top + picture_height + 3 + number * LINE_HEIGHT), line, fill="#333333", font=caption_font())
     return grid
 
 
@@ -87,24 +87,32 @@ def thumbnail(image: Image.Image | Path, *, side: int, quality: int = 82) -> str
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def caption_font(size: int = FONT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of what stands on grids, in pixels."""
     from PIL import ImageFont
 
-    return ImageFont.load_default(FONT_SIZE)
+    return ImageFont.load_default(size)
 
 
-def _wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` pixels; words too long for one are broken, text too long for the caption is cut."""
+def wrap_text(
+    text: str,
+    width: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    max_lines: int = MAX_CAPTION_LINES,
+) -> list[str]:
+    """Lines of at most `width` pixels; words too long for one are broken, text too long for `max_lines` is cut."""
     lines = [""]
     for word in text.split():
-        if lines[-1] and _font().getlength(f"{lines[-1]} {word}") > width:
+        if lines[-1] and font.getlength(f"{lines[-1]} {word}") > width:
+            if len(lines) > max_lines:
+                break
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
-        while len(lines[-1]) > 1 and _font().getlength(lines[-1]) > width:
-            fits = next(n for n in range(len(lines[-1]) - 1, 0, -1) if _font().getlength(lines[-1][:n]) <= width)
+        while len(lines[-1]) > 1 and font.getlength(lines[-1]) > width:
+            fits = next((n for n in range(len(lines[-1]) - 1, 1, -1) if font.getlength(lines[-1][:n]) <= width), 1)
             lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
-    if len(lines) > MAX_CAPTION_LINES:
-        lines = [*lines[: MAX_CAPTION_LINES - 1], lines[MAX_CAPTION_LINES - 1][:-1] + "…"]
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], lines[max_lines - 1][:-1] + "…"]
     return [line for line in lines if line]
 
 

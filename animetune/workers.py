@@ -20,6 +20,8 @@ from animetune.chunks import NO_MEMORY, Chunk, Failure, Job
 from animetune.lifeline import die_with, sigint_blocked
 
 THREADS = "POLARS_MAX_THREADS"
+NUMBER = "ANIMETUNE_WORKER"
+"""Where a worker finds its number, from 0: no other that lives has the same, so that each can take a GPU of its own."""
 
 
 class WorkerDied(Exception):
@@ -29,12 +31,13 @@ class WorkerDied(Exception):
 class Worker:
     """A spawned process, the parent's end of its pipe, and the chunk that it is at."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, number: int = 0):
+        self.number = number
         spawn = multiprocessing.get_context("spawn")
         self.pipe, far_end = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(far_end, os.getpid()), daemon=True)
         resource_tracker.ensure_running()  # now: where starting a process has to do it, SIGINT is unblocked behind it
-        with sigint_blocked(), _few_threads(workers):
+        with sigint_blocked(), _few_threads(workers), _numbered(number):
             self.process.start()
         far_end.close()  # so that the death of the process ends the pipe
 
@@ -86,6 +89,20 @@ def _few_threads(workers: int) -> Iterator[None]:
         yield
     finally:
         del os.environ[THREADS]
+
+
+@contextlib.contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    """Let the worker that is started within find its number."""
+    before = os.environ.get(NUMBER)
+    os.environ[NUMBER] = str(number)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NUMBER]
+        else:
+            os.environ[NUMBER] = before
 
 
 def _serve(pipe: Connection, parent: int) -> None:

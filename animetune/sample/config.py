@@ -9,10 +9,15 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import StrictModel
-from animetune.diffusion.config import SamplerConfig, Side
+from animetune.diffusion.config import SamplerConfig, Share, Side
+from animetune.diffusion.draw_config import PLAIN, TextConfig, UpscaleConfig
 from animetune.executor import ExecutorConfig
 from animetune.models.config import ModelConfig
+from animetune.records import Request, Size
 from animetune.remote import ON_THIS_MACHINE
+from animetune.sample import axes
+from animetune.sample.drawing import Drawing
+from animetune.samples.sheets import MAX_SHEET
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 Seed = Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)]
@@ -20,8 +25,6 @@ SizeName = Annotated[str, pydantic.Field(pattern=r"^\d+x\d+$")]
 Value = bool | int | float | str | None
 
 PLACEHOLDER = "{prompt}"
-MAX_SHEET = 400
-"""Pictures on one sheet, which is one PNG; beyond it they cannot be told apart, and viewers give up."""
 
 
 class PromptConfig(StrictModel):
@@ -42,11 +45,11 @@ class PromptConfig(StrictModel):
     cfg_scale: Annotated[float, pydantic.Field(ge=0)] | None = None
     """In place of sampler.cfg_scale."""
     sampler: str | None = None
-    """In place of sampler.name; names of A1111, such as `DPM++ 2M Karras`, are understood too."""
+    """In place of sampler.name, and of sampler.sigmas if it is one of A1111's names such as `DPM++ 2M Karras`."""
     init: Path | None = None
     """Picture to start from, in place of noise."""
-    strength: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
-    """With `init`: how much of it is drawn anew; 1 is all."""
+    strength: Share | None = None
+    """With `init`: how much of it is drawn anew; 1 is all. Null: 0.6."""
 
     @pydantic.model_validator(mode="after")
     def _belong_together(self) -> PromptConfig:
@@ -134,10 +137,12 @@ class SampleConfig(StrictModel):
     """Pixels."""
     sizes: tuple[SizeName, ...] = ()
     """Several sizes, as `832x1216`, in place of `width` and `height`: every prompt is drawn in each."""
-    syntax: Literal["plain", "weighted"] = "plain"
-    """`weighted`: brackets are A1111's weights, `(word:1.2)`, and `\\(` is a bracket. `plain`: text as trained."""
+    text: TextConfig = PLAIN
+    """How prompts are read: as they stand, or with A1111's weights, `(word:1.2)`."""
     sampler: SamplerConfig = SamplerConfig()
     """Sampler, its steps and guidance."""
+    upscale: UpscaleConfig | None = None
+    """A second pass that makes pictures larger ("hires fix"); null: none."""
     grid: GridConfig | None = None
     """Compare settings: rows and columns of pictures that differ in one setting each."""
     batch: Count = 4
@@ -151,8 +156,23 @@ class SampleConfig(StrictModel):
 
     @pydantic.model_validator(mode="after")
     def _something_to_draw(self) -> SampleConfig:
-        if not self.prompts and self.prompts_file is None:
+        has_prompts = bool(self.prompts) or self.prompts_file is not None
+        keys = [axis.key for axis in self.grid.axes.values()] if self.grid else []
+        if "prompt" in keys and has_prompts:
+            raise ValueError("grid: the prompts are on an axis; leave prompts and prompts_file out")
+        if not has_prompts and "prompt" not in keys:
             raise ValueError("no prompts: give prompts or prompts_file")
         if self.template.count(PLACEHOLDER) != 1:
             raise ValueError(f"template: should hold {PLACEHOLDER} once, where the prompt goes")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _axes_can_be_drawn(self) -> SampleConfig:
+        drawing = Drawing(Request("", 0, Size(64, 64)), self.model, self.sampler, self.text, self.upscale)
+        for name, axis in self.grid.axes.items() if self.grid else ():
+            for place, value in enumerate(axis.values):
+                try:
+                    axes.turned(drawing, axis.key, value, search=axis.values[0])
+                except ValueError as error:
+                    raise ValueError(f"grid.{name}.values.{place}: {error}") from error
         return self

@@ -94,10 +94,10 @@ def test_captions_stay_below_their_picture_and_inside_their_cell():
 @settings(max_examples=50)
 @given(st.lists(st.text("abcdefgh,_()", min_size=1, max_size=30), max_size=20), st.integers(60, 300))
 def test_wrapped_lines_fit_and_lose_nothing(words, width):
-    lines = figures._wrap(" ".join(words), width)
+    lines = figures.wrap_text(" ".join(words), width, figures.caption_font())
     # a cut last line may be longer by the mark that it was cut
-    assert all(figures._font().getlength(line) <= width for line in lines[:-1])
-    assert not lines or figures._font().getlength(lines[-1]) <= width + figures._font().getlength("... ")
+    assert all(figures.caption_font().getlength(line) <= width for line in lines[:-1])
+    assert not lines or figures.caption_font().getlength(lines[-1]) <= width + figures.caption_font().getlength("... ")
     if len(lines) < MAX_CAPTION_LINES:
         assert "".join(lines).replace(" ", "") == "".join(words)
     assert len(lines) <= MAX_CAPTION_LINES
@@ -269,7 +269,7 @@ def test_figures_import_neither_torch_nor_pillow():
 
 
 def test_font_is_the_one_that_is_measured():
-    assert figures._font().size == FONT_SIZE
+    assert figures.caption_font().size == FONT_SIZE
 
 
 # --- charts of what was counted before, of ranks, of planes

@@ -38,7 +38,7 @@ def test_png_carries_its_settings_as_a1111_writes_them(tmp_path: Path) -> None:
     with Image.open(folder / "00000.png") as image:
         assert image.text["parameters"] == (
             "1girl, blue hair\nNegative prompt: worst\n"
-            "Steps: 28, Sampler: Euler a, CFG scale: 6.0, Seed: 1, Size: 16x24"
+            "Steps: 28, Sampler: Euler a, CFG scale: 6.0, Seed: 1, Size: 16x24, Version: animetune"
         )
 
 

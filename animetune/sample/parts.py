@@ -1,0 +1,287 @@
+"""Draw many pictures into a folder: in parts, on several devices, going on where a killed run stopped.
+
+    drawings --cut--> parts of one batch --executor--> .<out>.parts/<part>/<key>.png --publish--> out
+
+A picture's key is the digest of all that decides what it shows (`Drawing` and the bytes of the weights), and its PNG
+depends on nothing else. So whatever lies among the parts is taken, whichever run drew it: after a kill, with another
+batch, with more prompts. The parts are gone once the folder is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from animetune import fsio, samples
+from animetune.diffusion.config import DiffusionConfig
+from animetune.diffusion.draw import draw
+from animetune.errors import ConfigError, SetupError
+from animetune.executor import Chunk, Executor, ExecutorConfig, build_executor
+from animetune.manifest import FileRecord, Manifest, check_place, has_manifest, read_manifest
+from animetune.models.config import ModelConfig
+from animetune.models.device import pick_device
+from animetune.models.load import Sdxl, load_models
+from animetune.progress import track
+from animetune.sample.drawing import Drawing
+from animetune.sample.weights import Weights, WeightsReader
+from animetune.samples import Entry
+from animetune.samples.folder import file_name
+from animetune.samples.sheets import Layout
+from animetune.tokens import CHUNK_BODY, count_tokens
+from animetune.workers import NUMBER
+
+PART_KIND = "drawn-part"
+PART_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Where:
+    """What draws, and how many at once; changes nothing in the pictures."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch: int = 4
+    """Pictures drawn at once."""
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    """`workers`: None takes one a GPU, and this process where there is one or none."""
+
+
+class Piece(NamedTuple):
+    """A picture of a part."""
+
+    key: str
+    drawing: Drawing
+    entry: Entry
+
+
+class Part(NamedTuple):
+    """What a worker is given: pictures of one model and one sampler, at most a batch."""
+
+    pieces: tuple[Piece, ...]
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class Drawn(NamedTuple):
+    """A picture among the parts."""
+
+    file: Path
+    record: FileRecord
+
+
+def draw_folder(
+    out: Path,
+    drawings: Sequence[Drawing],
+    *,
+    where: Where = Where(),
+    layout: Layout | None = None,
+    columns: int = 8,
+    reader: WeightsReader | None = None,
+) -> Manifest:
+    """Draw every picture into the new folder `out`, or continue what was killed; returns its manifest.
+
+    The folder has the pictures in the order of `drawings` (`samples.read`), images.jsonl, grid.png and index.html, as
+    sheets with titles if there is a `layout`, which must hold as many. The pictures may be of several models, which are
+    loaded one after the other, each once a worker. A folder that holds the same drawings is left as it is; what is
+    drawn for one folder does not change with the device, the batch or the number of workers. Who draws several folders
+    from one model may share a `reader`, so that its weights are hashed once.
+
+    Raises ConfigError when `out` is of another stage or a sampler does not fit a model, SetupError when `out` holds
+    something else or the weights cannot be had, ChunkError when a worker failed.
+    """
+    check_place(out, samples.SAMPLES_KIND)
+    if not drawings:
+        raise ConfigError(f"{out}: there is nothing to draw")
+    if layout is not None and layout.count != len(drawings):
+        raise ValueError(f"a layout of {layout.count} pictures for {len(drawings)}")
+    parts = out.with_name(f".{out.name}.parts")
+    with fsio.claim(out):
+        reader = reader or WeightsReader()
+        weights = {model: reader.look(model) for model in dict.fromkeys(each.model for each in drawings)}
+        _check_samplers(drawings, weights)
+        pieces = [_piece(drawing, weights[drawing.model]) for drawing in drawings]
+        request = _digest([[piece.key for piece in pieces], layout and dataclasses.asdict(layout), columns])
+        if out.exists():
+            manifest = _same_request(out, request)
+        else:
+            drawn = _draw_missing(pieces, parts, where)
+            manifest = _publish(out, pieces, drawn, request=request, layout=layout, columns=columns)
+        if parts.exists():
+            fsio.remove(parts)
+        return manifest
+
+
+def draw_part(part: Part, folder: Path) -> Manifest:
+    """Draw the pictures of a part into `folder`, as `<key>.png`; what workers do."""
+    first = part.pieces[0].drawing
+    device = _device(part.device)
+    models = _models(first.model, device)
+    if models.vae is None:
+        raise ConfigError("model.vae: drawing needs a VAE, and this base has none; name one")
+    pictures = draw(
+        models,
+        [piece.drawing.request for piece in part.pieces],
+        diffusion=DiffusionConfig(**models.parameterization._asdict()),
+        sampler=first.sampler,
+        text=first.text,
+        upscale=first.upscale,
+        device=device,
+        batch_size=len(part.pieces),
+    )
+    for place, pixels in pictures:
+        samples.save_png(folder / f"{part.pieces[place].key}.png", pixels, part.pieces[place].entry)
+    return Manifest(kind=PART_KIND, format_version=PART_FORMAT, seen=len(part.pieces), kept=len(part.pieces))
+
+
+def cut(pieces: Sequence[Piece], batch: int) -> list[tuple[Piece, ...]]:
+    """Parts of at most a batch, each of one model, one way of drawing, one size and about one length of prompt.
+
+    Models follow one another in the order in which they first occur, so that each is loaded once.
+    """
+    groups: dict[ModelConfig, dict[Any, list[Piece]]] = {}
+    for piece in {piece.key: piece for piece in pieces}.values():
+        each = piece.drawing
+        shape = (each.sampler, each.text, each.upscale, each.request.size, _length(each), each.request.init is None)
+        groups.setdefault(each.model, {}).setdefault(shape, []).append(piece)
+    return [
+        tuple(group[start : start + batch])
+        for shapes in groups.values()
+        for group in shapes.values()
+        for start in range(0, len(group), batch)
+    ]
+
+
+def _piece(drawing: Drawing, weights: Weights) -> Piece:
+    settings = {**drawing.settings, "model": weights.name, "model_hash": weights.file_hash}
+    request = drawing.request
+    init = request.init and [request.init.name, request.init.strength]
+    asked = [request.prompt, request.negative, request.seed, request.size.name, init]
+    upscale = drawing.upscale and drawing.upscale.model_dump(mode="json")
+    how = [drawing.sampler.model_dump(mode="json"), drawing.text.model_dump(mode="json"), upscale]
+    entry = Entry(request, {name: value for name, value in settings.items() if value is not None})
+    return Piece(_digest([asked, how, weights.digest, weights.name, weights.file_hash]), drawing, entry)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(fsio.canonical_json(value).encode()).hexdigest()[:20]
+
+
+def _length(drawing: Drawing) -> int:
+    """Chunks of tokens, about; weights in brackets count along, which costs nothing but a smaller batch."""
+    longest = max(count_tokens(drawing.request.prompt), count_tokens(drawing.request.negative), 1)
+    return -(-longest // CHUNK_BODY)
+
+
+def _check_samplers(drawings: Sequence[Drawing], weights: Mapping[ModelConfig, Weights]) -> None:
+    for drawing in drawings:
+        diffusion = weights[drawing.model].diffusion
+        second = drawing.upscale.sampler if drawing.upscale else None
+        for sampler in filter(None, (drawing.sampler, second)):
+            if problem := sampler.misfit(diffusion):
+                raise ConfigError(f"{problem} (model {weights[drawing.model].name})")
+
+
+def _draw_missing(pieces: Sequence[Piece], parts: Path, where: Where) -> dict[str, Drawn]:
+    """Draw what is not among the parts; returns all that is there then, by key."""
+    fsio.sweep(parts)
+    drawn = _find_drawn(parts)
+    total = len({piece.key for piece in pieces})
+    missing = [
+        tuple(piece for piece in part if piece.key not in drawn) for part in cut(pieces, where.batch)
+    ]  # cut before: a batch holds the same pictures after a kill
+    chunks = [Chunk(_digest([piece.key for piece in part]), Part(part, where.device)) for part in missing if part]
+    left = sum(map(len, missing))
+    with track("sample", total, done=total - left) as progress:
+        try:
+            _executor(where, len(chunks)).run(
+                draw_part, chunks, parts, published=lambda manifest: progress.advance(manifest.kept)
+            )
+        finally:
+            _forget()
+    return _find_drawn(parts)
+
+
+def _find_drawn(parts: Path) -> dict[str, Drawn]:
+    """The pictures that lie among the parts, by key."""
+    found: dict[str, Drawn] = {}
+    for folder in sorted(parts.iterdir()) if parts.is_dir() else []:
+        if not has_manifest(folder):
+            continue
+        for name, record in read_manifest(folder, kind=PART_KIND, format_version=PART_FORMAT).files.items():
+            file = folder / name
+            if not file.is_file() or file.stat().st_size != record.bytes:
+                raise SetupError(f"{file}: was drawn, and is not whole any more; remove {parts} and run again")
+            found[file.stem] = Drawn(file, record)
+    return found
+
+
+def _publish(
+    out: Path,
+    pieces: Sequence[Piece],
+    drawn: Mapping[str, Drawn],
+    *,
+    request: str,
+    layout: Layout | None,
+    columns: int,
+) -> Manifest:
+    shared = dict(pieces[0].entry.settings)
+    for piece in pieces:
+        shared = {name: value for name, value in shared.items() if piece.entry.settings.get(name) == value}
+    entries = [Entry(piece.entry.request, {**piece.entry.settings, "request": request}) for piece in pieces]
+    records = {}
+    with fsio.publish_dir(out) as temporary:
+        for place, piece in enumerate(pieces):
+            fsio.link(drawn[piece.key].file, temporary / file_name(place))
+            records[file_name(place)] = drawn[piece.key].record
+        facts = {**shared, "request": request}
+        return samples.finish(temporary, entries, facts=facts, columns=columns, layout=layout, records=records)
+
+
+def _same_request(out: Path, request: str) -> Manifest:
+    if has_manifest(out):
+        manifest = read_manifest(out, kind=samples.SAMPLES_KIND, format_version=samples.SAMPLES_FORMAT)
+        if manifest.facts.get("request") == request:
+            return manifest
+    raise SetupError(f"out: {out}: holds pictures of another request; choose another folder or remove that one")
+
+
+def _executor(where: Where, chunks: int) -> Executor:
+    cfg = where.executor
+    if cfg.kind == "local" and cfg.workers is None:
+        gpus = torch.cuda.device_count() if pick_device(where.device).type == "cuda" else 0
+        cfg = cfg.model_copy(update={"workers": gpus if gpus > 1 and chunks > 1 else 0})
+    return build_executor(cfg)
+
+
+def _device(name: str) -> torch.device:
+    """The GPU of this worker: workers take turns at those that there are."""
+    device = pick_device(name)
+    if device.type == "cuda" and NUMBER in os.environ and torch.cuda.device_count() > 1:
+        device = torch.device("cuda", int(os.environ[NUMBER]) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    return device
+
+
+_loaded: dict[tuple[ModelConfig, torch.device], Sdxl] = {}
+"""The model that this process drew with last, and its device."""
+
+
+def _models(cfg: ModelConfig, device: torch.device) -> Sdxl:
+    if (cfg, device) not in _loaded:
+        _forget()  # first: two models of SDXL's size seldom fit
+        _loaded[cfg, device] = load_models(cfg).eval().to(device)
+    return _loaded[cfg, device]
+
+
+def _forget() -> None:
+    if _loaded:
+        _loaded.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

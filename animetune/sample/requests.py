@@ -1,0 +1,161 @@
+"""From a configuration to the pictures that it asks for, in order, and how a grid of them is laid out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from animetune import fsio
+from animetune.errors import ConfigError
+from animetune.records import Init, Request, Size
+from animetune.sample import axes
+from animetune.sample.config import PLACEHOLDER, AxisConfig, PromptConfig, SampleConfig
+from animetune.sample.drawing import Drawing, with_settings
+from animetune.sample.prompt_files import Wanted, is_writable, of_config, read_prompts
+from animetune.samples.sheets import Axis, Layout
+
+STRENGTH = 0.6
+"""Of a picture to start from, unless it is given."""
+
+
+class Asked(NamedTuple):
+    """What a configuration asks for."""
+
+    drawings: list[Drawing]
+    layout: Layout | None
+    """Of a grid."""
+
+
+def build(cfg: SampleConfig) -> Asked:
+    """Every prompt in every size with every seed, seeds innermost, and all of it for every value of a grid's axes.
+
+    Raises ConfigError, with every mistake of a file of prompts.
+    """
+    keys = {axis.key for axis in cfg.grid.axes.values()} if cfg.grid else set()
+    seeds = cfg.seeds[:1] if "seed" in keys else cfg.seeds
+    sizes = _sizes(cfg)[:1] if "size" in keys else _sizes(cfg)
+    cfg = cfg.model_copy(update={"seeds": seeds, "sizes": tuple(size.name for size in sizes)})
+    prompts = [Wanted(PromptConfig(prompt=""))] if "prompt" in keys else _prompts(cfg)
+    base = [drawing for prompt in prompts for drawing in _drawings(prompt, cfg)]
+    if cfg.grid is None:
+        return Asked(base, None)
+    return _grid(cfg, prompts, base)
+
+
+def read_init(path: Path, size: Size) -> np.ndarray:
+    """A picture to start from, uint8 RGB (height, width, 3): upright, cut and scaled to the size, on white."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGBA")
+    flat = Image.new("RGBA", image.size, "white")
+    flat.alpha_composite(image)
+    return np.asarray(ImageOps.fit(flat.convert("RGB"), (size.width, size.height), Image.Resampling.LANCZOS))
+
+
+def _prompts(cfg: SampleConfig) -> list[Wanted]:
+    listed = [of_config(prompt, f"prompts.{place}") for place, prompt in enumerate(cfg.prompts)]
+    unwritable = [each.place for each in listed if not is_writable(each.own.prompt + (each.own.negative or ""))]
+    if unwritable:
+        raise ConfigError([f"{place}: is no text that can be written down" for place in unwritable])
+    return listed + (read_prompts(cfg.prompts_file) if cfg.prompts_file else [])
+
+
+def _sizes(cfg: SampleConfig) -> list[Size]:
+    return [axes.parse_size(name) for name in cfg.sizes] or [Size(cfg.width, cfg.height)]
+
+
+def _drawings(prompt: Wanted, cfg: SampleConfig) -> Iterator[Drawing]:
+    own = prompt.own
+    sizes = [Size(own.width, own.height)] if own.width is not None and own.height is not None else _sizes(cfg)
+    for size in sizes:
+        for seed in cfg.seeds if own.seed is None else (own.seed,):
+            request = Request(
+                _templated(cfg, own.prompt),
+                seed=seed,
+                size=size,
+                negative=cfg.negative if own.negative is None else own.negative,
+                init=_init(own, size),
+            )
+            drawing = Drawing(request, cfg.model, cfg.sampler, cfg.text, cfg.upscale)
+            try:
+                yield with_settings(drawing, prompt.settings)
+            except ValueError as error:
+                raise ConfigError(f"{prompt.place}: {error}") from error
+
+
+def _templated(cfg: SampleConfig, prompt: str) -> str:
+    """The template with the prompt in it; beside an empty prompt no comma is left over."""
+    text = cfg.template.replace(PLACEHOLDER, prompt)
+    return text if prompt else text.strip(", ")
+
+
+def _init(own: PromptConfig, size: Size) -> Init | None:
+    if own.init is None:
+        return None
+    if not own.init.is_file():
+        raise ConfigError(f"init: {own.init}: there is no such picture")
+    name = f"{own.init.name}@{fsio.sha256_file(own.init)[:10]}"
+    strength = STRENGTH if own.strength is None else own.strength
+    return Init(name, strength, functools.partial(read_init, own.init, size))
+
+
+# ---- grids
+
+
+def _grid(cfg: SampleConfig, prompts: Sequence[Wanted], base: Sequence[Drawing]) -> Asked:
+    assert cfg.grid is not None
+    given = [axis for axis in (cfg.grid.z, cfg.grid.y, cfg.grid.x) if axis is not None]
+    drawings: list[Drawing] = list(base)
+    for axis in given:
+        _check_axis(axis, base)
+        drawings = [_turned(cfg, axis, drawing, value) for drawing in drawings for value in axis.values]
+    titles = [
+        Axis(axis.key, axis.titles or tuple(axes.shown(axis.key, value) for value in axis.values)) for axis in given
+    ]
+    return Asked(drawings, Layout((*_implied(cfg, prompts, base), *titles)))
+
+
+def _turned(cfg: SampleConfig, axis: AxisConfig, drawing: Drawing, value: object) -> Drawing:
+    if axis.key == "prompt":
+        value = _templated(cfg, str(value))
+    turned = axes.turned(drawing, axis.key, value, search=axis.values[0])
+    init = turned.request.init
+    if axis.key == "size" and init is not None:
+        read = functools.partial(read_init, init.read.args[0], turned.request.size)  # type: ignore[attr-defined]
+        turned = replace(turned, request=replace(turned.request, init=replace(init, read=read)))
+    return turned
+
+
+def _check_axis(axis: AxisConfig, base: Sequence[Drawing]) -> None:
+    if axis.key == "replace" and not any(str(axis.values[0]) in drawing.request.prompt for drawing in base):
+        raise ConfigError(f"grid: replace: {axis.values[0]!r}, the first value, is in none of the prompts")
+    if axis.key == "strength" and any(drawing.request.init is None for drawing in base):
+        raise ConfigError("grid: strength: is for prompts that start from a picture; name it in init")
+
+
+def _implied(cfg: SampleConfig, prompts: Sequence[Wanted], base: Sequence[Drawing]) -> list[Axis]:
+    """Axes of the prompts, sizes and seeds that there are several of; of one kind where not all have the same."""
+    sizes = _sizes(cfg)
+    is_even = len(base) == len(prompts) * len(sizes) * len(cfg.seeds)
+    found: list[tuple[str, list[str]]]
+    if is_even and all(each.own.seed is None and each.own.width is None for each in prompts):
+        found = [
+            ("prompt", [each.own.prompt for each in prompts]),
+            ("size", [size.name for size in sizes]),
+            ("seed", [str(seed) for seed in cfg.seeds]),
+        ]
+    else:
+        several: list[Callable[[Drawing], str]] = [
+            part
+            for part in (lambda each: each.request.size.name, lambda each: f"seed {each.request.seed}")
+            if len({part(drawing) for drawing in base}) > 1
+        ]
+        titles = [", ".join([drawing.request.prompt, *(part(drawing) for part in several)]) for drawing in base]
+        found = [("prompt", titles)]
+    return [Axis(name, tuple(values)) for name, values in found if len(values) > 1]
