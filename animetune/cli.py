@@ -130,7 +130,10 @@ def merge(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def lora(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """A tuned model and its base -> the difference as a LoRA that ComfyUI, A1111 and diffusers load."""
-    _run_stage("lora", config, overrides)
+    facts = _run_stage("lora", config, overrides).facts
+    from animetune.lora.table import table_lines
+
+    typer.echo("\n".join(table_lines(facts)))
 
 
 @app.command()

@@ -7,7 +7,7 @@ interpolation) is given back as it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -19,12 +19,15 @@ _CHUNK = 1 << 22
 """Numbers that are held in float64 at once."""
 
 
-def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """float32 `sum(weight * tensor)`, in the order given. Tensors of weight 0 should be left out by the caller."""
-    (first, *others), (weight, *rest) = tensors, weights
-    total = first.float() if weight == 1 else first.float() * weight
-    for tensor, factor in zip(others, rest, strict=True):
-        total = torch.add(total, tensor.float(), alpha=factor)
+def weighted_sum(weighted: Iterable[tuple[float, Tensor]]) -> Tensor:
+    """float32 `sum(weight * tensor)` of at least one, in the order given; two tensors are held at a time."""
+    total: Tensor | None = None
+    for weight, tensor in weighted:
+        if total is None:
+            total = tensor.float() if weight == 1 else tensor.float() * weight
+        else:
+            total = torch.add(total, tensor.float(), alpha=weight)
+    assert total is not None, "a sum of nothing"
     return total
 
 
@@ -42,8 +45,8 @@ def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:
     """
     if t in (0, 1):
         return (second if t else first).float()
-    share, rest = slerp_shares(angle(first, second), t)
-    return weighted_sum((first, second), (share, rest))
+    shares = slerp_shares(angle(first, second), t)
+    return weighted_sum(zip(shares, (first, second), strict=True))
 
 
 def slerp_shares(omega: float, t: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import pydantic
 from animetune.config import StrictModel
 from animetune.models.config import Weights
 from animetune.remote import ON_THIS_MACHINE
-from animetune.weights.config import AboutConfig, Dtype
+from animetune.weights.config import AboutConfig, WeightsTarget
 
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -122,8 +122,8 @@ class AppliedLora(StrictModel):
     """Another strength for a part, named as in `weighted_sum`; 0 leaves it out."""
 
 
-class MergeConfig(StrictModel):
-    """`animetune merge CONFIG`."""
+class MergeConfig(WeightsTarget):
+    """`animetune merge CONFIG`. The merge itself is computed in float32, whatever `dtype` it is written in."""
 
     stage: Literal["merge"]
     models: Annotated[dict[Name, InputConfig], pydantic.Field(min_length=1)]
@@ -141,21 +141,11 @@ class MergeConfig(StrictModel):
     """Whether they were trained with zero terminal SNR; null: as they say."""
     out: Annotated[str, ON_THIS_MACHINE]
     """Folder to publish; must not exist, or hold the very same merge."""
-    name: Annotated[str, pydantic.Field(pattern=r"^[\w][\w.-]*$")] = "model"
-    """File name of the single file, without .safetensors."""
-    formats: tuple[Literal["diffusers", "single_file"], ...] = ("diffusers", "single_file")
-    """What to write."""
-    dtype: Dtype = "float16"
-    """Type of UNet and text encoders; the merge itself is computed in float32."""
-    vae_dtype: Dtype = "float32"
-    """Type of the VAE. SDXL's own VAE overflows in float16 on some pictures."""
     about: AboutConfig
     """Title, licence and the like."""
 
     @pydantic.model_validator(mode="after")
     def _belongs_together(self) -> MergeConfig:
-        if not self.formats:
-            raise ValueError("formats: nothing to write; name diffusers, single_file or both")
         if self.method is None:
             if len(self.models) > 1:
                 raise ValueError(f"method: is needed to make one model of {', '.join(self.models)}")
@@ -168,7 +158,7 @@ class MergeConfig(StrictModel):
         unused = [name for name in self.models if self.method and name not in self.method.used and name != self.vae]
         if unused:
             raise ValueError(f"models: the method uses no {', '.join(unused)}; name it there, or remove it")
-        if self.vae and self.method and any(is_inside(part, "vae") for part in self.method.parts):
+        if self.vae and self.merges_vae and "vae" in (self.method.parts if self.method else ()):
             raise ValueError("vae: a part of method merges the VAEs already; leave one of both out")
         return self
 
@@ -176,6 +166,28 @@ class MergeConfig(StrictModel):
         unknown = [name for name in names if name not in self.models]
         if unknown:
             raise ValueError(f"{place}: {', '.join(unknown)}: models has only {', '.join(self.models)}")
+
+    @property
+    def merged(self) -> tuple[str, ...]:
+        """The models that are merged: all but one that only gives its VAE."""
+        return self.method.used if self.method else tuple(self.models)
+
+    @property
+    def leading(self) -> str:
+        """The model whose tensors are the merge's where all have the same value; it does not depend on the order of
+        `models`."""
+        match self.method:
+            case AddDifference():
+                return self.method.model
+            case Slerp():
+                return self.method.first
+            case _:
+                return min(self.merged)
+
+    @property
+    def merges_vae(self) -> bool:
+        """Whether VAEs are merged, in part at least."""
+        return any(is_inside(part, "vae") for part in (self.method.parts if self.method else ()))
 
     @property
     def vae_from(self) -> str:

@@ -4,9 +4,9 @@
     unet.down_blocks.1.attentions.0   a module of it, by its name in diffusers
     IN04                              a block of the UNet, by its number in the single file
 
-`IN00` to `IN08`, `M00` and `OUT00` to `OUT08` are `input_blocks.0` to `.8`, `middle_block` and `output_blocks.0` to `.8`
-of SDXL's single file, as merges by blocks count them. Where other programs put the time and label embeddings, the last
-layers and the text encoders (some call them `BASE`) differs between them; here they have their own names.
+`IN00` to `IN08`, `M00` and `OUT00` to `OUT08` are `input_blocks.0` to `.8`, `middle_block` and `output_blocks.0` to
+`.8` of SDXL's single file, as merges by blocks count them. Where other programs put the time and label embeddings, the
+last layers and the text encoders (some call these `BASE`) differs between them; here they have their own names.
 """
 
 from __future__ import annotations

@@ -1,0 +1,137 @@
+"""`animetune merge`: one model of several, and of LoRAs, published whole or not at all.
+
+    models --open_source--> sources --check_fit--> merged_source --write_weights--> out/
+
+out/
+    diffusers/            for diffusers' StableDiffusionXLPipeline
+    <name>.safetensors    for ComfyUI, A1111 and all who read Stability AI's layout
+    manifest.json         the rule, SHA-256 of every input and of every file
+
+Tensors are read, merged and written one after another, so that a merge of any number of models needs the memory of a
+few tensors.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from animetune import fsio
+from animetune.config import digest
+from animetune.errors import SetupError
+from animetune.licences import check_licence
+from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
+from animetune.merge.config import MergeConfig
+from animetune.merge.fitting import check_fit
+from animetune.merge.source import merged_source
+from animetune.models.config import ModelConfig
+from animetune.models.lora_file import Lora, open_lora
+from animetune.models.sdxl import COMPONENTS
+from animetune.models.source import Source
+from animetune.models.sources import open_source
+from animetune.weights.config import AboutConfig
+from animetune.weights.metadata import flow_hint
+from animetune.weights.write import write_weights
+
+MERGE_FORMAT = 1
+MERGE_KIND = "merge"
+
+_log = logging.getLogger(__name__)
+
+
+def run(cfg: MergeConfig) -> Manifest:
+    """Merge `cfg.models` and `cfg.loras` into `cfg.out`; a folder that holds the very same merge is left as it is.
+
+    Raises SetupError when `cfg.out` holds something else or a model cannot be had; ConfigError when `cfg.out` is the
+    output of another stage, for parts that the model does not have and for a licence that an input forbids; DataError
+    for models or LoRAs that do not fit each other, and naming a tensor that is not finite or does not fit the dtype.
+    """
+    out = Path(cfg.out)
+    check_place(out, MERGE_KIND)
+    with fsio.claim(out):
+        sources = {
+            name: open_source(ModelConfig(base=each.base, weights=each.weights, vae=each.vae))
+            for name, each in cfg.models.items()
+        }
+        check_fit(cfg, sources)
+        loras = [open_lora(Path(each.file), sources[cfg.leading].architecture) for each in cfg.loras]
+        check_licence(cfg.about.license, _licences(sources, loras))
+        source = merged_source(cfg, sources, loras)
+        rule = _rule(cfg)
+        manifest = Manifest(
+            kind=MERGE_KIND,
+            format_version=MERGE_FORMAT,
+            config_digest=digest(_without_places(cfg)),
+            inputs=_inputs(cfg, sources, loras),
+            facts={**rule, "trained": {name: dict(each.facts) for name, each in sources.items() if each.facts}},
+        )
+        if out.exists():
+            return _same_merge(out, manifest)
+        if source.parameterization.prediction == "flow" and "single_file" in cfg.formats:
+            _log.warning("%s: %s", cfg.out, flow_hint(source.parameterization))
+        with fsio.publish_dir(out) as folder:
+            facts = {"merge": fsio.canonical_json(rule)}
+            files = write_weights(folder, source, cfg, _about(cfg), facts=facts, job="merge")
+            write_manifest(folder, manifest.model_copy(update={"files": files}))
+        return read_manifest(out, kind=MERGE_KIND, format_version=MERGE_FORMAT)
+
+
+def _rule(cfg: MergeConfig) -> dict[str, Any]:
+    """What was done, by the names of the models; no places."""
+    return {
+        "method": cfg.method.model_dump() if cfg.method else None,
+        "models": sorted(cfg.merged),
+        "vae": None if cfg.merges_vae and cfg.vae is None else cfg.vae_from,
+        "loras": [{**each.model_dump(), "file": Path(each.file).name} for each in cfg.loras],
+    }
+
+
+def _about(cfg: MergeConfig) -> AboutConfig:
+    """With the names of what was merged, unless the configuration states titles."""
+    merged_from = cfg.about.merged_from or (*cfg.merged, *(Path(each.file).stem for each in cfg.loras))
+    return cfg.about.model_copy(update={"merged_from": merged_from})
+
+
+def _licences(sources: Mapping[str, Source], loras: list[Lora]) -> dict[str, str]:
+    """Those that inputs state."""
+    stated = {name: source.licence for name, source in sources.items()}
+    stated |= {lora.path.name: lora.licence for lora in loras}
+    return {name: licence for name, licence in stated.items() if licence}
+
+
+def _inputs(cfg: MergeConfig, sources: Mapping[str, Source], loras: list[Lora]) -> dict[str, str]:
+    """`model/network` (and file name where it has several), `loras/0` ... -> SHA-256. A file of several networks is
+    hashed once."""
+    sha256 = functools.cache(fsio.sha256_file)
+    found = {}
+    for name, source in sources.items():
+        for component in COMPONENTS:
+            files = source.files[component]
+            for file in files:
+                place = f"{name}/{component}"
+                found[place if len(files) == 1 else f"{place}/{file.name}"] = sha256(file)
+    found |= {f"loras/{place}": sha256(lora.path) for place, lora in enumerate(loras)}
+    if cfg.about.thumbnail is not None and cfg.about.thumbnail.is_file():
+        found["thumbnail"] = sha256(cfg.about.thumbnail)
+    return found
+
+
+def _without_places(cfg: MergeConfig) -> MergeConfig:
+    """The configuration without places, which are no part of what is merged (`inputs` says what was read), and with
+    the VAE named."""
+    models = {name: each.model_copy(update={"base": "", "vae": None}) for name, each in cfg.models.items()}
+    loras = tuple(each.model_copy(update={"file": Path(each.file).name}) for each in cfg.loras)
+    about = cfg.about.model_copy(update={"thumbnail": None})
+    changes = {"out": "", "vae": cfg.vae_from, "models": models, "loras": loras, "about": about}
+    return cfg.model_copy(update=changes)
+
+
+def _same_merge(out: Path, manifest: Manifest) -> Manifest:
+    if has_manifest(out):
+        existing = read_manifest(out, kind=MERGE_KIND, format_version=MERGE_FORMAT)
+        if (existing.config_digest, existing.inputs) == (manifest.config_digest, manifest.inputs):
+            return existing
+    raise SetupError(f"out: {out}: holds another merge (or something else); choose another folder or remove that one")
