@@ -67,7 +67,7 @@ def missing_here(recipe: Recipe, chosen: range) -> list[str]:
     launch = recipe.cfg.launch
     if launch and any(step.stage == "train" for step in steps) and shutil.which(launch[0]) is None:
         found.append(f"{recipe.shown_at('launch')}: launch: {launch[0]}: there is no such command on this machine")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _places_twice(recipe: Recipe) -> Iterator[str]:
