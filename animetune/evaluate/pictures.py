@@ -1,0 +1,154 @@
+"""The pictures of a model: drawn for this evaluation, or found in a folder of what was drawn elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from animetune import samples
+from animetune.errors import DataError, SetupError
+from animetune.evaluate.config import EvaluateConfig, EvaluatedModel
+from animetune.manifest import has_manifest
+from animetune.progress import first_of
+from animetune.records import Request, Size
+from animetune.sample.drawing import Drawing
+from animetune.sample.parts import Where, draw_folder
+from animetune.sample.weights import WeightsReader
+from animetune.samples.parameters import read_parameters
+
+NAMED = 3
+"""Missing pictures that a message names."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What answers the requests."""
+
+    root: Path
+    files: Mapping[Request, Path]
+    notes: Sequence[str] = ()
+    """What the reader should know of them."""
+
+
+class _Found(NamedTuple):
+    file: Path
+    request: Request
+    knows_negative: bool
+
+
+def draw(
+    name: str, model: EvaluatedModel, requests: Sequence[Request], cfg: EvaluateConfig, reader: WeightsReader
+) -> Pictures:
+    """Draw every request into `<out>/pictures/<name>`, or go on with it; raises as `draw_folder`."""
+    folder = cfg.out / "pictures" / name
+    drawings = [Drawing(request, model.model, cfg.sampler) for request in requests]
+    where = Where(device=cfg.device, batch=cfg.batch, executor=cfg.executor)
+    draw_folder(folder, drawings, where=where, reader=reader)
+    return Pictures(folder, {drawn.request: drawn.file for drawn in samples.read(folder)})
+
+
+def find(name: str, model: EvaluatedModel, requests: Sequence[Request]) -> Pictures:
+    """Those of the folder `model.pictures` that answer the requests: prompt (but for spaces), seed and size are equal.
+
+    Raises SetupError for a folder that is not there, DataError for one that cannot be read, for two pictures of one
+    request, and for requests without one unless `allow_missing` is set.
+    """
+    folder = model.pictures
+    assert folder is not None
+    if not folder.is_dir():
+        raise SetupError(f"models.{name}.pictures: {folder}: there is no such folder")
+    by_key: dict[tuple[str, int, Size], _Found] = {}
+    for found in _pictures_of(folder):
+        first = by_key.setdefault(_key(found.request), found)
+        if first is not found and _key(found.request) in {_key(request) for request in requests}:
+            raise DataError(
+                f"models.{name}.pictures: {first.file} and {found.file} answer the same prompt, seed and size; remove "
+                "one of them"
+            )
+    matched = {request: by_key[_key(request)] for request in requests if _key(request) in by_key}
+    absent = [request for request in requests if request not in matched]
+    if absent and (not matched or not model.allow_missing):
+        raise DataError(_missing(name, folder, absent, len(requests)))
+    notes = []
+    if absent:
+        notes.append(f"{name}: {len(absent)} of {len(requests)} pictures are missing, and are in no number.")
+    others = sum(f.knows_negative and f.request.negative != request.negative for request, f in matched.items())
+    if others:
+        notes.append(f"{name}: {others} pictures were drawn with another negative prompt.")
+    return Pictures(folder, {request: found.file for request, found in matched.items()}, notes)
+
+
+def _missing(name: str, folder: Path, absent: Sequence[Request], total: int) -> str:
+    shown = first_of([f"{each.prompt!r} seed {each.seed} {each.size.name}" for each in absent], NAMED)
+    return (
+        f"models.{name}.pictures: {folder}: has no picture for {len(absent)} of {total} requests: {shown}. Draw them "
+        "(requests.jsonl in `out` lists all, with seeds and sizes), or set allow_missing: true"
+    )
+
+
+def _key(request: Request) -> tuple[str, int, Size]:
+    return " ".join(request.prompt.split()), request.seed, request.size
+
+
+def _pictures_of(folder: Path) -> Iterator[_Found]:
+    """All pictures of a folder whose requests are known, in the order of their names."""
+    if has_manifest(folder):
+        for drawn in samples.read(folder):
+            yield _Found(drawn.file, drawn.request, knows_negative=True)
+    elif (folder / samples.INDEX_NAME).is_file():
+        yield from _indexed(folder)
+    else:
+        for file in sorted(folder.rglob("*.png")):
+            found = _described(file)
+            if found is not None:
+                yield found
+
+
+def _indexed(folder: Path) -> Iterator[_Found]:
+    index = folder / samples.INDEX_NAME
+    for number, line in enumerate(index.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            file = folder / _text(values["file"])
+            size = Size(int(values["width"]), int(values["height"]))
+            negative = values.get("negative")
+            request = Request(_text(values["prompt"]), int(values["seed"]), size, negative or "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{index}:{number}: is no line of a picture ({error!r}); it needs file, prompt, seed, width and height"
+            ) from error
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{index}:{number}: file: {values['file']!r} leads out of the folder")
+        if not file.is_file():
+            raise DataError(f"{index}:{number}: {file}: there is no such file; restore it, or remove the line")
+        yield _Found(file, request, knows_negative=negative is not None)
+
+
+def _described(file: Path) -> _Found | None:
+    """By the parameters in the PNG; None where it has none."""
+    try:
+        with Image.open(file) as image:
+            text = image.info.get("parameters")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: cannot be opened as a PNG ({error}); remove it, or get it again") from error
+    if not isinstance(text, str):
+        return None
+    read = read_parameters(text)
+    try:
+        request = Request(read.prompt, int(read.fields["Seed"]), Size.parse(read.fields["Size"]), read.negative)
+    except (KeyError, ValueError):
+        return None
+    return _Found(file, request, knows_negative=True)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
