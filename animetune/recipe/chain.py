@@ -48,7 +48,7 @@ def chain_problems(recipe: Recipe, chosen: range) -> list[str]:
     found = [*_places_twice(recipe)]
     for number, step in enumerate(recipe.steps):
         misfits = ((read, _misfit(recipe, number, read, chosen)) for read in step.inputs)
-        found += [f"{step.shown_at(*read.key)}: {read.setting}: {what}" for read, what in misfits if what]
+        found += [f"{step.shown_at(*read.keys)}: {read.key}: {what}" for read, what in misfits if what]
         if step.stage == "curate":
             found += [f"{step.path}: {problem}" for problem in _without_data(step.cfg)]
     return list(dict.fromkeys(found))
@@ -59,7 +59,7 @@ def missing_here(recipe: Recipe, chosen: range) -> list[str]:
     begins with, and the command that launches training."""
     steps = [recipe.steps[number] for number in chosen]
     found = [
-        f"{step.shown_at(*read.key)}: {read.setting}: {read.place}: there is no such file; point it at your data"
+        f"{step.shown_at(*read.keys)}: {read.key}: {read.place}: there is no such file; point it at your data"
         for step in steps
         for read in step.inputs
         if read.kind == "source" and maker_of(read.place, recipe.steps) is None and not _source_is_here(read.place)

@@ -52,7 +52,7 @@ class Digests:
         if read.kind == "weights":
             return read.place if read.place.startswith(MADE) or may_be_on_hub(read.place) else None
         shipped = shipped_configs() / read.place
-        return self.of(Read(read.key, str(shipped), read.kind)) if read.kind == "file" and shipped.exists() else None
+        return self.of(Read(read.keys, str(shipped), read.kind)) if read.kind == "file" and shipped.exists() else None
 
     def _of_source(self, pattern: str) -> str | None:
         """Of posts: files by their bytes; folders and tars, which hold pictures, by names, sizes and times."""

@@ -45,8 +45,19 @@ class Row:
     """Relative URL of the configuration that it ran by."""
 
 
-def write(recipe: Recipe, ledger: Ledger, *, now: str | None = None, stopped: tuple[str, str] | None = None) -> Path:
-    """Write the page; `now` names the step that runs, `stopped` one that did not end and how (`stopped`, `failed`).
+@dataclass(frozen=True)
+class Stopped:
+    """The step that did not end."""
+
+    step: str
+    how: str
+    """`stopped` or `failed`."""
+    error: str
+    """What it said."""
+
+
+def write(recipe: Recipe, ledger: Ledger, *, now: str | None = None, stopped: Stopped | None = None) -> Path:
+    """Write the page; `now` names the step that runs, `stopped` one that did not end.
 
     Links are relative, and only to what is there.
     """
@@ -79,14 +90,14 @@ def looks(folder: Path) -> list[Path]:
 
 
 def _row(
-    recipe: Recipe, step: Step, done: Done | None, total: float, *, now: str | None, stopped: tuple[str, str] | None
+    recipe: Recipe, step: Step, done: Done | None, total: float, *, now: str | None, stopped: Stopped | None
 ) -> Row:
     state = "not yet"
     is_bad = False
     if step.name == now:
         state = "runs"
-    elif stopped and step.name == stopped[0]:
-        state, is_bad = stopped[1], True
+    elif stopped and step.name == stopped.step:
+        state, is_bad = stopped.how, True
     elif done:
         is_bad = made_digest(step.folder, step.stage) != done.made
         state = "done" if not is_bad else "changed since"

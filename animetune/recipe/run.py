@@ -89,7 +89,7 @@ class Runner:
         except BaseException as error:
             how = "stopped" if isinstance(error, Preempted | KeyboardInterrupt) else "failed"
             self.journal.write(how, step.name, seconds=_rounded(began), error=str(error))
-            page.write(self.recipe, self.ledger, stopped=(step.name, how))
+            page.write(self.recipe, self.ledger, stopped=page.Stopped(step.name, how, str(error)))
             if isinstance(error, AnimetuneError):
                 raise explained(error, step, state) from error
             raise

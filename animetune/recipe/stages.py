@@ -133,16 +133,16 @@ STAGES: dict[str, StageKind] = {
 class Read:
     """Something that a step reads."""
 
-    key: tuple[str, ...]
+    keys: tuple[str, ...]
     """The setting that names it: its keys from the outermost on."""
     place: str
     """A path, pattern, URL or hub id, as the configuration has it."""
     kind: Kind
 
     @property
-    def setting(self) -> str:
+    def key(self) -> str:
         """The setting, dotted."""
-        return ".".join(self.key)
+        return ".".join(self.keys)
 
 
 def model_of(stage: str) -> type[StrictModel]:

@@ -49,12 +49,7 @@ def states(recipe: Recipe, ledger: Ledger, digests: Digests, chosen: range) -> l
             now = state_of(recipe, step, ledger, digests)
             found.append(State("outside", now.text))
             continue
-        if waits_for and ledger.last(step.name) is None:
-            state = State("new", f"after {first_of(waits_for)}")
-        elif waits_for:
-            state = State("waits", f"again if {first_of(waits_for)} makes something else")
-        else:
-            state = state_of(recipe, step, ledger, digests)
+        state = _waiting(step, waits_for, ledger) if waits_for else state_of(recipe, step, ledger, digests)
         if state.kind != "done":
             will_run.append(step)
         found.append(state)
@@ -81,6 +76,16 @@ def state_of(recipe: Recipe, step: Step, ledger: Ledger, digests: Digests) -> St
             f"{step.writes} is gone, or not finished" if made is None else f"{step.writes} holds something else by now"
         ]
     return State("changed", "; ".join(reasons), changed, key=key, settings=settings, reads=reads)
+
+
+def _waiting(step: Step, waits_for: Sequence[str], ledger: Ledger) -> State:
+    """Of a step that reads what other steps will have made anew by then."""
+    last = ledger.last(step.name)
+    if last is None:
+        return State("new", f"after {first_of(waits_for)}")
+    if changed := changed_settings(last.settings, settings_that_matter(step.cfg, step.stage)):
+        return State("changed", "; ".join(_short(changed)))
+    return State("waits", f"again if {first_of(waits_for)} makes something else")
 
 
 def makers_of(step: Step, recipe: Recipe) -> list[Step]:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from animetune.manifest import Manifest
-from animetune.progress import first_of
+from animetune.progress import bytes_text, first_of
 from animetune.recipe.config import Recipe
 from animetune.recipe.ledger import Done
 from animetune.recipe.state import State
 
 PLACES = 3
 """Places that a step reads and that are named."""
-FACTS = ("step", "images", "checkpoint", "missing", "expected_samples_per_epoch")
+FACTS = ("step", "images")
 """Facts of manifests that are worth showing as numbers."""
 WIDTH = 100
 
@@ -39,7 +39,8 @@ def counts_of(manifest: Manifest) -> dict[str, Any]:
         lost = {**manifest.dropped, **manifest.quarantined}
         counts = {"seen": manifest.seen, "kept": manifest.kept, "lost": {name: n for name, n in lost.items() if n}}
     facts = {name: manifest.facts[name] for name in FACTS if isinstance(manifest.facts.get(name), int | float)}
-    return counts | ({"facts": facts} if facts else {})
+    size = sum(record.bytes for record in manifest.files.values())
+    return counts | ({"facts": facts} if facts else {}) | ({"bytes": size} if size else {})
 
 
 def counts_text(done: Done) -> str:
@@ -49,14 +50,15 @@ def counts_text(done: Done) -> str:
 
 
 def said_counts(counts: Mapping[str, Any]) -> str:
-    """`593 of 600 kept, 7 too_small`, or `900 steps`."""
+    """`593 of 600 kept, 7 too_small`, or `900 steps, 28,800 pictures seen`, or `1.2 GB`."""
     if "seen" in counts:
         lost = sorted(counts["lost"].items(), key=lambda item: (-item[1], item[0]))
         reasons = [f"{count:,} {reason}" for reason, count in lost]
         return ", ".join([f"{counts['kept']:,} of {counts['seen']:,} kept", *reasons])
     facts = counts.get("facts", {})
     said = {"step": "steps", "images": "pictures seen"}
-    return ", ".join(f"{facts[name]:,} {what}" for name, what in said.items() if name in facts)
+    found = [f"{facts[name]:,} {what}" for name, what in said.items() if name in facts]
+    return ", ".join(found) or (bytes_text(counts["bytes"]) if "bytes" in counts else "")
 
 
 def wrapped(text: str, indent: str) -> list[str]:
