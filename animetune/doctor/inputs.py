@@ -103,7 +103,7 @@ def _input_finding(step: Step, read: Read) -> Finding:
     match read.kind:
         case "weights":
             return _weights_finding(step, read)
-        case "output":
+        case "output" | "table" | "shards" | "labels" | "run" | "export":
             return _output_finding(step, read)
         case "source":
             return _source_finding(step, read)
