@@ -18,6 +18,14 @@ TAG_POLICIES = {
     "written_first": "where a post had no general tags of its own",
 }
 """`tag_sources.general` -> what that means for the tagger."""
+BALANCES = {
+    "tag_groups": "pictures with tags of frequent groups were shown less often, of rare ones more",
+    "tags": "pictures with frequent tags were shown less often, with rare ones more",
+    "content_buckets": "the share of each content was brought toward that of the median one",
+    "adaptive": "more repeats for higher quality and for styles that were not learned yet",
+    "synthetic": "pictures drawn by a model were held to a share of what is shown",
+}
+"""Factor of `balance` -> what it does."""
 
 
 def data_section(runs: Sequence[Run], names: Mapping[str, str], *, cutoff: str | None) -> str:
@@ -28,7 +36,7 @@ def data_section(runs: Sequence[Run], names: Mapping[str, str], *, cutoff: str |
         bullets([f"Knowledge cut-off: {knowledge_cutoff(runs, cutoff)}.", *missing]),
     ]
     for title, tables, data in _tables(runs, names):
-        parts += [f"### Data of {title}", table_text(tables), content_table(data)]
+        parts += [f"### Data of {title}", table_text(tables), content_table(data, title.rpartition(", ")[2])]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -88,12 +96,12 @@ def table_text(curated: Curated) -> str:
     return "\n\n".join([bullets(lines), *([dropped] if dropped else [])])
 
 
-def content_table(data: Sequence[Data]) -> str:
+def content_table(data: Sequence[Data], stage: str) -> str:
     """Pictures by what they show."""
     counts = counted(data, "content_bucket")
     total = sum(counts.values())
     rows = [[code(name), number(count), share(count, total)] for name, count in counts.items()]
-    return table(["content", "pictures", "share"], rows, numbers=[1, 2])
+    return table(["content", f"pictures of {stage}", "share"], rows, numbers=[1, 2])
 
 
 def _missing(run: Run) -> Iterator[str]:
@@ -141,9 +149,8 @@ def _models(curated: Curated) -> Iterator[str]:
         yield f"Tagged by {code(tagger.name)}, {policy}, from a likelihood of {threshold} on."
     for scorer in cfg.models.scorers:
         yield f"Aesthetic scores by {code(scorer.name)}."
-    groups = [factor.name.replace("_", " ") for factor in cfg.balance]
-    if groups:
-        yield f"Balanced by {', '.join(groups)}: pictures of what is rare are shown more often."
+    for factor in cfg.balance:
+        yield f"Balance `{factor.name}`: {BALANCES[factor.name]}."
     if cfg.closeups is not None:
         yield "Close-ups were cut from pictures and are pictures of their own."
 

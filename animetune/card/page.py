@@ -55,7 +55,7 @@ class Facts:
 def write_card(facts: Facts) -> str:
     """The text of README.md."""
     cfg, last = facts.cfg, facts.runs[-1]
-    names = stage_names([str(run.folder) for run in facts.runs])
+    names = stage_names([*(str(run.folder) for run in facts.runs), *(stage.run for stage in facts.asked.train)])
     trained = example(last)
     prompt = example_prompt(cfg.inference, trained[1] if trained is not None else None)
     sections = {
@@ -66,7 +66,7 @@ def write_card(facts: Facts) -> str:
         "Recommended settings": recommended_section(cfg.inference, facts.weights),
         "Sizes": sizes_section(last, facts.asked),
         "Training data": data_section(facts.runs, names, cutoff=cfg.knowledge_cutoff),
-        "Training": training_section(facts.runs, facts.asked.train, gpus=cfg.hardware.gpus),
+        "Training": training_section(facts.runs, facts.asked.train, names, gpus=cfg.hardware.gpus),
         "Evaluation": evaluation_section(cfg.evaluation),
         "Limitations": bullets([*cfg.about.limitations, *known_limits(last, cfg)]),
         "What the original states": original_section(cfg),

@@ -10,7 +10,7 @@ from animetune.card.markdown import block, bullets, code, escape, number, table
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.classes import ClassRules, Level, ScaleConfig, YearClass
 from animetune.figures import visible
-from animetune.prompts import PromptConfig
+from animetune.prompts import PromptConfig, render_tag
 
 PLACEHOLDERS = {
     "caption": "description",
@@ -88,7 +88,8 @@ def rules(cfg: PromptConfig) -> list[str]:
         lines.append(f"The description is in natural language: {', '.join(kinds)}.")
     tags = [part for part in ("count", "character", "series", "artist", "general", "special") if part in used]
     if tags:
-        lines.append(f"Tags are written with spaces for underscores and parted by {code(cfg.separator)}.")
+        parted = "comma and space" if cfg.separator == ", " else code(cfg.separator)
+        lines.append(f"Tags are written with spaces for underscores and parted by {parted}.")
     if cfg.shuffle:
         names = ", ".join(PLACEHOLDERS[part] for part in cfg.shuffle)
         lines.append(f"Shuffled in training, so that their order means nothing: {names}.")
@@ -149,6 +150,8 @@ def words_of(part: str, name: str, cfg: PromptConfig) -> str:
 def _class_tables(part: str, cfg: PromptConfig, curated: Sequence[CurateConfig], counts: Mapping[str, int]) -> str:
     """One table for each way in which the sources of the tables decide a class."""
     tables = []
+    scorers = [each.tag_sources.scorer or scorer.name for each in curated for scorer in each.models.scorers[:1]]
+    scorer = scorers[0] if len(set(scorers)) == 1 else None
     for names, rules_ in _distinct(part, curated):
         rows = _rows(part, rules_, cfg, counts)
         if not rows:
@@ -160,8 +163,8 @@ def _class_tables(part: str, cfg: PromptConfig, curated: Sequence[CurateConfig],
                 each
                 for each in (
                     f"### {head} words{of_whom}",
-                    _criterion(part, rules_),
-                    table([f"{head} word", _column(part), "pictures"], rows, numbers=[2]),
+                    _criterion(part, rules_, scorer),
+                    table([f"{head} word", _column(part), "pictures of the last stage"], rows, numbers=[2]),
                 )
                 if each
             )
@@ -236,7 +239,7 @@ def _span(year: YearClass) -> str:
     return str(year.first) if year.first == year.last else f"{year.first} to {year.last}"
 
 
-def _criterion(part: str, rules_: ClassRules) -> str:
+def _criterion(part: str, rules_: ClassRules, scorer: str | None) -> str:
     if part == "year":
         return "By the year of upload."
     if part == "rating":
@@ -248,10 +251,16 @@ def _criterion(part: str, rules_: ClassRules) -> str:
         return f"By the rating at the source{f'; {said}' if said else ''}."
     scale = rules_.quality if part == "quality" else rules_.aesthetic
     if scale.measure == "value":
-        return f"By the {SCORES[scale.column]} itself."
+        return f"By the {_score(scale, scorer)} itself."
     among = " and ".join({"source": "the same source", "rating": "the same rating"}[name] for name in scale.within)
     window = f", uploaded within a moving window of {scale.window}" if scale.measure == "window" else ""
-    return f"By the percentile of the {SCORES[scale.column]} among posts{f' of {among}' if among else ''}{window}."
+    of_whom = f" of {among}" if among else ""
+    return f"By the percentile of the {_score(scale, scorer)} among posts{of_whom}{window}."
+
+
+def _score(scale: ScaleConfig, scorer: str | None) -> str:
+    by = f" of {code(scorer)}" if scorer is not None and scale.column == "aesthetic_score" else ""
+    return f"{SCORES[scale.column]}{by}"
 
 
 def _column(part: str) -> str:
@@ -271,7 +280,7 @@ def _special_tags(counts: Mapping[str, int]) -> str:
     if not counts:
         return ""
     shown = list(counts.items())[:SPECIAL_SHOWN]
-    rows = [[code(tag.replace("_", " ")), number(count)] for tag, count in shown]
+    rows = [[code(render_tag(tag)), number(count)] for tag, count in shown]
     return f"### Special tags\n\n{table(['tag', 'pictures'], rows, numbers=[1])}"
 
 

@@ -35,9 +35,8 @@ PARTS = {"text_encoder": "CLIP-L", "text_encoder_2": "CLIP-G"}
 NONE = "-"
 
 
-def training_section(runs: Sequence[Run], asked: Sequence[TrainConfig], *, gpus: int) -> str:
+def training_section(runs: Sequence[Run], asked: Sequence[TrainConfig], names: Mapping[str, str], *, gpus: int) -> str:
     """The tables of the section: what the recipe asks for, where that is not what was run, and what was run."""
-    names = stage_names([*(str(run.folder) for run in runs), *(cfg.run for cfg in asked)])
     otherwise = differences(runs, asked, names, gpus=gpus)
     parts = []
     if otherwise:
@@ -72,7 +71,7 @@ def differences(runs: Sequence[Run], asked: Sequence[TrainConfig], names: Mappin
         if run is None:
             lines.append(f"**{name}** of the recipe was not run for this model.")
             continue
-        wanted, did = hyperparameters(cfg, gpus=gpus), hyperparameters(run.cfg, gpus=gpus)
+        wanted, did = hyperparameters(cfg, gpus=gpus), hyperparameters(run.cfg, gpus=run.done.ranks)
         changed = [
             f"{setting.lower()} {did[setting]} instead of {value}"
             for setting, value in wanted.items()
@@ -123,9 +122,8 @@ def course(run: Run) -> dict[str, str]:
         "Done": f"{steps}{'' if done.is_finished else ' (not finished)'}",
         "Epochs done": f"{done.epochs:.2f}" if done.epochs is not None else NONE,
         "Hardware": hardware(done, nodes=run.cfg.loop.nodes),
-        "Hours": f"{_hours(done.hours)} ({_hours(done.hours * done.ranks)} device hours)"
-        if done.hours
-        else "not known",
+        "Hours": _hours(done.hours) if done.hours else "not known",
+        "Device hours": _hours(done.hours * done.ranks) if done.hours else "not known",
     }
 
 
@@ -271,7 +269,7 @@ def _length(text: str) -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.3f}"
+    return f"{hours:,.1f}" if hours >= 0.1 else f"{hours * 3600:.0f} seconds"
 
 
 def _percent(value: float) -> str:

@@ -165,7 +165,8 @@ def interface_hints(weights: Weights) -> list[str]:
             "It is a rectified flow, which no interface sees by itself: in ComfyUI put the node `ModelSamplingSD3` "
             "behind the checkpoint, with the shift that is named under training; A1111 cannot draw it."
         )
-    hints.append("The VAE is inside the file. Clip skip changes nothing for SDXL: leave it at its default.")
+    if weights.single_files:
+        hints.append("The VAE is inside the file. Clip skip changes nothing for SDXL: leave it at its default.")
     return hints
 
 
