@@ -67,7 +67,7 @@ def merged_source(cfg: MergeConfig, sources: Mapping[str, Source], loras: Sequen
         stored=stored,
         files=dict.fromkeys(COMPONENTS, ()),
         facts={},
-        licence=None,
+        licence=cfg.about.license,
     )
 
 
