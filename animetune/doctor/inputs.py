@@ -30,7 +30,9 @@ def input_findings(recipe: Recipe) -> Iterator[Finding]:
     made: dict[str, str] = {}
     for step in recipe.steps:
         fine = 0
-        for read in step.inputs:
+        models = {str(asset.path) for _, asset in assets_of(step.cfg) if asset.path is not None}
+        inputs = [read for read in step.inputs if read.place not in models]  # which have findings of their own
+        for read in inputs:
             place = read.place.rstrip("/")
             maker = next(
                 (name for folder, name in made.items() if place == folder or place.startswith(folder + "/")), ""
@@ -41,7 +43,7 @@ def input_findings(recipe: Recipe) -> Iterator[Finding]:
             else:
                 yield found
         if fine:
-            yield ok(step.name, f"{fine} of {len(step.inputs)} inputs are there, or made by a step before")
+            yield ok(step.name, f"{fine} of {len(inputs)} inputs are there, or made by a step before")
         made[step.writes.rstrip("/")] = step.name
 
 

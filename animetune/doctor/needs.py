@@ -125,7 +125,7 @@ def _training_findings(step: Step, cfg: TrainConfig, launch: Sequence[str] | Non
             step.name,
             f"{cfg.data.global_batch} samples a step in micro-batches of {cfg.data.micro_batch} do not divide over "
             f"{devices} devices",
-            f"change data.global_batch or data.micro_batch, or take {fits[-1]} devices",
+            f"change data.global_batch or data.micro_batch, or take {fits[-1]} device{'s' * (fits[-1] > 1)}",
         )
 
 

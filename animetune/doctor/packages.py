@@ -6,19 +6,22 @@ import importlib.metadata
 import os
 import platform
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from animetune import __version__
+import animetune
 from animetune.doctor.findings import Finding, note, ok, problem
 
 PACKAGE = "animetune"
 EXTRAS = {
-    "onnx": "taggers, scorers and detectors in ONNX",
-    "ray": "several machines for curate and shard",
-    "s3": "shards and labels on S3",
-    "wandb": "metrics on Weights & Biases",
+    "onnx": ("onnxruntime", "taggers, scorers and detectors in ONNX"),
+    "ray": ("ray", "several machines for curate and shard"),
+    "s3": ("s3fs", "shards and labels on S3"),
+    "wandb": ("wandb", "metrics on Weights & Biases"),
 }
-"""Extra -> what it is for."""
+"""Extra -> its package, and what it is for."""
 ONNX_WHEELS = ("onnxruntime", "onnxruntime-gpu")
 
 Versions = Callable[[str], str | None]
@@ -33,11 +36,42 @@ def installed_version(name: str) -> str | None:
         return None
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What animetune asks for."""
+
+    python: str
+    """Versions of Python, as `>=3.11,<3.14`."""
+    packages: tuple[str, ...]
+    """Requirements, as `torch>=2.10`."""
+    extras: Mapping[str, tuple[str, ...]]
+    """Extra -> requirements."""
+
+
+def wanted_versions() -> Wanted:
+    """By pyproject.toml where animetune is run from a checkout, whose metadata may be of an older state, else by it."""
+    from packaging.requirements import Requirement
+
+    checkout = Path(animetune.__file__).resolve().parents[1] / "pyproject.toml"
+    if checkout.is_file():
+        project = tomllib.loads(checkout.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == PACKAGE:
+            extras = {name: tuple(each) for name, each in project["optional-dependencies"].items()}
+            return Wanted(project["requires-python"], tuple(project["dependencies"]), extras)
+    listed = importlib.metadata.requires(PACKAGE) or []
+    conditional = [(each, marker) for each in listed if (marker := Requirement(each).marker) is not None]
+    plain = tuple(each for each in listed if Requirement(each).marker is None)
+    found = {
+        extra: tuple(each.partition(";")[0] for each, marker in conditional if marker.evaluate({"extra": extra}))
+        for extra in EXTRAS
+    }
+    return Wanted(importlib.metadata.metadata(PACKAGE)["Requires-Python"] or "", plain, found)
+
+
 def look_at_python() -> Iterator[Finding]:
     """The interpreter, and animetune itself."""
-    yield ok("animetune", f"{__version__}, {platform.system()} {platform.release()}, {platform.machine()}")
-    wanted = importlib.metadata.metadata(PACKAGE).get("Requires-Python") or ""
-    yield python_finding(platform.python_version(), wanted)
+    yield ok("animetune", f"{animetune.__version__}, {platform.system()} {platform.release()}, {platform.machine()}")
+    yield python_finding(platform.python_version(), wanted_versions().python)
     if sys.prefix == sys.base_prefix and "CONDA_PREFIX" not in os.environ:
         yield note("environment", "Python runs outside of a virtual environment: other programs share its packages")
 
@@ -52,57 +86,51 @@ def python_finding(version: str, wanted: str) -> Finding:
 
 
 def look_at_packages() -> Iterator[Finding]:
-    """All that animetune requires, as its own metadata says."""
-    requirements = importlib.metadata.requires(PACKAGE) or []
-    yield from package_findings(requirements, installed_version)
-    yield from extra_findings(requirements, installed_version)
+    """All that animetune asks for."""
+    wanted = wanted_versions()
+    yield from package_findings(wanted.packages, installed_version)
+    yield from extra_findings(wanted.extras, installed_version)
     yield from onnx_findings(installed_version)
 
 
 def package_findings(requirements: Sequence[str], versions: Versions) -> Iterator[Finding]:
     """One line if all fit; else one for each that does not."""
-    from packaging.requirements import Requirement
-
-    fitting: list[str] = []
+    fitting = 0
     for text in sorted(requirements):
-        requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        version = versions(requirement.name)
-        if version is None:
-            yield problem(requirement.name, "is not installed", f"pip install '{_plain(requirement)}'")
-        elif not requirement.specifier.contains(version, prereleases=True):
-            yield problem(
-                requirement.name,
-                f"{version}, but animetune needs {requirement.specifier}",
-                f"pip install '{_plain(requirement)}'",
-            )
+        name, fault = _fault(text, versions)
+        if fault:
+            yield problem(name, fault, f"pip install '{text}'")
         else:
-            fitting.append(requirement.name)
-    if fitting:
-        yield ok("packages", f"{len(fitting)} as required")
+            fitting += 1
+    yield ok("packages", f"{fitting} of {len(requirements)} as required")
 
 
-def extra_findings(requirements: Sequence[str], versions: Versions) -> Iterator[Finding]:
+def extra_findings(extras: Mapping[str, Sequence[str]], versions: Versions) -> Iterator[Finding]:
     """Which extras are there, and what the others would be for."""
+    for extra, (package, purpose) in EXTRAS.items():
+        version, remedy = _version_of(package, versions), f"pip install 'animetune[{extra}]'"
+        if version is None:
+            yield note(f"extra {extra}", f"not installed; for {purpose}", remedy)
+            continue
+        faults = [
+            f"{name} {fault}" for text in extras.get(extra, ()) for name, fault in [_fault(text, versions)] if fault
+        ]
+        if faults:
+            yield problem(f"extra {extra}", "; ".join(faults), remedy)
+        else:
+            yield ok(f"extra {extra}", f"{package} {version}")
+
+
+def _fault(requirement: str, versions: Versions) -> tuple[str, str]:
+    """The name in a requirement, and what is wrong with what is installed; empty where it fits."""
     from packaging.requirements import Requirement
 
-    parsed = [Requirement(text) for text in requirements]
-    for extra, purpose in EXTRAS.items():
-        wanted = [each for each in parsed if each.marker and each.marker.evaluate({"extra": extra})]
-        own = [each for each in wanted if each.marker and not each.marker.evaluate({"extra": ""})]
-        found = {each.name: _version_of(each.name, versions) for each in own}
-        unfit = [
-            f"{each.name} {version}, not {each.specifier}"
-            for each in own
-            if (version := found[each.name]) and not each.specifier.contains(version, prereleases=True)
-        ]
-        if unfit:
-            yield problem(f"extra {extra}", "; ".join(unfit), f"pip install 'animetune[{extra}]'")
-        elif own and all(found.values()):
-            yield ok(f"extra {extra}", ", ".join(f"{name} {version}" for name, version in found.items()))
-        else:
-            yield note(f"extra {extra}", f"not installed; for {purpose}", f"pip install 'animetune[{extra}]'")
+    wanted = Requirement(requirement)
+    version = _version_of(wanted.name, versions)
+    if version is None:
+        return wanted.name, "is not installed"
+    fits = wanted.specifier.contains(version, prereleases=True)
+    return wanted.name, "" if fits else f"{version}, but animetune needs {wanted.specifier}"
 
 
 def onnx_findings(versions: Versions) -> Iterator[Finding]:
@@ -130,7 +158,3 @@ def offline_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def _version_of(name: str, versions: Versions) -> str | None:
     return versions(name) or (versions("onnxruntime-gpu") if name == "onnxruntime" else None)
-
-
-def _plain(requirement: object) -> str:
-    return str(requirement).partition(";")[0].strip()

@@ -124,7 +124,7 @@ def _as_recipe(config: Path, overrides: Sequence[str]) -> Recipe:
         out=RUNS,
         steps=(config.name,),
     )
-    return Recipe(config, alone, (Step(stage, stage, config, cfg, tuple(overrides)),))
+    return Recipe(config, alone, (Step(stage, stage, config, cfg),))
 
 
 def _shared_memory(folder: Path) -> Iterator[Finding]:

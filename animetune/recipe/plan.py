@@ -14,7 +14,7 @@ from animetune.plan.text import about, aligned, section
 from animetune.progress import bytes_text
 from animetune.recipe.config import load_recipe
 from animetune.recipe.plan_disk import Taken, checkpoint_text, disk_taken, original_bytes
-from animetune.recipe.plan_facts import TrainFacts, training_facts
+from animetune.recipe.plan_facts import TrainFacts, training_facts, work_out_costs
 from animetune.recipe.plan_hours import Hours, data_lines, hours_of, stated_lines
 from animetune.tokens import CHUNK_BODY
 
@@ -46,6 +46,7 @@ def describe(
     except ValueError as error:
         raise ConfigError(f"plan: --gpu: {error}") from error
     trainings = training_facts(recipe, assume_images=assume_images)
+    work_out_costs(trainings)
     hours = [hours_of(facts, kind, share=share, asked=gpu is not None) for facts in trainings]
     taken = disk_taken(recipe, trainings, assume_images=assume_images)
     lines = [

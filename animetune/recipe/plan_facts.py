@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from animetune.buckets import enumerate_sizes
@@ -35,12 +36,27 @@ class TrainFacts:
     epoch: EpochFacts | None
     sizes: tuple[SizeClass, ...]
     devices: int
-    costs: TrainingCosts
-    flops: float
-    """The model's, of a picture, on average over the sizes."""
     measured: MeasuredRate | None
     tokens: TokenFacts | None
     pixels: bool
+    known: dict[str, TrainingCosts] = field(repr=False, compare=False)
+    """Costs that are worked out already, of any step: half a minute each."""
+
+    @functools.cached_property
+    def costs(self) -> TrainingCosts:
+        """Of its micro-batches, rehearsed when first asked for."""
+        key = same_costs(self.cfg, self.largest.size, pixels=self.pixels, devices=self.devices)
+        if key not in self.known:
+            self.known[key] = training_costs(
+                self.cfg, architecture_of(self.cfg), self.largest.size, pixels=self.pixels, devices=self.devices
+            )
+        return self.known[key]
+
+    @functools.cached_property
+    def flops(self) -> float:
+        """The model's, of a picture, on average over the sizes."""
+        counted = [(line.size, line.samples) for line in self.epoch.classes if line.samples] if self.epoch else []
+        return mean_flops(self.costs, counted or [(size, 1.0) for _, size in self.sizes])
 
     @property
     def executed(self) -> float:
@@ -72,15 +88,18 @@ class TrainFacts:
 
 
 def training_facts(recipe: Recipe, *, assume_images: int | None) -> list[TrainFacts]:
-    """Of all training steps, in order. Costs that are equal are worked out once."""
-    steps = [step for step in recipe.steps if isinstance(step.cfg, TrainConfig)]
+    """Of all training steps, in order."""
     known: dict[str, TrainingCosts] = {}
-    found = []
-    with track("working out what training costs", total=len(steps)) as progress:
-        for step in steps:
-            found.append(_facts(recipe, step, known, assume_images))
+    steps = [step for step in recipe.steps if isinstance(step.cfg, TrainConfig)]
+    return [_facts(recipe, step, known, assume_images) for step in steps]
+
+
+def work_out_costs(trainings: Sequence[TrainFacts]) -> None:
+    """Rehearse all steps now, with a progress display; costs that are equal are worked out once."""
+    with track("working out what training costs", total=len(trainings)) as progress:
+        for facts in trainings:
+            assert facts.costs
             progress.advance()
-    return found
 
 
 def shard_sizes_of(cfg: ShardConfig) -> tuple[SizeClass, ...]:
@@ -128,11 +147,6 @@ def _facts(recipe: Recipe, step: Step, known: dict[str, TrainingCosts], assume_i
         sizes = tuple(SizeClass(line.tier, line.size) for line in epoch.classes if line.samples)
         tokens, pixels = token_facts(cfg), epoch.pixels
     devices = launched_devices(recipe.cfg.launch, cfg.loop) or recipe.cfg.stated.gpus or 1
-    largest = max(sizes, key=lambda each: cfg.data.capacity(each.tier) * each.size.area).size
-    key = same_costs(cfg, largest, pixels=pixels, devices=devices)
-    if key not in known:
-        known[key] = training_costs(cfg, architecture_of(cfg), largest, pixels=pixels, devices=devices)
-    shares = [(line.size, line.samples) for line in epoch.classes if line.samples] if epoch else []
     return TrainFacts(
         step=step,
         cfg=cfg,
@@ -141,11 +155,10 @@ def _facts(recipe: Recipe, step: Step, known: dict[str, TrainingCosts], assume_i
         epoch=epoch,
         sizes=sizes,
         devices=devices,
-        costs=known[key],
-        flops=mean_flops(known[key], shares or [(size, 1.0) for _, size in sizes]),
         measured=measured_rate(Path(cfg.run)),
         tokens=tokens,
         pixels=pixels,
+        known=known,
     )
 
 
