@@ -177,7 +177,7 @@ class _Hand(Generic[TextT]):
         """Scaled latents, (b, 4, h, w), of uint8 RGB (8 h, 8 w, 3), one at a time."""
         latents = []
         for picture in pictures:
-            pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].to(self.device)
+            pixels = torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C"))[None].to(self.device)
             latents.append(self.models.encode_pixels(pixels, tiled=picture[..., 0].size > self.tile_above))
         return self.models.scale(torch.cat(latents))
 

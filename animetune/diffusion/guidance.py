@@ -16,5 +16,6 @@ def guided(conditional: torch.Tensor, unconditional: torch.Tensor, *, scale: flo
     if not rescale:
         return output
     axes = tuple(range(1, output.ndim))
-    factor = conditional.std(axes, keepdim=True) / output.std(axes, keepdim=True)
+    deviation = output.std(axes, keepdim=True)
+    factor = torch.where(deviation > 0, conditional.std(axes, keepdim=True) / deviation, 1)
     return output * (rescale * factor + (1 - rescale))

@@ -100,7 +100,19 @@ def test_every_setting_belongs_to_the_identity_of_a_run():
 
 
 @pytest.mark.parametrize(
-    "values", [{"steps": 0}, {"steps": 501}, {"cfg_scale": -1}, {"name": "ddim"}, {"eta": 1}, {"shift": 0}]
+    "values",
+    [
+        {"steps": 0},
+        {"steps": 501},
+        {"cfg_scale": -1},
+        {"cfg_rescale": 1.1},
+        {"name": "plms"},
+        {"sigmas": "beta"},
+        {"eta": 2},
+        {"name": "dpmpp_2m", "eta": 1},
+        {"crop": [-1, 0]},
+        {"shift": 0},
+    ],
 )
 def test_sampler_refuses(values):
     with pytest.raises(pydantic.ValidationError):

@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
-from animetune.diffusion.sampler import sample
+from animetune.diffusion.sampler import Start, denoise, sample
 from animetune.diffusion.schedule import noise_schedule
 from animetune.diffusion.stops import spaced_timesteps, stops
 from animetune.errors import ConfigError
@@ -282,3 +282,49 @@ def test_what_only_a_flow_has_and_what_it_lacks():
         draw(GaussianDenoiser(0.5, "flow"), [1.0], SamplerConfig(spacing="leading"))
     with pytest.raises(ConfigError, match=r"sampler\.shift: 3: only a flow has one; this model predicts v"):
         draw(GaussianDenoiser(0.5, "v"), [1.0], SamplerConfig(shift=3))
+
+
+@pytest.mark.parametrize(("prediction", "zero"), [("epsilon", False), ("v", True), ("flow", False)])
+@pytest.mark.parametrize("strength", [0.0, 0.25, 0.6])
+@pytest.mark.parametrize("name", ["heun", "dpmpp_2m"])
+def test_from_a_picture_the_last_steps_follow_the_exact_flow(name, strength, prediction, zero):
+    mean, std, steps = 1.0, 0.5, 200
+    models = GaussianDenoiser(std, prediction, zero)
+    diffusion = DiffusionConfig(prediction=prediction, zero_terminal_snr=zero)
+    sampler = SamplerConfig(name=name, steps=steps, cfg_scale=1.0)
+    picture = torch.linspace(-2, 2, 192).reshape(1, *SHAPE)
+    found = denoise(
+        models,
+        models.encode_text(tokens(mean)),
+        seeds=[5],
+        size=SIZE,
+        diffusion=diffusion,
+        sampler=sampler,
+        device="cpu",
+        start=Start(picture, strength),
+    )
+    assert len({call["timesteps"][0].item() for call in models.calls}) == int(strength * steps)
+    level = stops(sampler, diffusion, SIZE)[-int(strength * steps)].level if strength else 0.0
+    noisy = picture + level * first_noise([5])
+    torch.testing.assert_close(found, mean + std * (noisy - mean) / (std**2 + level**2) ** 0.5, rtol=0, atol=0.03)
+
+
+def test_parts_of_a_picture_have_noise_of_their_own():
+    models = GaussianDenoiser(0.5)
+
+    def part(number):
+        text = models.encode_text(tokens(1.0))
+        sampler = SamplerConfig(name="euler", steps=3, cfg_scale=1.0)
+        return denoise(
+            models,
+            text,
+            seeds=[5],
+            size=SIZE,
+            diffusion=DiffusionConfig(),
+            sampler=sampler,
+            device="cpu",
+            part=number,
+        )
+
+    assert torch.equal(part(1), part(1))
+    assert not torch.equal(part(0), part(1))
