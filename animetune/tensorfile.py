@@ -134,7 +134,7 @@ class Place:
     def read(self) -> Tensor:
         """The tensor, on the CPU, in memory of its own; DataError when the file has become shorter."""
         tensor = torch.empty(self.shape, dtype=self.dtype)
-        self.file.read(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), self.offset)
+        self.file.read(tensor.reshape(-1).view(torch.uint8).numpy().data, self.offset)
         return tensor
 
     def split(self, parts: int) -> list[Place]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from animetune.errors import DataError
 from animetune.models import keys, recognize
-from animetune.models.lazy import LazyTensor, State, at
+from animetune.models.lazy import LazyTensor, State, at, mixed_types
 from animetune.models.networks import canonical_name, network_links
 from animetune.models.sdxl import (
     COMPONENTS,
@@ -31,6 +33,8 @@ FLOW_KEY = "animetune.flow"
 """Metadata of a single file that predicts a flow, as `modelspec.prediction_type` says: its shift, as JSON."""
 LICENCE_KEY = "modelspec.license"
 
+_log = logging.getLogger(__name__)
+
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -46,7 +50,9 @@ def open_single_file(path: Path, name: str) -> Source:
     return Source(
         name=name,
         architecture=architecture,
-        stored=lambda component: _ldm_state(found, network_links(architecture, component), keys.PREFIXES[component]),
+        stored=lambda component: one_type(
+            _ldm_state(found, network_links(architecture, component), keys.PREFIXES[component]), component, name
+        ),
         files=dict.fromkeys(COMPONENTS, (path,)),
         parameterization=_marked_parameterization(outline, name),
         logit_scale=logit_scale,
@@ -88,6 +94,19 @@ def named_state(found: Mapping[str, Place], component: Component) -> dict[str, L
     return {
         canonical_name(name, component): at(place) for name, place in found.items() if not name.endswith("position_ids")
     }
+
+
+def one_type(state: State, component: Component, name: str) -> State:
+    """`state`, with a warning if it is of several types: all are read as they are, whatever becomes of them."""
+    mixture = mixed_types(state)
+    if mixture:
+        _warn_once(f"{name}: its {component} is of several types ({mixture} tensors); each is read as it is")
+    return state
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _ldm_state(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from animetune import tokens
 from animetune.errors import DataError
 from animetune.models import recognize
-from animetune.models.file_source import named_state, open_outline
+from animetune.models.file_source import named_state, one_type, open_outline
 from animetune.models.lazy import State
 from animetune.models.sdxl import (
     COMPONENTS,
@@ -51,7 +51,7 @@ def open_folder(folder: Path, name: str) -> Source:
     return Source(
         name=name,
         architecture=Architecture(**configs),
-        stored=lambda component: _files_state(files[component], component),
+        stored=lambda component: one_type(_files_state(files[component], component), component, name),
         files=files,
         parameterization=parameterization,
         logit_scale=beside.logit_scale,

@@ -14,6 +14,9 @@ from animetune.models.lazy import LazyTensor, State, at, held
 from animetune.models.networks import canonical_name, canonical_state, check_state
 from animetune.models.sdxl import COMPONENTS, EPSILON, LOGIT_SCALE, Architecture, Component, Parameterization, Sdxl
 
+TIMESTEPS_FACT = "timestep_range"
+"""Fact: first timestep that was trained and the one behind the last, of those trained on a part of the 1000."""
+
 
 @dataclass(frozen=True)
 class Source:

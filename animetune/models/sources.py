@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,7 @@ from animetune.models.hub import download
 from animetune.models.lazy import State, held
 from animetune.models.networks import canonical_state
 from animetune.models.sdxl import COMPONENTS, Architecture, Component, Parameterization, build_seeded, sdxl_configs
-from animetune.models.source import Source, source_of
+from animetune.models.source import TIMESTEPS_FACT, Source, source_of
 from animetune.models.tiny import tiny_configs
 
 __all__ = ["Source", "known_architecture", "open_origin", "open_source", "open_vae", "source_of"]
@@ -119,12 +120,19 @@ def _has_size(file: Path, count: int) -> bool:
 
 # ---- run directory
 
+_ALL_TIMESTEPS = (0, 1000)
+
+
+class _RunTimesteps(pydantic.BaseModel):
+    range: tuple[int, int] = _ALL_TIMESTEPS
+
 
 class _RunDiffusion(pydantic.BaseModel):
     prediction: Literal["epsilon", "v", "flow"] = "epsilon"
     zero_terminal_snr: bool = False
     shift: float = 1.0
     shift_by_area: bool = False
+    timesteps: _RunTimesteps = _RunTimesteps()
 
 
 class _RunConfig(pydantic.BaseModel):
@@ -153,13 +161,24 @@ def _open_run(run: Path, folder: Path, cfg: ModelConfig) -> Source:
     return dataclasses.replace(
         origin.with_weights(weights, folder / MANIFEST_NAME),
         name=cfg.base,
-        parameterization=Parameterization(**trained.diffusion.model_dump()),
+        parameterization=Parameterization(**trained.diffusion.model_dump(exclude={"timesteps"})),
         facts={
             "step": str(facts["step"]),
             "config_sha256": facts.get("config_digest", ""),
             "weights": checkpoint.which_weights(folder, cfg.weights),
+            **_data_facts(facts.get("data", {})),
+            **_timestep_facts(trained.diffusion.timesteps.range),
         },
     )
+
+
+def _data_facts(data: Mapping[str, str]) -> dict[str, str]:
+    """Digests of what it was trained on: shards and label sets, one word a source."""
+    return {name: data[name] for name in ("shards", "labels") if name in data}
+
+
+def _timestep_facts(timesteps: tuple[int, int]) -> dict[str, str]:
+    return {} if timesteps == _ALL_TIMESTEPS else {TIMESTEPS_FACT: ",".join(map(str, timesteps))}
 
 
 def _newest_checkpoint(run: Path) -> Path:

@@ -60,7 +60,8 @@ class AboutConfig(StrictModel):
     merged_from: tuple[str, ...] = ()
     """Titles of the models that it was merged from."""
     timestep_range: Annotated[str, pydantic.Field(pattern=r"^(\d{1,3},\d{1,4})?$")] = ""
-    """First and last timestep that it was trained on, as in `0,1000`; empty: all."""
+    """First timestep that it was trained on, and the one behind the last, as in `0,200`; empty: what the run knows,
+    or all."""
     thumbnail: Path | None = None
     """Picture (PNG, WebP or JPEG, under 256 KB) that user interfaces show; it is put into the file as it is."""
 

@@ -14,7 +14,7 @@ from animetune import __version__, fsio
 from animetune.errors import ConfigError
 from animetune.models.file_source import ARCHITECTURE_KEY, FACTS_PREFIX, FLOW_KEY
 from animetune.models.sdxl import Parameterization, is_sdxl
-from animetune.models.source import Source
+from animetune.models.source import TIMESTEPS_FACT, Source
 from animetune.records import PIXELS_PER_CELL
 from animetune.weights.config import AboutConfig
 
@@ -51,7 +51,7 @@ def model_spec(about: AboutConfig, source: Source, *, dtype: torch.dtype, vae_dt
         "trigger_phrase": about.trigger_phrase,
         "tags": ", ".join(about.tags),
         "merged_from": ", ".join(about.merged_from),
-        "timestep_range": about.timestep_range,
+        "timestep_range": about.timestep_range or source.facts.get(TIMESTEPS_FACT, ""),
         "encoder_layer": _PENULTIMATE,
         "prediction_type": parameterization.prediction,
         "predict_key": "" if is_flow else parameterization.prediction,  # the name in ComfyUI's own files

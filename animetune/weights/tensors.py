@@ -15,6 +15,8 @@ TOO_SMALL = 2.0**-19
 """Magnitude below which float16 keeps fewer than six significant bits, and below 2**-25 none."""
 WARNED_SHARE = 1e-3
 """Share of a tensor's numbers that may be below it unmentioned; of SDXL's weights a hundredth of a per cent is."""
+WARNED_COUNT = 4
+"""Such numbers that are needed for a warning: in a short bias one or two are chance."""
 _AT_ONCE = 1 << 20
 """Numbers that are cast at a time: their copies stay in the processor's cache."""
 
@@ -59,7 +61,7 @@ def cast(tensor: Tensor, dtype: torch.dtype, name: str, lost: Lost) -> Tensor:
         if is_narrowed:
             magnitude = part.abs()
             small += int(torch.count_nonzero(magnitude < TOO_SMALL)) - int(torch.count_nonzero(part == 0))
-    if len(flat) and small / len(flat) > WARNED_SHARE:
+    if small >= WARNED_COUNT and small / len(flat) > WARNED_SHARE:
         lost.shares[name] = small / len(flat)
     return result.reshape(tensor.shape)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from animetune.errors import SetupError
 from animetune.manifest import FileRecord, record_files
 from animetune.models.file_source import open_single_file
+from animetune.models.lazy import State
+from animetune.models.sdxl import COMPONENTS, Component
 from animetune.models.source import Source
 from animetune.models.sources import FOLDER_NAME
-from animetune.progress import track
+from animetune.progress import bytes_text, track
 from animetune.weights.config import AboutConfig, WeightsTarget
 from animetune.weights.folder import count_tensors, write_folder
 from animetune.weights.metadata import model_spec
@@ -39,12 +43,16 @@ def write_weights(
     those of the source; `job` names the progress bar.
 
     Raises DataError naming a tensor that is missing, unexpected, of another shape, not finite, or beyond the dtype's
-    range, and ConfigError for a thumbnail that cannot be used. Warns once when a dtype loses small numbers.
+    range, ConfigError for a thumbnail that cannot be used, and SetupError when the disk has not the room. Warns once
+    when a dtype loses small numbers.
     """
     dtype: torch.dtype = getattr(torch, target.dtype)
     vae_dtype: torch.dtype = getattr(torch, target.vae_dtype)
+    # What is wrong with the last network is said before hours of work on the others.
+    states = {component: source.state(component) for component in COMPONENTS}
     source = dataclasses.replace(
         source,
+        stored=states.__getitem__,
         facts={**source.facts, **(facts or {})},
         licence=about.license,
         # As both forms will hold it, so that each can be made from the other.
@@ -55,6 +63,7 @@ def write_weights(
     metadata = model_spec(about, source, dtype=dtype, vae_dtype=vae_dtype)
     entries = single_file_entries(source, dtype=dtype, vae_dtype=vae_dtype, lost=lost) if has_single else []
     total = len(entries) + has_folder * count_tensors(source.architecture)
+    _check_room(folder, states, target)
     with track(job, total) as progress:
         if has_single:
             path = folder / f"{target.name}.safetensors"
@@ -74,3 +83,17 @@ def write_weights(
     if lost.warning:
         _log.warning("%s: %s", source.name, lost.warning)
     return record_files(folder)
+
+
+def _check_room(folder: Path, states: Mapping[Component, State], target: WeightsTarget) -> None:
+    needed = len(target.formats) * sum(
+        lazy.numel * getattr(torch, target.vae_dtype if component == "vae" else target.dtype).itemsize
+        for component, state in states.items()
+        for lazy in state.values()
+    )
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SetupError(
+            f"{folder.parent}: these weights need {bytes_text(needed)}, {bytes_text(free)} are free; free some space, "
+            "choose another folder, or write one of `formats` only"
+        )

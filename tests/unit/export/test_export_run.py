@@ -66,7 +66,7 @@ def reloaded(exported: Path, how: str):
 
     logging.disable_progress_bar()
     if how == "folder":
-        return StableDiffusionXLPipeline.from_pretrained(exported / "diffusers")
+        return StableDiffusionXLPipeline.from_pretrained(exported / "diffusers", use_safetensors=True)
     return StableDiffusionXLPipeline.from_single_file(
         exported / "model.safetensors", config=str(exported / "diffusers"), local_files_only=True
     )
