@@ -63,7 +63,11 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
     environment = figures.page_environment(TEMPLATES)
     environment.filters["thumbnail"] = figures.thumbnail
     others = [model for model in evaluation.models if model != evaluation.baseline]
-    sections = [("summary", "Summary"), *((found.name, found.title) for found in evaluation.probes), ("setup", "Setup")]
+    sections = [
+        ("summary", "Summary"),
+        *((found.name, found.name.replace("_", " ").capitalize()) for found in evaluation.probes),
+        ("setup", "Setup"),
+    ]
     shelf = _Shelf(answers, pictures)
     html = environment.get_template("evaluate.html.j2").render(
         title=evaluation.title,

@@ -54,7 +54,7 @@ def score(probe: LeakConfig, cases: Sequence[Case], answers: Answers, baseline: 
     kinds = list(dict.fromkeys(str(case.facts["kind"]) for case in cases))
     groups = [(ARMS[arm], asked) for arm, asked in arms.items()]
     for arm, asked in arms.items():
-        groups += [(f"{kind}, {ARMS[arm]}", [case for case in asked if case.facts["kind"] == kind]) for kind in kinds]
+        groups += [(f"{kind}, {arm}", [case for case in asked if case.facts["kind"] == kind]) for kind in kinds]
     measure = Measure(
         "person",
         "A person appears",
