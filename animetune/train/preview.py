@@ -9,6 +9,7 @@ import torch
 
 from animetune import samples
 from animetune.diffusion.draw import draw
+from animetune.diffusion.draw_config import TextConfig
 from animetune.models.sdxl import Sdxl
 from animetune.records import Request, Size
 from animetune.train.config import TrainConfig
@@ -28,7 +29,8 @@ def draw_preview(models: Sdxl, cfg: TrainConfig, folder: Path, *, device: torch.
         return
     training = models.training
     models.eval()
-    pictures = draw(models, requests, diffusion=cfg.diffusion, sampler=preview.sampler, device=device)
+    text = TextConfig(split=cfg.data.split)
+    pictures = draw(models, requests, diffusion=cfg.diffusion, sampler=preview.sampler, text=text, device=device)
     settings = {"sampler": preview.sampler.name, "steps": preview.sampler.steps, "cfg_scale": preview.sampler.cfg_scale}
     if publishes:
         samples.publish(folder, requests, pictures, settings=settings, columns=min(8, len(requests)))
