@@ -21,7 +21,7 @@ from animetune.config import StrictModel, load_config, place_of, stage_of
 from animetune.errors import ConfigError
 from animetune.plan.stated import StatedConfig
 from animetune.recipe import stages
-from animetune.recipe.overrides import Sorted, sort_overrides
+from animetune.recipe.overrides import Given, Sorted, sort_overrides
 from animetune.recipe.stages import Read
 from animetune.remote import ON_THIS_MACHINE
 
@@ -79,8 +79,8 @@ class Step:
     """Its YAML."""
     cfg: StrictModel
     """Overrides put in."""
-    overrides: tuple[str, ...] = ()
-    """Those of this step, in its own settings."""
+    given: tuple[Given, ...] = ()
+    """The overrides of this step."""
 
     @functools.cached_property
     def inputs(self) -> tuple[Read, ...]:
@@ -104,7 +104,8 @@ class Step:
 
     def shown_at(self, *keys: str) -> str:
         """`file:line:column` of a setting, or the `--set` that gave it."""
-        return place_of(self.path, keys, self.overrides)
+        place = place_of(self.path, keys, [each.setting for each in self.given])
+        return next((each.typed_place for each in self.given if each.place == place), place)
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,9 @@ def _load_steps(named: dict[str, tuple[str, Path]], routed: Sorted) -> tuple[lis
     found: dict[str, list[str]] = {}
     for name, (stage, path) in named.items():
         given = routed.of_step(name)
-        overrides = tuple(each.setting for each in given)
         try:
-            cfg = load_config(path, stages.model_of(stage), overrides)
-            steps.append(Step(name, stage, path, cfg, overrides))
+            cfg = load_config(path, stages.model_of(stage), [each.setting for each in given])
+            steps.append(Step(name, stage, path, cfg, tuple(given)))
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(routed.as_typed(problem, name), []).append(name)

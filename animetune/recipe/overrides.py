@@ -18,6 +18,16 @@ class Given(NamedTuple):
     setting: str
     """As the step's own file would take it."""
 
+    @property
+    def place(self) -> str:
+        """How the step's own file says where it is."""
+        return f"--set {shortened(self.setting)}"
+
+    @property
+    def typed_place(self) -> str:
+        """How the recipe does."""
+        return f"--set {shortened(self.typed)}"
+
 
 @dataclass(frozen=True)
 class Sorted:
@@ -34,15 +44,14 @@ class Sorted:
     def as_typed(self, problem: str, step: str) -> str:
         """A problem of a step's file, with what was typed where it is in an override."""
         for given in self.of_step(step):
-            place = f"--set {shortened(given.setting)}"
-            if problem.startswith(place):
-                return f"--set {shortened(given.typed)}{problem.removeprefix(place)}"
+            if problem.startswith(given.place):
+                return given.typed_place + problem.removeprefix(given.place)
         return problem
 
     def with_steps(self, problem: str, steps: Sequence[str]) -> str:
         """A problem of an override for several steps says in which of them it is, unless it is in all."""
         for given in self.of_step(steps[0]):
-            if problem.startswith(f"--set {shortened(given.typed)}"):
+            if problem.startswith(given.typed_place):
                 meant = [name for name, overrides in self.by_step.items() if given in overrides]
                 return problem if len(meant) == len(steps) else f"{problem} (step {', '.join(steps)})"
         return problem

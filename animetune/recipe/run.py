@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,11 +79,11 @@ class Runner:
             self.journal.write("skip", step.name)
             return
         why = f" ({state.text})" if state.kind == "changed" else ""
-        self.announce(f"{place} {step.name}: animetune {step.stage} {step.path}{why}")
-        self.journal.write("begin", step.name, why=state.text, key=state.key)
-        page.write(self.recipe, self.ledger, now=step.name)
         began = time.monotonic()
         try:
+            self.journal.write("begin", step.name, why=state.text, key=state.key)
+            page.write(self.recipe, self.ledger, now=step.name)
+            self.announce(f"{place} {step.name}: animetune {step.stage} {step.path}{why}")
             self._refuse_other_data(step, state)
             manifest = self._run_stage(step)
         except BaseException as error:
@@ -91,7 +91,7 @@ class Runner:
             self.journal.write(how, step.name, seconds=_rounded(began), error=str(error))
             page.write(self.recipe, self.ledger, stopped=page.Stopped(step.name, how, str(error)))
             if isinstance(error, AnimetuneError):
-                raise explained(error, step, state) from error
+                raise explained(error, step, state, behind=self.recipe.steps[number + 1 :]) from error
             raise
         done = self._done(step, state, manifest, began)
         self.ledger.add(done)
@@ -203,8 +203,11 @@ def copies_of(recipe: Recipe) -> dict[str, Path]:
     return {step.writes: step.folder for step in recipe.steps if step.writes != str(step.folder)}
 
 
-def explained(error: AnimetuneError, step: Step, state: State) -> AnimetuneError:
-    """The error of a step, with its name, and what to do where the stage refuses its own earlier output."""
+def explained(error: AnimetuneError, step: Step, state: State, *, behind: Sequence[Step] = ()) -> AnimetuneError:
+    """The error of a step, with its name, and what to do where the stage refuses its own earlier output.
+
+    `behind` are the steps that follow.
+    """
     text = f"{step.name}: {error}"
     refuses = isinstance(error, SetupError | ConfigError | ResumeError) and str(step.folder) in str(error)
     if refuses and state.kind == "changed":
@@ -212,6 +215,11 @@ def explained(error: AnimetuneError, step: Step, state: State) -> AnimetuneError
             f"\n{step.name} has to be made anew, because: {state.reason}. What is there is not touched: move or remove "
             f"{step.folder}, or choose another place for it with --set, and run the same command again"
         )
+        if step.stage == "shard" and behind:
+            text += (
+                f". Shards hold pictures alone: where no others were added, they may stay, and --from {behind[0].name} "
+                "goes on with them"
+            )
     try:
         return type(error)(text)
     except TypeError:  # an error with more to it than its text

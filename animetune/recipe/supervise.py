@@ -23,7 +23,7 @@ from animetune.lifeline import die_with
 HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 LOOK_EVERY = 0.2
 """Seconds between two looks whether PID still lives."""
-GRACE = 10.0
+GRACE = 3.0
 """Seconds that processes have to end by themselves after the command has ended."""
 NOT_FOUND = 127
 
