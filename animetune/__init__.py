@@ -12,7 +12,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from animetune.version import VERSION
+
+__version__ = VERSION
 
 _PUBLIC = {
     "load_config": "animetune.config",

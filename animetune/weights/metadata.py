@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from animetune import __version__, fsio
+from animetune import fsio
 from animetune.errors import ConfigError
 from animetune.models.file_source import ARCHITECTURE_KEY, FACTS_PREFIX, FLOW_KEY
 from animetune.models.sdxl import Parameterization, is_sdxl
 from animetune.models.source import TIMESTEPS_FACT, Source
 from animetune.records import PIXELS_PER_CELL
+from animetune.version import VERSION
 from animetune.weights.config import AboutConfig
 
 LARGEST_THUMBNAIL = 256 * 1024
@@ -40,7 +41,7 @@ def model_spec(about: AboutConfig, source: Source, *, dtype: torch.dtype, vae_dt
         "sai_model_spec": "1.0.1",
         "architecture": "stable-diffusion-xl-v1-base",
         "implementation": "https://github.com/Stability-AI/generative-models",
-        "implementation_version": f"animetune/{__version__}",
+        "implementation_version": f"animetune/{VERSION}",
         "title": about.title,
         "resolution": f"{side}x{side}",
         "license": about.license,
