@@ -1,7 +1,7 @@
-"""The demo: draw a data set, run the stages of `configs/demo/` over it, and look whether the model has learnt.
+"""The demo: draw a data set, run the recipe `configs/demo/` over it, and look whether the model has learnt.
 
-Only the drawing and the looking are the demo's own. Between them are the stages that a user runs, with configurations
-that work just as well on the command line: `animetune train configs/demo/train.yaml`.
+Only the drawing and the looking are the demo's own. Between them is a recipe as a user runs it, with configurations
+that work just as well one by one on the command line: `animetune train configs/demo/train.yaml`.
 """
 
 from __future__ import annotations
@@ -18,39 +18,20 @@ import pydantic
 from PIL import Image
 
 from animetune import config, samples
-from animetune.curate.config import CurateConfig
-from animetune.curate.run import run as curate
 from animetune.demo.colours import Colours, measure
 from animetune.demo.dataset import FORMAT, write_dataset
 from animetune.errors import SetupError
-from animetune.export.config import ExportConfig
-from animetune.export.run import run as export
-from animetune.manifest import Manifest, read_manifest
+from animetune.manifest import read_manifest
+from animetune.recipe.config import Recipe, load_recipe
+from animetune.recipe.run import Chosen, checked, run_loaded
 from animetune.report.reading import read_run
 from animetune.report.run_page import Command, Picture, Score, write
-from animetune.sample.config import SampleConfig
-from animetune.sample.run import run as sample
-from animetune.shards.config import LabelsConfig, ShardConfig
-from animetune.shards.labels import run as labels
-from animetune.shards.run import run as shard
-from animetune.train.config import TrainConfig
-from animetune.train.run import run as train
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
-Stage = tuple[str, type[pydantic.BaseModel], Callable[[Any], Manifest]]
 
 PICTURES = 600
 HOME = "runs/demo"
 """What the paths in `configs/demo/` begin with."""
-
-STAGES: tuple[Stage, ...] = (
-    ("curate", CurateConfig, curate),
-    ("shard", ShardConfig, shard),
-    ("labels", LabelsConfig, labels),
-    ("train", TrainConfig, train),
-    ("sample", SampleConfig, sample),
-    ("export", ExportConfig, export),
-)
 
 
 @dataclass(frozen=True)
@@ -81,15 +62,8 @@ def run(out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda line: N
 
     announce(f"draw: {PICTURES} pictures with posts and captions, as in a Danbooru dump")
     draw_data(out / "data", seed=seed)
-    for name, model, stage in STAGES:
-        announce(f"{name}: animetune {name} configs/demo/{name}.yaml")
-        path = config.shipped_configs() / "demo" / f"{name}.yaml"
-        overrides = [f"seed={seed}"] if "seed" in model.model_fields else []
-        manifest = stage(relocate(config.load_config(path, model, overrides), out))
-        if manifest.seen:
-            lost = {**manifest.dropped, **manifest.quarantined}
-            reasons = "".join(f", {count} {reason}" for reason, count in lost.items() if count)
-            announce(f"{name}: {manifest.kept} of {manifest.seen} kept{reasons}")
+    recipe = moved_recipe(out, seed=seed)
+    run_loaded(recipe, checked(recipe, Chosen()), announce=announce)
 
     looks = look(out / "samples")
     scores = score(looks)
@@ -99,6 +73,15 @@ def run(out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda line: N
     announce(f"see {out / 'index.html'}")
     shares = {each.name.replace(" ", "_"): each.correct / each.total for each in scores}
     return {**shares, "pictures": len(looks), "seconds": time.monotonic() - started}
+
+
+def moved_recipe(out: Path, *, seed: int) -> Recipe:
+    """The chain of `configs/demo/recipe.yaml`, in the folder `out` and with another seed."""
+    path = config.shipped_configs() / "demo" / "recipe.yaml"
+    seeds = [f"{step.name}.seed={seed}" for step in load_recipe(path).steps if "seed" in type(step.cfg).model_fields]
+    recipe = load_recipe(path, seeds)
+    steps = tuple(replace(step, cfg=relocate(step.cfg, out)) for step in recipe.steps)
+    return replace(recipe, cfg=relocate(recipe.cfg, out), steps=steps)
 
 
 def draw_data(folder: Path, *, seed: int) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from animetune.config import load_config, shipped_configs, stage_of
 from animetune.curate.config import CurateConfig
+from animetune.recipe.chain import chain_problems
+from animetune.recipe.config import load_recipe
 from animetune.shards.config import LabelsConfig, ShardConfig
 from animetune.train.config import TrainConfig
 
@@ -46,6 +48,20 @@ def test_what_a_stage_reads_another_makes(recipe: Path) -> None:
     assert trained == labels.keys(), "labels that nothing trains on"
     used = {*roots.values(), *(str(cfg.table) for cfg in found["labels"].values())}
     assert used == {*tables}, "tables that nothing reads"
+
+
+@pytest.mark.parametrize(
+    "path", [path for folder in RECIPES for path in folder.glob("recipe.yaml")], ids=lambda path: path.parent.name
+)
+def test_a_whole_recipe_fits_together_and_leaves_no_file_out(path: Path) -> None:
+    """Each step reads what an earlier one makes; files that are no step of it are said to be variants in its header."""
+    recipe = load_recipe(path)
+    assert chain_problems(recipe, range(len(recipe.steps))) == []
+    assert recipe.cfg.name == path.parent.name
+    files = {each.stem for each in path.parent.glob("*.yaml")} - {"recipe"}
+    left_out = files - {step.name for step in recipe.steps}
+    text = path.read_text(encoding="utf-8")
+    assert not [name for name in left_out if f"{name}.yaml" not in text]
 
 
 @pytest.mark.parametrize("recipe", RECIPES[2:], ids=lambda path: path.name)

@@ -11,11 +11,16 @@ import pytest
 from animetune import problems
 from animetune.cli import STAGES
 from animetune.config import digest, json_schema, load_config, shipped_configs, stage_of, to_yaml
+from animetune.recipe.config import RecipeConfig
 
 FILES = sorted(path for path in shipped_configs().rglob("*.yaml") if path.name != "recipe.yaml")
+"""Of stages; what holds for a whole recipe is in test_recipe_chains.py."""
+WHOLE = sorted(shipped_configs().rglob("recipe.yaml"))
 
 
 def model_of(stage: str) -> Any:
+    if stage == "recipe":
+        return RecipeConfig
     module, _, name = STAGES[stage][0].partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -24,7 +29,7 @@ def test_every_stage_has_a_configuration() -> None:
     assert {stage_of(path) for path in FILES if path.parent == shipped_configs()} == set(STAGES)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(shipped_configs()).as_posix())
+@pytest.mark.parametrize("path", [*FILES, *WHOLE], ids=lambda path: path.relative_to(shipped_configs()).as_posix())
 def test_a_shipped_configuration(path: Path, tmp_path: Path) -> None:
     stage = stage_of(path)
     assert path.read_text(encoding="utf-8").splitlines()[0] == f"stage: {stage}"
@@ -36,7 +41,7 @@ def test_a_shipped_configuration(path: Path, tmp_path: Path) -> None:
     assert digest(again) == digest(cfg)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, "recipe"])
 def test_settings_are_documented_and_not_deep(stage: str) -> None:
     """`section.group.field` at most; every setting has a description, which is its help."""
     model = model_of(stage)

@@ -8,22 +8,33 @@ from pathlib import Path
 import pytest
 
 from animetune import config
+from animetune.config import StrictModel
 from animetune.demo import run as demo
 from animetune.demo.colours import Colours
 from animetune.demo.drawing import BACKGROUNDS, HAIR
-from animetune.demo.run import STAGES, Look, colours_asked, draw_data, relocate, score
+from animetune.demo.run import Look, colours_asked, draw_data, moved_recipe, relocate, score
 from animetune.errors import SetupError
+from animetune.recipe.config import load_recipe
 from animetune.sample.config import SampleConfig
 
+RECIPE = load_recipe(config.shipped_configs() / "demo" / "recipe.yaml")
 
-@pytest.mark.parametrize(("name", "model"), [(name, model) for name, model, _ in STAGES])
-def test_every_path_of_the_configs_can_be_moved(name: str, model: type, tmp_path: Path) -> None:
-    cfg = config.load_config(config.shipped_configs() / "demo" / f"{name}.yaml", model)
+
+@pytest.mark.parametrize("cfg", [RECIPE.cfg, *(step.cfg for step in RECIPE.steps)], ids=lambda cfg: cfg.stage)
+def test_every_path_of_the_configs_can_be_moved(cfg: StrictModel, tmp_path: Path) -> None:
     assert relocate(cfg, Path("runs/demo")) == cfg
     moved = relocate(cfg, tmp_path)
     assert "runs/demo" in config.to_yaml(cfg)
     assert "runs/demo" not in config.to_yaml(moved)
     assert config.to_yaml(moved).replace(str(tmp_path), "runs/demo") == config.to_yaml(cfg)
+
+
+def test_the_recipe_has_another_place_and_seed(tmp_path: Path) -> None:
+    recipe = moved_recipe(tmp_path, seed=3)
+    assert [step.name for step in recipe.steps] == ["curate", "shard", "labels", "train", "sample", "export"]
+    assert {step.cfg.seed for step in recipe.steps if step.name in ("curate", "train")} == {3}  # type: ignore[attr-defined]
+    assert all(Path(step.writes).parent == tmp_path for step in recipe.steps)
+    assert recipe.cfg.out == tmp_path / "recipe"
 
 
 def test_the_final_prompts_ask_for_every_hair_on_every_background_twice() -> None:
