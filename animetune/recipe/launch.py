@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ class Stops:
         self.received: int | None = None
         """The first signal that came."""
         self._child: subprocess.Popen[bytes] | None = None
+        self._command: Sequence[str] = ()
         self._previous: dict[int, Any] = {}
         self._pid = os.getpid()
 
@@ -63,9 +63,9 @@ class Stops:
         supervised = [sys.executable, "-m", "animetune.recipe.supervise", str(os.getpid()), *command]
         # In a session of its own: Ctrl-C on a terminal comes to us alone, and is handed on once.
         child = subprocess.Popen(supervised, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
-        self._child = child
+        self._child, self._command = child, command
         if self.received:  # between the look of our caller and now
-            child.send_signal(self.received)
+            child.send_signal(handed_on(self.received, command))
         try:
             code = child.wait()
         finally:
@@ -80,16 +80,13 @@ class Stops:
         self.received = self.received or number
         if self._child is None:
             raise KeyboardInterrupt
-        self._child.send_signal(number)
+        self._child.send_signal(handed_on(number, self._command))
 
 
-def check_command(launch: Sequence[str], where: str) -> None:
-    """Raise SetupError when there is no such command here."""
-    if shutil.which(launch[0]) is None:
-        raise SetupError(
-            f"{where}: launch: {launch[0]}: there is no such command on this machine; name another one, or train in "
-            "one process with --set launch=null"
-        )
+def handed_on(number: int, command: Sequence[str]) -> int:
+    """The signal that a launcher gets for one of ours: torchrun has no handler for SIGUSR1, of which it would die."""
+    is_torchrun = any(Path(word).name == "torchrun" or word.startswith("torch.distributed.") for word in command)
+    return signal.SIGTERM if number == signal.SIGUSR1 and is_torchrun else number
 
 
 def train(launch: Sequence[str], file: Path, stops: Stops) -> None:

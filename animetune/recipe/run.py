@@ -83,7 +83,7 @@ class Runner:
         try:
             self.journal.write("begin", step.name, why=state.text, key=state.key)
             page.write(self.recipe, self.ledger, now=step.name)
-            self.announce(f"{place} {step.name}: animetune {step.stage} {step.path}{why}")
+            self.announce(f"{place} {step.name}: animetune {step.stage} {_shown(step.path)}{why}")
             self._refuse_other_data(step, state)
             manifest = self._run_stage(step)
         except BaseException as error:
@@ -257,6 +257,11 @@ def _check_process() -> None:
             "a recipe is run by one process, and this is one of several; start `animetune run` by itself, and name the "
             'command that launches its training in `launch:`, as [torchrun, --nproc-per-node, "8", -m, animetune]'
         )
+
+
+def _shown(path: Path) -> str:
+    """A path as one would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _now() -> str:

@@ -122,6 +122,19 @@ def test_exit_codes(code: int, kind: type[BaseException], said: str) -> None:
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["/opt/bin/torchrun", "-m", "animetune"], signal.SIGTERM),
+        (["python", "-m", "torch.distributed.run", "-m", "animetune"], signal.SIGTERM),
+        (["srun", "animetune"], signal.SIGUSR1),
+    ],
+)
+def test_torchrun_would_die_of_sigusr1(command: list[str], expected: int) -> None:
+    assert launch.handed_on(signal.SIGUSR1, command) == expected
+    assert launch.handed_on(signal.SIGINT, command) == signal.SIGINT
+
+
 def test_a_command_that_ends_well(tmp_path: Path) -> None:
     note = f"import sys; from pathlib import Path; Path({str(tmp_path / 'said')!r}).write_text(' '.join(sys.argv[1:]))"
     before = signal.getsignal(signal.SIGTERM)
