@@ -16,7 +16,8 @@ class ModelConfig(StrictModel):
 
     base: str
     """Weights to start from: a hub id, a diffusers folder, a single safetensors file (as ComfyUI loads it), a run
-    directory (its newest verified checkpoint), `builtin:tiny`, or `random:sdxl` and `random:tiny`."""
+    directory (its newest verified checkpoint), the folder of an export or a merge, `builtin:tiny`, or `random:sdxl` and
+    `random:tiny`."""
     weights: Weights = "ema"
     """Which weights of a run directory: `ema`, its first moving average (the weights, if it kept none); `ema-0.999`,
     that of this decay; `raw`, the weights themselves."""
