@@ -28,6 +28,7 @@ _T = TypeVar("_T")
 def input_findings(recipe: Recipe) -> Iterator[Finding]:
     """Whether each step's inputs are there, or will be made by a step before it."""
     made: dict[str, str] = {}
+    told: set[str] = set()
     for step in recipe.steps:
         fine = 0
         models = {str(asset.path) for _, asset in assets_of(step.cfg) if asset.path is not None}
@@ -40,7 +41,8 @@ def input_findings(recipe: Recipe) -> Iterator[Finding]:
             found = ok(step.name, "") if maker else _input_finding(step, read)
             if found.state == "ok":
                 fine += 1
-            else:
+            elif (text := found.text.removeprefix(read.key)) not in told:  # of several steps, the first says it
+                told.add(text)
                 yield found
         if fine:
             yield ok(step.name, f"{fine} of {len(inputs)} inputs are there, or made by a step before")

@@ -25,12 +25,14 @@ PROTOCOLS = {"s3": ("s3fs", "pip install 'animetune[s3]'"), "gs": ("gcsfs", "pip
 
 def server_findings(recipe: Recipe, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Servers of caption models: reachable, and serving the model; keys in the environment."""
+    asked: set[tuple[str | None, str, str | None]] = set()
     for step in recipe.steps:
         if not isinstance(step.cfg, CurateConfig) or step.cfg.captions is None:
             continue
         for model in (step.cfg.captions.long, step.cfg.captions.compress):
-            if model is None:
+            if model is None or (place := (model.base_url, model.model, model.api_key_env)) in asked:
                 continue
+            asked.add(place)
             if model.folder is not None:
                 is_there = (model.folder / "config.json").is_file()
                 yield (

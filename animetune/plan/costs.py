@@ -28,8 +28,8 @@ RECOMPUTED_AT = Size(512, 512)
 class MemoryCurve:
     """The peak on one device by pictures in a micro-batch.
 
-    A peak is the largest of several moments, each of which grows evenly: so the line between two points lies above the
-    truth, never below it.
+    A peak is the largest of several moments, each of which grows evenly (but for a thousandth): so the line between two
+    points lies above the truth, never below it.
     """
 
     points: tuple[tuple[int, int], ...]

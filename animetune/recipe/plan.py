@@ -199,8 +199,8 @@ def _warnings_of(facts: TrainFacts, outputs: Container[str]) -> Iterator[str]:
     passes = facts.cfg.data.micro_batches
     if passes % facts.devices:
         yield (
-            f"a step of {facts.cfg.data.global_batch} in micro-batches of {facts.cfg.data.micro_batch} does not divide over "
-            f"{facts.devices} devices, which training refuses: change one of them, or the launch"
+            f"a step of {facts.cfg.data.global_batch} in micro-batches of {facts.cfg.data.micro_batch} does not divide "
+            f"over {facts.devices} devices, which training refuses: change one of them, or the launch"
         )
 
 
