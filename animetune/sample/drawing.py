@@ -54,6 +54,16 @@ class Drawing:
         return found
 
 
+def plain(drawing: Drawing) -> Drawing:
+    """The drawing with the defaults of all settings: what whole `settings` were written on top of."""
+    return replace(drawing, sampler=SamplerConfig(), text=PLAIN, upscale=None)
+
+
+def is_whole(settings: Mapping[str, Any]) -> bool:
+    """Whether they are all settings of a drawing, but for defaults; A1111 and older folders say less."""
+    return set(_ALWAYS) <= set(settings)
+
+
 def is_setting(name: str) -> bool:
     """Whether a flat name is one of a setting of drawing."""
     return (
@@ -90,6 +100,8 @@ def with_settings(drawing: Drawing, settings: Mapping[str, Any]) -> Drawing:
     upscale = drawing.upscale
     if given["second"]:
         base = upscale.sampler if upscale and upscale.sampler else sampler
+        if {"name", *_ALWAYS[1:]} <= set(given["second"]):
+            base = SamplerConfig()
         given["upscale"]["sampler"] = changed(base, given["second"])
     if given["upscale"]:
         upscale = changed(upscale or UpscaleConfig(), given["upscale"])

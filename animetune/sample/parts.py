@@ -36,7 +36,7 @@ from animetune.samples import Entry
 from animetune.samples.folder import file_name
 from animetune.samples.sheets import Layout
 from animetune.tokens import CHUNK_BODY, count_tokens
-from animetune.workers import NUMBER
+from animetune.workers import NUMBER, THREADS
 
 PART_KIND = "drawn-part"
 PART_FORMAT = 1
@@ -260,8 +260,10 @@ def _executor(where: Where, chunks: int) -> Executor:
 
 
 def _device(name: str) -> torch.device:
-    """The GPU of this worker: workers take turns at those that there are."""
+    """The GPU of this worker: workers take turns at those that there are. On the CPU they share its cores."""
     device = pick_device(name)
+    if device.type == "cpu" and NUMBER in os.environ:
+        torch.set_num_threads(int(os.environ[THREADS]))
     if device.type == "cuda" and NUMBER in os.environ and torch.cuda.device_count() > 1:
         device = torch.device("cuda", int(os.environ[NUMBER]) % torch.cuda.device_count())
         torch.cuda.set_device(device)

@@ -15,7 +15,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Wanted:
     """Settings of drawing, by their flat names (`sample.drawing`), not yet checked."""
     place: str = ""
     """Where it stands, for errors."""
+    is_drawn: bool = False
+    """Whether it was drawn before: the prompt is whole, and so may be the settings."""
 
 
 def read_prompts(path: Path) -> list[Wanted]:
@@ -69,7 +71,7 @@ def read_prompts(path: Path) -> list[Wanted]:
     mistakes: list[str] = []
     for place, record in reader(path, mistakes):
         try:
-            found.append(wanted(record, place, path.parent))
+            found.append(replace(wanted(record, place, path.parent), is_drawn=reader in (_drawn, _png)))
         except ValueError as error:
             mistakes += [f"{place}: {line}" for line in str(error).split("\n")]
     if mistakes:

@@ -15,7 +15,7 @@ from animetune.errors import ConfigError
 from animetune.records import Init, Request, Size
 from animetune.sample import axes
 from animetune.sample.config import PLACEHOLDER, AxisConfig, PromptConfig, SampleConfig
-from animetune.sample.drawing import Drawing, with_settings
+from animetune.sample.drawing import Drawing, is_whole, plain, with_settings
 from animetune.sample.prompt_files import Wanted, is_writable, of_config, read_prompts
 from animetune.samples.sheets import Axis, Layout
 
@@ -76,13 +76,15 @@ def _drawings(prompt: Wanted, cfg: SampleConfig) -> Iterator[Drawing]:
     for size in sizes:
         for seed in cfg.seeds if own.seed is None else (own.seed,):
             request = Request(
-                _templated(cfg, own.prompt),
+                own.prompt if prompt.is_drawn else _templated(cfg, own.prompt),
                 seed=seed,
                 size=size,
                 negative=cfg.negative if own.negative is None else own.negative,
                 init=_init(own, size),
             )
             drawing = Drawing(request, cfg.model, cfg.sampler, cfg.text, cfg.upscale)
+            if prompt.is_drawn and is_whole(prompt.settings):
+                drawing = plain(drawing)
             try:
                 yield with_settings(drawing, prompt.settings)
             except ValueError as error:

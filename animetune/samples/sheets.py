@@ -86,7 +86,8 @@ def draw_sheet(files: Sequence[Path], *, rows: Axis, columns: Axis, head: str) -
     left = GRID_GAP + (TITLE_WIDTH + GRID_GAP if has_rows else 0)
     total = left + len(columns.values) * (width + GRID_GAP)
     above = wrap_text(head, total - 2 * GRID_GAP, head_font, TITLE_LINES)
-    names = wrap_text(" / ".join(filter(None, (columns.name, rows.name))), total - 2 * GRID_GAP, font, 2)
+    said = ", ".join(f"{name}: {axis.name}" for name, axis in (("columns", columns), ("rows", rows)) if axis.name)
+    names = wrap_text(said, total - 2 * GRID_GAP, font, 2)
     tops = [wrap_text(value, width, font, TITLE_LINES) for value in columns.values]
     top = GRID_GAP + len(above) * head_line + len(names) * line + 6 + max(map(len, tops)) * line + 6
     sheet = Image.new("RGB", (total, top + len(rows.values) * (height + GRID_GAP)), "white")
@@ -123,7 +124,7 @@ def _choices(axes: Sequence[Axis]) -> Iterator[str]:
     for value in first.values:
         said = f"{first.name}: {value}" if first.name else ""
         for rest in _choices(others):
-            yield "   ".join(filter(None, (said, rest)))
+            yield " · ".join(filter(None, (said, rest)))
 
 
 def _small(file: Path, side: int) -> Image.Image:

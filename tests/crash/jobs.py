@@ -83,6 +83,29 @@ def shard_s3(workers: int, out: Path, table: Path) -> None:
     _shard(workers, table, out=f"s3://bucket/{out.name}", work=out)
 
 
+def sample(workers: int, out: Path) -> None:
+    """24 pictures of 64 pixels by the model that comes with animetune, two at a time."""
+    import torch
+
+    from animetune.sample import run
+    from animetune.sample.config import SampleConfig
+
+    torch.set_num_threads(1)
+    settings = {
+        "stage": "sample",
+        "model": {"base": "builtin:tiny"},
+        "out": str(out / "pictures"),
+        "prompts": ["a girl", "a boy", "1girl, " * 40],
+        "seeds": range(8),
+        "width": 64,
+        "height": 64,
+        "sampler": {"steps": 2},
+        "batch": 2,
+        "executor": {"workers": workers},
+    }
+    run.run(SampleConfig.model_validate(settings))
+
+
 def _shard(workers: int, table: Path, **where: Any) -> None:
     from animetune.shards import run
     from animetune.shards.config import ShardConfig
@@ -106,8 +129,9 @@ PRELOADED = (
     "animetune.curate.pictures",
     "animetune.shards.run",
     "animetune.shards.labels",
+    "animetune.sample.run",
 )
-JOBS = {job.__name__: job for job in (chunks, curate, pipeline, shard, shard_s3)}
+JOBS = {job.__name__: job for job in (chunks, curate, pipeline, sample, shard, shard_s3)}
 
 
 def serve() -> None:
