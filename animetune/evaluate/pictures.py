@@ -35,6 +35,14 @@ class Pictures:
     """What the reader should know of them."""
 
 
+class MissingPictures(DataError):
+    """A folder lacks pictures of some of the requests; `requests` are all of them."""
+
+    def __init__(self, message: str, requests: Sequence[Request]):
+        self.requests = requests
+        super().__init__(message)
+
+
 class _Found(NamedTuple):
     file: Path
     request: Request
@@ -55,8 +63,8 @@ def draw(
 def find(name: str, model: EvaluatedModel, requests: Sequence[Request]) -> Pictures:
     """Those of the folder `model.pictures` that answer the requests: prompt (but for spaces), seed and size are equal.
 
-    Raises SetupError for a folder that is not there, DataError for one that cannot be read, for two pictures of one
-    request, and for requests without one unless `allow_missing` is set.
+    Raises SetupError for a folder that is not there, DataError for one that cannot be read and for two pictures of one
+    request, MissingPictures for requests without one unless `allow_missing` is set.
     """
     folder = model.pictures
     assert folder is not None
@@ -73,7 +81,7 @@ def find(name: str, model: EvaluatedModel, requests: Sequence[Request]) -> Pictu
     matched = {request: by_key[_key(request)] for request in requests if _key(request) in by_key}
     absent = [request for request in requests if request not in matched]
     if absent and (not matched or not model.allow_missing):
-        raise DataError(_missing(name, folder, absent, len(requests)))
+        raise MissingPictures(_missing(name, folder, absent, len(requests)), requests)
     notes = []
     if absent:
         notes.append(f"{name}: {len(absent)} of {len(requests)} pictures are missing, and are in no number.")

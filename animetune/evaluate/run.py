@@ -10,7 +10,7 @@ A killed run goes on where it stopped: pictures stay as `sample` keeps them, ans
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from animetune.evaluate import pictures
 from animetune.evaluate.asking import Question, ask
 from animetune.evaluate.cases import requests_of
 from animetune.evaluate.config import EvaluateConfig
-from animetune.evaluate.pictures import Pictures
+from animetune.evaluate.pictures import MissingPictures, Pictures
 from animetune.evaluate.plan import Plan, make_plan
 from animetune.evaluate.probes.registry import PROBES
 from animetune.evaluate.publish import EVALUATION_FORMAT, EVALUATION_KIND, REQUEST_NAME, REQUESTS_NAME, publish
@@ -40,11 +40,17 @@ def run(cfg: EvaluateConfig) -> Manifest:
     check_place(cfg.out, EVALUATION_KIND)
     reader = WeightsReader()
     with fsio.claim(cfg.out):
-        plan = make_plan(cfg, reader)
+        try:
+            plan = make_plan(cfg, reader)
+        except MissingPictures as error:
+            if _is_free(cfg.out):  # so that they can be drawn elsewhere
+                _write_requests(cfg.out, error.requests)
+            raise
         done = _begun(cfg.out, plan)
         if done is not None:
             return done
-        _write_requests(cfg.out, plan)
+        fsio.write_json(cfg.out / REQUEST_NAME, {"request": plan.digest})
+        _write_requests(cfg.out, plan.requests)
         drawn = {
             name: plan.found[name] if name in plan.found else pictures.draw(name, model, plan.requests, cfg, reader)
             for name, model in cfg.models.items()
@@ -65,7 +71,7 @@ def _begun(out: Path, plan: Plan) -> Manifest | None:
         manifest = read_manifest(out, kind=EVALUATION_KIND, format_version=EVALUATION_FORMAT)
         if manifest.facts.get("request") == plan.digest:
             return manifest
-    elif not any(out.iterdir()) or (begun.is_file() and plan.digest in begun.read_text(encoding="utf-8")):
+    elif _is_free(out) or (begun.is_file() and plan.digest in begun.read_text(encoding="utf-8")):
         return None
     raise SetupError(
         f"out: {out}: holds another evaluation, or other files; choose another folder. Pictures that it has need not "
@@ -73,8 +79,12 @@ def _begun(out: Path, plan: Plan) -> Manifest | None:
     )
 
 
-def _write_requests(out: Path, plan: Plan) -> None:
-    fsio.write_json(out / REQUEST_NAME, {"request": plan.digest})
+def _is_free(out: Path) -> bool:
+    """Whether nothing lies there but what was to be drawn elsewhere."""
+    return not out.exists() or (out.is_dir() and all(path.name == REQUESTS_NAME for path in out.iterdir()))
+
+
+def _write_requests(out: Path, requests: Sequence[Request]) -> None:
     lines = [
         {
             "prompt": each.prompt,
@@ -83,7 +93,7 @@ def _write_requests(out: Path, plan: Plan) -> None:
             "width": each.size.width,
             "height": each.size.height,
         }
-        for each in plan.requests
+        for each in requests
     ]
     fsio.atomic_write(out / REQUESTS_NAME, "".join(fsio.canonical_json(line) + "\n" for line in lines))
 
