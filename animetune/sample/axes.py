@@ -93,7 +93,7 @@ def _turned_request(request: Request, key: str, value: Any, search: Any) -> Requ
         if not str(search):
             raise ValueError("the first value is what is looked for in the prompts, and it is empty")
         return replace(request, prompt=request.prompt.replace(str(search), str(value)))
-    return replace(request, **{key: str(value)})
+    return replace(request, prompt=str(value)) if key == "prompt" else replace(request, negative=str(value))
 
 
 def _all_keys() -> list[str]:

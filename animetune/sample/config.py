@@ -146,7 +146,7 @@ class SampleConfig(StrictModel):
     grid: GridConfig | None = None
     """Compare settings: rows and columns of pictures that differ in one setting each."""
     batch: Count = 4
-    """Pictures drawn at once; changes speed and memory, not the pictures."""
+    """Pictures drawn at once; changes speed and memory, and single grey levels by rounding."""
     columns: Count = 8
     """Columns of grid.png, where there is no `grid`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -133,7 +133,7 @@ def _flat_sampler(sampler: SamplerConfig) -> dict[str, Setting]:
     for name, value in sampler:
         flat = "sampler" if name == "name" else name
         if flat in _ALWAYS or value != SamplerConfig.model_fields[name].default:
-            found[flat] = list(value) if isinstance(value, tuple) else value  # type: ignore[assignment]
+            found[flat] = list(value) if isinstance(value, tuple) else value
     return found
 
 

@@ -2,9 +2,10 @@
 
     drawings --cut--> parts of one batch --executor--> .<out>.parts/<part>/<key>.png --publish--> out
 
-A picture's key is the digest of all that decides what it shows (`Drawing` and the bytes of the weights), and its PNG
-depends on nothing else. So whatever lies among the parts is taken, whichever run drew it: after a kill, with another
-batch, with more prompts. The parts are gone once the folder is there.
+A picture's key is the digest of all that decides what it shows (`Drawing` and the bytes of the weights). So whatever
+lies among the parts is taken, whichever run drew it: after a kill, with another batch, with more prompts. Sums over
+another batch round otherwise in the last bit, so parts are cut without regard to what is there: the same drawings in
+the same batch have equal bytes, stopped or not, by any number of workers. The parts are gone once the folder is there.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ PART_FORMAT = 1
 
 @dataclass(frozen=True)
 class Where:
-    """What draws, and how many at once; changes nothing in the pictures."""
+    """What draws, and how many at once; changes nothing in the pictures but single grey levels, by rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch: int = 4
@@ -88,8 +89,8 @@ def draw_folder(
 
     The folder has the pictures in the order of `drawings` (`samples.read`), images.jsonl, grid.png and index.html, as
     sheets with titles if there is a `layout`, which must hold as many. The pictures may be of several models, which are
-    loaded one after the other, each once a worker. A folder that holds the same drawings is left as it is; what is
-    drawn for one folder does not change with the device, the batch or the number of workers. Who draws several folders
+    loaded one after the other, each once a worker. A folder that holds the same drawings is left as it is, whatever
+    drew them. Who draws several folders
     from one model may share a `reader`, so that its weights are hashed once.
 
     Raises ConfigError when `out` is of another stage or a sampler does not fit a model, SetupError when `out` holds

@@ -41,6 +41,8 @@ _NOT_OURS = ("file", "request", "model", "model_hash", "aesthetic_score", "ratin
 
 Record = tuple[str, Mapping[str, Any]]
 """Where it stands, and what it says."""
+Reader = Callable[[Path, list[str]], Iterator[Record]]
+"""Yields the records of a file, and adds to the list of mistakes."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Wanted:
 
 def read_prompts(path: Path) -> list[Wanted]:
     """The prompts of a file, in order. ConfigError with every mistake, or when the file cannot be read."""
+    reader: Reader
     if path.is_dir() or path.name == samples.INDEX_NAME:
         path = path / samples.INDEX_NAME if path.is_dir() else path
         reader = _drawn
@@ -247,7 +250,7 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}:{line}: is not UTF-8 text; save the file as UTF-8") from error
 
 
-READERS: dict[str, Callable[[Path, list[str]], Iterator[Record]]] = {
+READERS: dict[str, Reader] = {
     ".txt": _text,
     ".jsonl": _jsonl,
     ".csv": _csv,
