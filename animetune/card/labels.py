@@ -12,7 +12,6 @@ from animetune.card.lineage import Data, Run
 from animetune.prompts import PromptConfig, compose
 from animetune.records import Label
 from animetune.seeding import Purpose, rng_for
-from animetune.shardset import LabelSet
 
 LOOKED_AT = 4000
 """Samples among which the shown one is looked for."""
@@ -20,13 +19,12 @@ SAFE_RATINGS = ("g", "s")
 
 
 def counted(data: Sequence[Data], column: str) -> dict[str, int]:
-    """Value -> samples that are drawn at all, over all label sets; most first. Of a column of lists, each item."""
+    """Value -> training samples that are drawn at all, over all label sets; most first. Of lists, each item."""
     total: dict[str, int] = {}
     for each in data:
         if each.labels is None:
             continue
-        drawn = pa.array(each.labels.repeats > 0)
-        values = each.labels.column(column).filter(drawn)
+        values = each.labels.column(column).filter(pa.array(_is_trained(each)))
         flat = values.flatten() if pa.types.is_nested(values.type) else values
         for item in pc.value_counts(flat).to_pylist():
             if item["values"] is not None:
@@ -35,10 +33,10 @@ def counted(data: Sequence[Data], column: str) -> dict[str, int]:
 
 
 def drawn_samples(data: Sequence[Data]) -> int | None:
-    """Samples with repeats above zero; None where a label set could not be read."""
+    """Training samples with repeats above zero; None where a label set could not be read."""
     if not data or any(each.labels is None for each in data):
         return None
-    return sum(int(np.count_nonzero(each.labels.repeats > 0)) for each in data if each.labels is not None)
+    return sum(int(np.count_nonzero(_is_trained(each))) for each in data)
 
 
 def example(run: Run) -> tuple[Label, str] | None:
@@ -51,7 +49,7 @@ def example(run: Run) -> tuple[Label, str] | None:
     for each in run.data:
         if each.labels is None:
             continue
-        for row in _rows(each.labels):
+        for row in np.flatnonzero(_is_trained(each))[:LOOKED_AT].tolist():
             label = each.labels.label(row)
             if label.rating not in SAFE_RATINGS:
                 continue
@@ -66,8 +64,13 @@ def example(run: Run) -> tuple[Label, str] | None:
     return best and best[1:]
 
 
-def _rows(labels: LabelSet) -> list[int]:
-    return [int(row) for row in np.flatnonzero(labels.repeats > 0)[:LOOKED_AT]]
+def _is_trained(data: Data) -> np.ndarray:
+    """bool (rows,): whether a sample is of the training split and has repeats above zero."""
+    assert data.labels is not None
+    assert data.root is not None
+    trained = data.labels.repeats > 0
+    trained[len(data.root.rows_of("train")) :] = False  # those of validation stand behind
+    return trained
 
 
 def _prompt(label: Label, cfg: PromptConfig, *, seed: int, row: int) -> str:
