@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from animetune import __version__, fsio
+from animetune import fsio
 from animetune.lora.config import LoraConfig
 from animetune.lora.extract import Extracted
 from animetune.models.source import Source
 from animetune.records import PIXELS_PER_CELL
+from animetune.version import VERSION
 
 _SEVERAL = "Dynamic"
 """What kohya's tools write where ranks differ between layers."""
@@ -23,7 +24,7 @@ def lora_metadata(
         "sai_model_spec": "1.0.1",
         "architecture": "stable-diffusion-xl-v1-base/lora",
         "implementation": "https://github.com/Stability-AI/generative-models",
-        "implementation_version": f"animetune/{__version__}",
+        "implementation_version": f"animetune/{VERSION}",
         "title": cfg.about.title,
         "resolution": f"{side}x{side}",
         "license": cfg.about.license,
