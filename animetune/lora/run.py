@@ -112,7 +112,7 @@ def _entries(extracted: Sequence[Extracted]) -> list[Entry]:
 
 
 def _facts(extracted: Sequence[Extracted], layers: Sequence[Layer], tuned: Source, base: Source) -> dict[str, Any]:
-    outside = {component: left_out(tuned, base, component, layers) for component in LORA_COMPONENTS}
+    outside: dict[str, float] = {component: left_out(tuned, base, component, layers) for component in LORA_COMPONENTS}
     if network_difference(tuned, base, "vae") or left_out(tuned, base, "vae", ()):
         _log.warning(
             "%s has another VAE than %s, which no LoRA can hold; offer it beside the LoRA", tuned.name, base.name

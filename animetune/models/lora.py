@@ -95,20 +95,18 @@ def unsupported_kind(key: str) -> str | None:
     return next((kind for pattern, kind in _OTHER_KINDS if pattern.search(key)), None)
 
 
-_KEYS: tuple[tuple[re.Pattern[str], Role], ...] = tuple(
-    (re.compile(pattern), role)
-    for pattern, role in (
-        (r"(.+)\.lora_down\.weight", "down"),
-        (r"(.+)\.lora_up\.weight", "up"),
-        (r"(.+)\.lora_mid\.weight", "mid"),
-        (r"(.+)\.alpha", "alpha"),
-        (r"(.+)\.lora_A(?:\.\w+)?\.weight", "down"),
-        (r"(.+)\.lora_B(?:\.\w+)?\.weight", "up"),
-        # diffusers before PEFT
-        (r"(.+)(?:\.lora|\.lora_linear_layer|_lora)\.down\.weight", "down"),
-        (r"(.+)(?:\.lora|\.lora_linear_layer|_lora)\.up\.weight", "up"),
-    )
+_PATTERNS: tuple[tuple[str, Role], ...] = (
+    (r"(.+)\.lora_down\.weight", "down"),
+    (r"(.+)\.lora_up\.weight", "up"),
+    (r"(.+)\.lora_mid\.weight", "mid"),
+    (r"(.+)\.alpha", "alpha"),
+    (r"(.+)\.lora_A(?:\.\w+)?\.weight", "down"),
+    (r"(.+)\.lora_B(?:\.\w+)?\.weight", "up"),
+    # diffusers before PEFT
+    (r"(.+)(?:\.lora|\.lora_linear_layer|_lora)\.down\.weight", "down"),
+    (r"(.+)(?:\.lora|\.lora_linear_layer|_lora)\.up\.weight", "up"),
 )
+_KEYS = [(re.compile(pattern), role) for pattern, role in _PATTERNS]
 
 _OLD_ATTENTION = {".to_q": ".to_q", ".to_k": ".to_k", ".to_v": ".to_v", ".to_out": ".to_out.0"}
 _TEXT_ATTENTION = {".to_q": ".q_proj", ".to_k": ".k_proj", ".to_v": ".v_proj", ".to_out.0": ".out_proj"}
