@@ -68,6 +68,10 @@ class Stops:
             child.send_signal(handed_on(self.received, command))
         try:
             code = child.wait()
+        except BaseException:  # no signal of ours
+            child.terminate()
+            child.wait()
+            raise
         finally:
             self._child = None
         return code if code >= 0 else 128 - code

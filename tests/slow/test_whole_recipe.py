@@ -14,7 +14,7 @@ from animetune.recipe.run import Chosen, run_recipe
 from tests.tiny_recipe import STEPS, write_recipe
 from tests.unit.recipe.test_recipe_run import new_captions, ran, states
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 LAUNCH = f'launch=["{sys.executable}", -m, animetune]'
 
