@@ -61,11 +61,14 @@ def published(made: Path) -> Mapping[str, str]:
     Places are in the configurations that stages keep beside their outputs, so they are the same here.
     """
     apart = ("recipe/", "table/answers/")
-    sessions = ("metrics.jsonl", "ledger.jsonl", "env.json", "heartbeat.json", ".lock", "loss-by-class.csv")
+    sessions = ("metrics.jsonl", "ledger.jsonl", "env.json", ".lock", "loss-by-class.csv")
     return {
         name: digest
         for name, digest in tree(made).items()
-        if digest and not name.startswith(apart) and not Path(name).name.endswith(sessions)
+        if digest
+        and not name.startswith(apart)
+        and not Path(name).name.endswith(sessions)
+        and "/heartbeat/" not in name
     }
 
 

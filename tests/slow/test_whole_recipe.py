@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from animetune import fsio
-from animetune.errors import SetupError
+from animetune.errors import ConfigError, SetupError
 from animetune.manifest import read_manifest
 from animetune.recipe.run import Chosen, run_recipe
 from tests.tiny_recipe import STEPS, write_recipe
@@ -48,6 +48,8 @@ def test_from_posts_to_an_export(tmp_path: Path) -> None:
 
     # Other captions, the shards may stay: a run that has ended would not look at them.
     new_captions(recipe, "Another caption.")
+    with pytest.raises(ConfigError, match="--from labels goes on with them"):
+        run(recipe)
     with pytest.raises(SetupError) as caught:
         run(recipe, first="labels")
     said = str(caught.value)
