@@ -10,7 +10,6 @@ from animetune.lora.extract import Extracted
 from animetune.models.source import Source
 from animetune.records import PIXELS_PER_CELL
 from animetune.version import VERSION
-from animetune.version import VERSION
 
 _SEVERAL = "Dynamic"
 """What kohya's tools write where ranks differ between layers."""
