@@ -27,7 +27,7 @@ MAX_BYTES = 1_000_000
 """Largest configuration file that is read, in bytes."""
 
 RESOLVED_NAME = "config.yaml"
-"""Beside the manifest of what a stage made, its resolved configuration. It names places, so it is not vouched for."""
+"""Resolved configuration beside what was made by it: a run's, and a table's as far as its rows depend on it."""
 
 _T = TypeVar("_T")
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)

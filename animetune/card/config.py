@@ -103,6 +103,8 @@ class CardConfig(StrictModel):
     runs: Annotated[tuple[Annotated[Path, ON_THIS_MACHINE], ...], pydantic.Field(min_length=1)]
     """The last training run; of a merge the last one of each of its models, the one whose prompts are described last.
     The runs before, their shards, labels and tables are found from there."""
+    tables: tuple[Annotated[Path, ON_THIS_MACHINE], ...] = ()
+    """Folders of curated tables that lie neither beside the labels, nor the shards, nor the runs."""
     configs: tuple[Path, ...] = ()
     """Configurations of the recipe, files or folders of them: what the recipe asks for where a run did otherwise, and
     its stages that were not run. A path that is not there is looked for among those that come with animetune, as

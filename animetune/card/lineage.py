@@ -1,7 +1,7 @@
 """The way back from a training run: the runs before it, what each was trained on, and the weights it all began with.
 
     run/config.yaml --model.base--> the run before ... --> base
-                    --data--> shards, labels --labels/config.yaml--> table --table/config.yaml--> curation
+                    --data--> shards, labels --digest--> table, table/config.yaml
 
 What a folder does not say, or what is no longer there, is noted as missing. Nothing is guessed.
 """
@@ -9,7 +9,7 @@ What a folder does not say, or what is no longer there, is noted as missing. Not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from animetune.curate.config import CurateConfig
 from animetune.data.config import SourceConfig
 from animetune.errors import AnimetuneError, DataError
 from animetune.manifest import Manifest, has_manifest, read_manifest
-from animetune.shards.config import LabelsConfig
 from animetune.shardset import LabelSet, ShardRoot, copies_in
 from animetune.tables import TABLE_KIND
 from animetune.train.config import TrainConfig
@@ -85,14 +84,16 @@ class Run:
         return digest(self.cfg)
 
 
-def read_runs(last: Sequence[Path]) -> list[Run]:
+def read_runs(last: Sequence[Path], tables: Sequence[Path] = ()) -> list[Run]:
     """The runs `last` and all that they started from, each once, the ones before first.
+
+    The table of a label set is the one of its digest among `tables` and the folders beside labels, shards and run.
 
     Raises DataError for a folder that is no run, or when runs start from each other in a circle.
     """
     found: dict[Path, Run] = {}
     for folder in last:
-        _follow(folder, found, ())
+        _follow(folder, found, (), tables)
     return list(found.values())
 
 
@@ -109,7 +110,7 @@ def run_folder(base: str) -> Path | None:
     return path if (path / RESOLVED_NAME).is_file() else None
 
 
-def _follow(folder: Path, found: dict[Path, Run], above: tuple[Path, ...]) -> None:
+def _follow(folder: Path, found: dict[Path, Run], above: tuple[Path, ...], given: Sequence[Path]) -> None:
     place = folder.resolve()
     if place in above:
         raise DataError(f"{folder}: starts from itself, by way of {', '.join(path.name for path in above)}")
@@ -123,8 +124,8 @@ def _follow(folder: Path, found: dict[Path, Run], above: tuple[Path, ...]) -> No
     cfg = load_config(folder / RESOLVED_NAME, TrainConfig)
     before = run_folder(cfg.model.base)
     if before is not None:
-        _follow(before, found, (*above, place))
-    data = tuple(_read_data(source, cfg) for source in cfg.data.all_sources)
+        _follow(before, found, (*above, place), given)
+    data = tuple(_read_data(source, cfg, given) for source in cfg.data.all_sources)
     found[place] = Run(folder, cfg, read_done(folder), data, before)
 
 
@@ -173,7 +174,7 @@ def _devices(folder: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: is not what training writes ({error}); restore it, or remove it") from error
 
 
-def _read_data(source: SourceConfig, cfg: TrainConfig) -> Data:
+def _read_data(source: SourceConfig, cfg: TrainConfig, given: Sequence[Path]) -> Data:
     missing: list[str] = []
 
     def cached(kind: str, location: str) -> Path | None:
@@ -185,27 +186,41 @@ def _read_data(source: SourceConfig, cfg: TrainConfig) -> Data:
         labels = shardset.open_labels(source.labels, root, cache=cached("labels", source.labels))
     except AnimetuneError as error:
         missing.append(f"shards or labels could not be read: {error}")
-    table = None if labels is None else _table_of(source, labels, missing)
+    table = None
+    if root is not None and labels is not None:
+        table = _table_of(source, labels, missing, [*given, *_beside(labels.folder, root.folder, Path(cfg.run))])
     return Data(source, root, labels, table, tuple(missing))
 
 
-def _table_of(source: SourceConfig, labels: LabelSet, missing: list[str]) -> Curated | None:
-    """The table of a label set, if it is there and still the one; else what is wrong is added to `missing`."""
-    said = labels.folder / RESOLVED_NAME
-    if not said.is_file():
-        missing.append(f"the labels {source.labels} do not say which table they were made from")
-        return None
-    folder = load_config(said, LabelsConfig).table
+def _beside(*folders: Path) -> Iterator[Path]:
+    """What lies beside some folders: there a recipe has its tables."""
+    for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
+        if parent.is_dir():
+            yield from sorted(path for path in parent.iterdir() if path.is_dir())
+
+
+def _table_of(source: SourceConfig, labels: LabelSet, missing: list[str], candidates: Iterable[Path]) -> Curated | None:
+    """The table of a label set, if it is there; else what is wrong is added to `missing`."""
+    wanted = labels.manifest.inputs.get("table")
+    for folder in candidates:
+        manifest = _table_manifest(folder)
+        if manifest is None or manifest.digest != wanted:
+            continue
+        resolved = folder / RESOLVED_NAME
+        if resolved.is_file():
+            return Curated(manifest, load_config(resolved, CurateConfig))
+        missing.append(f"the table {folder.name} does not say how it was curated")
+        return Curated(manifest, None)
+    missing.append(
+        f"the table that the labels {source.labels} were made from is not beside them: it is elsewhere (name it in "
+        "tables), was removed, or has been made again since"
+    )
+    return None
+
+
+def _table_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder that holds a table; None for any other."""
     try:
-        manifest = read_manifest(folder, kind=TABLE_KIND)
-    except AnimetuneError as error:
-        missing.append(f"the table of the labels could not be read: {error}")
+        return read_manifest(folder, kind=TABLE_KIND)
+    except AnimetuneError:
         return None
-    if manifest.digest != labels.manifest.inputs.get("table"):
-        missing.append(f"the table {folder} has been made again since the labels {source.labels} were made from it")
-        return None
-    resolved = folder / RESOLVED_NAME
-    cfg = load_config(resolved, CurateConfig) if resolved.is_file() else None
-    if cfg is None:
-        missing.append(f"the table {folder} does not say how it was curated")
-    return Curated(manifest, cfg)

@@ -49,7 +49,7 @@ def run(cfg: CardConfig) -> Manifest:
     """
     check_place(cfg.out, CARD_KIND)
     front_matter(cfg.about.license, name=cfg.about.license_name, link=cfg.about.license_link)
-    runs = read_runs(cfg.runs)
+    runs = read_runs(cfg.runs, cfg.tables)
     bases = base_licences(runs, cfg.bases)
     check_licence(cfg.about.license, bases)
     asked = read_asked(cfg.configs)

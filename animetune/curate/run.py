@@ -143,20 +143,19 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
         for name, record in last.manifest.files.items()
         if name.startswith("part-")
     }
+    decided = cfg.model_copy(
+        update={
+            "out": Path(),
+            "answers": None,
+            "executor": ExecutorConfig(),
+            "prune": False,
+            "captions": cfg.captions and cfg.captions.without_handling(),
+        }
+    )
     manifest = Manifest(
         kind=tables.TABLE_KIND,
         format_version=tables.TABLE_FORMAT,
-        config_digest=config.digest(
-            cfg.model_copy(
-                update={
-                    "out": Path(),
-                    "answers": None,
-                    "executor": ExecutorConfig(),
-                    "prune": False,
-                    "captions": cfg.captions and cfg.captions.without_handling(),
-                }
-            )
-        ),
+        config_digest=config.digest(decided),
         inputs=done[0].manifest.inputs,
         seen=rows_seen(done),
         kept=last.manifest.kept,
@@ -169,7 +168,7 @@ def publish(done: Sequence[Published], cfg: CurateConfig) -> Manifest:
         alike.write_csv(temporary)
     names = [*write_refusals(done, cfg.out), homonyms.FILE]
     files = dict(sorted((parts | record_files(cfg.out, names)).items()))
-    fsio.atomic_write(cfg.out / config.RESOLVED_NAME, config.to_yaml(cfg))
+    fsio.atomic_write(cfg.out / config.RESOLVED_NAME, config.to_yaml(decided))
     return write_manifest(cfg.out, manifest.model_copy(update={"files": files}))
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from animetune import config, fsio, tables
+from animetune import fsio, tables
 from animetune.errors import DataError
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
 from animetune.progress import Progress, track
@@ -73,7 +73,6 @@ def run(cfg: LabelsConfig) -> Manifest:
                 write_manifest(folder, manifest.model_copy(update={"config_digest": digest, "inputs": inputs}))
         manifest = read_manifest(cfg.out / step, kind=LABELS_KIND, format_version=LABELS_FORMAT)
         files = {f"{step}/{name}": record for name, record in manifest.files.items()}
-        fsio.atomic_write(cfg.out / config.RESOLVED_NAME, config.to_yaml(cfg))
         return write_manifest(cfg.out, manifest.model_copy(update={"files": files}))
 
 

@@ -171,7 +171,17 @@ def test_what_is_gone_is_said_to_be_missing_and_never_made_up(made):
 def test_a_table_that_was_made_again_is_noticed(made):
     manifest = read_manifest(made / "table")
     write_manifest(made / "table", manifest.model_copy(update={"facts": {**manifest.facts, "changed": 1}}))
-    assert "has been made again since" in card(config(made))
+    text = card(config(made))
+    assert "has been made again since" in text
+    assert "> 85 %" not in text
+
+
+def test_a_table_that_lies_elsewhere_is_named(made):
+    (made / "far" / "away").mkdir(parents=True)
+    (made / "table").rename(made / "far" / "away" / "table")
+    assert "is not beside them" in card(config(made))
+    text = card(config(made, tables=[str(made / "far" / "away" / "table")], out=str(made / "told")))
+    assert "| `best quality` | > 85 % and ≤ 95 % | 18 |" in text
 
 
 def test_a_licence_that_the_base_forbids_is_refused(made):
