@@ -61,7 +61,7 @@ def stated_lines(stated: StatedConfig, trainings: Sequence[TrainFacts]) -> Itera
     names = ", ".join(facts.step.name for facts in counted)
     left = [facts.step.name for facts in trainings if facts.epoch is None]
     missing = f"; {', '.join(left)} came on top, of unknown length" if left else ""
-    yield f"{names}: {flops / 1e18:,.0f} x 10^18 FLOPs of the model{missing}"
+    yield f"{names}: {about(flops / 1e18)} x 10^18 FLOPs of the model{missing}"
     readings = [(hours, text) for hours, text in _ways(stated, gpus) if hours]
     for hours, text in readings:
         yield f"{text} = {about(hours)} GPU hours: {_verdict(reading(hours, flops, kind, recomputed=recomputed))}"

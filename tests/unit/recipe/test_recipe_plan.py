@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from animetune.cli import app
 from animetune.errors import ConfigError
+from animetune.plan.costs import same_costs, training_costs
+from animetune.recipe import plan_facts
 from animetune.recipe.plan import describe
 from tests.builders import TINY_SOURCES, tiny_shards
 
@@ -44,6 +46,22 @@ launch: [torchrun, --nproc-per-node, "2", -m, animetune]
 STATED = "stated: {images: {first: 1000}, gpu: a100-80, gpus: 2, days: 1.5e-6, gpu_hours: 3.6e-5}"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def costs_once():
+    """Rehearse equal steps once for all tests."""
+    known = {}
+
+    def once(cfg, architecture, size, *, pixels, devices):
+        key = same_costs(cfg, size, pixels=pixels, devices=devices)
+        if key not in known:
+            known[key] = training_costs(cfg, architecture, size, pixels=pixels, devices=devices)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_facts, "training_costs", once)
+        yield
+
+
 @pytest.fixture
 def recipe(tmp_path):
     def write(stated=STATED, shards=None, labels=None):
@@ -76,17 +94,17 @@ def test_what_is_stated_is_counted_and_the_rest_is_not(recipe):
     assert "give --assume-images N" in text
     assert row(text, "first", "UNet")[:3] == ["2e-05", "2e-05", "5.33e-08"]  # 2e-5 / 375 at the last of 375 steps
     assert row(text, "second", "UNet")[1] == "?"
-    assert re.search(r"in all +what is known", text)
     assert re.search(r"second .* \? +2 +\? +\?$", text, re.M)  # no hours, no wall time, no cost
-    assert "shards of latents (float16), 512 bytes a picture" in text  # 8x8 cells of 4 channels, twice 2 bytes
+    assert (
+        "shards of latents (float16), 472 bytes a picture" in text
+    )  # 59 cells of 4 numbers on average, of 2 bytes each
 
 
 def test_both_readings_of_the_published_hours(recipe):
     text = describe(recipe())
-    assert re.search(
-        r"1\.5e-06 days on 2 = 7\.?2?0?e?-?0?5?.* GPU hours: \d+% MFU \(\d+% with what is recomputed\)", text
-    )
-    assert "as published = " in text
+    readings = r" = 0\.0000%d GPU hours: \d+%% MFU \(\d+%% with what is recomputed\), plausible"
+    assert re.search(r"1\.5e-06 days on 2" + readings % 72, text)
+    assert re.search("as published" + readings % 36, text)
     assert "is about the wall hours of 1.5e-06 days" in text
     assert "second came on top, of unknown length" in text
     assert "the published hours" not in describe(recipe(stated=""))
