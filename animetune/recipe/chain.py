@@ -56,13 +56,13 @@ def chain_problems(recipe: Recipe, chosen: range) -> list[str]:
 
 def missing_here(recipe: Recipe, chosen: range) -> list[str]:
     """What this machine lacks for the chosen steps, and that a recipe may well be checked without: the posts that it
-    begins with, and the command that launches training."""
+    begins with, models, lists and other files from outside, and the command that launches training."""
     steps = [recipe.steps[number] for number in chosen]
     found = [
-        f"{step.shown_at(*read.keys)}: {read.key}: {read.place}: there is no such file; point it at your data"
+        f"{step.shown_at(*read.keys)}: {read.key}: {read.place}: there is no such file; {_remedy(read)}"
         for step in steps
         for read in step.inputs
-        if read.kind == "source" and maker_of(read.place, recipe.steps) is None and not _source_is_here(read.place)
+        if _is_outside(read, recipe.steps) and not _is_here(read, recipe.steps)
     ]
     launch = recipe.cfg.launch
     if launch and any(step.stage == "train" for step in steps) and shutil.which(launch[0]) is None:
@@ -85,7 +85,7 @@ def _misfit(recipe: Recipe, number: int, read: Read, chosen: range) -> str | Non
     steps = recipe.steps
     step, maker = steps[number], maker_of(read.place, steps)
     if maker is None:
-        return None if _is_here(read, steps) else _absent(read, steps)
+        return None if _is_outside(read, steps) or _is_here(read, steps) else _absent(read, steps)
     place = steps.index(maker)
     if maker is step:
         return f"{read.place} is what this step itself makes; name another place"
@@ -108,17 +108,41 @@ def _was_made(maker: Step, read: Read) -> bool:
     return Path(read.place).exists()
 
 
+def _is_outside(read: Read, steps: Sequence[Step]) -> bool:
+    """Whether this is no stage's to make, so that its absence is the machine's lack and no mistake of the recipe.
+
+    Weights among what the steps publish are taken for those of a step that is missing.
+    """
+    if maker_of(read.place, steps) is not None:
+        return False
+    if read.kind == "weights":
+        return not _is_among(read.place, steps)
+    return read.kind in ("source", "file")
+
+
+def _is_among(place: str, steps: Sequence[Step]) -> bool:
+    """Whether a place lies beside one that a step publishes at; `runs/x` beside `runs/a/b`, too, which is no hub id."""
+    plain, published = _normal(place), [_normal(step.writes) for step in steps]
+    beside = os.path.dirname(plain) in map(os.path.dirname, published)
+    return beside or (may_be_on_hub(plain) and any(plain.split("/")[0] == each.split("/")[0] for each in published))
+
+
 def _is_here(read: Read, steps: Sequence[Step]) -> bool:
-    if read.kind == "source" or remote.is_remote(read.place):
+    if read.kind == "source":
+        return _source_is_here(read.place)
+    if remote.is_remote(read.place):
         return True
     path = Path(remote.without_file_scheme(read.place))
     if read.kind == "weights":
-        siblings = {_normal(step.writes).partition("/")[0] for step in steps}
-        is_elsewhere = may_be_on_hub(read.place) and read.place.partition("/")[0] not in siblings
+        is_elsewhere = may_be_on_hub(read.place) and not _is_among(read.place, steps)
         return path.exists() or read.place.startswith(MADE) or is_elsewhere
     if read.kind == "file":
         return path.exists() or (shipped_configs() / path).exists()
     return has_manifest(path)
+
+
+def _remedy(read: Read) -> str:
+    return "point it at your data" if read.kind == "source" else "put it there, or name another"
 
 
 def _absent(read: Read, steps: Sequence[Step]) -> str:

@@ -139,9 +139,9 @@ class Runner:
 def run_recipe(path: str | os.PathLike[str], chosen: Chosen = Chosen(), say: Say = lambda line: None) -> None:
     """Check a whole recipe, say where its steps stand, and run those that have to be.
 
-    Raises ConfigError with all mistakes of all its files before anything runs, SetupError when another process runs
-    this recipe, Preempted when a scheduler's signal came, KeyboardInterrupt on Ctrl-C, and what the stages raise; the
-    same command goes on.
+    Raises ConfigError with all mistakes of all its files before anything runs, SetupError when this machine lacks
+    something (a dry run says what, first) or another process runs this recipe, Preempted when a scheduler's signal
+    came, KeyboardInterrupt on Ctrl-C, and what the stages raise; the same command goes on.
     """
     started = time.monotonic()
     recipe = load_recipe(path, chosen.overrides)
@@ -153,6 +153,11 @@ def run_recipe(path: str | os.PathLike[str], chosen: Chosen = Chosen(), say: Say
         for line in lacks:
             say(f"not here yet: {line}")
         say("nothing was run: --dry-run")
+        if lacks:
+            raise SetupError(
+                "a run would stop before its first step, since this machine lacks what was listed as not here yet "
+                f"({len(lacks)} setting{'s' if len(lacks) > 1 else ''})"
+            )
         return
     if lacks:
         raise SetupError("\n".join(lacks))

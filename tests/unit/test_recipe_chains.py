@@ -9,7 +9,8 @@ import pytest
 
 from animetune.config import load_config, shipped_configs, stage_of
 from animetune.curate.config import CurateConfig
-from animetune.recipe.chain import chain_problems
+from animetune.recipe.chain import chain_problems, maker_of
+from animetune.recipe.check import problems_of
 from animetune.recipe.config import load_recipe
 from animetune.shards.config import LabelsConfig, ShardConfig
 from animetune.train.config import TrainConfig
@@ -17,13 +18,14 @@ from animetune.train.config import TrainConfig
 MODELS = {"curate": CurateConfig, "shard": ShardConfig, "labels": LabelsConfig, "train": TrainConfig}
 ROOT = shipped_configs()
 RECIPES = [ROOT, ROOT / "demo", *sorted(path for path in (ROOT / "recipes").iterdir() if path.is_dir())]
+WHOLE = [path for folder in RECIPES for path in sorted(folder.glob("recipe*.yaml"))]
 
 
 def configs(recipe: Path) -> dict[str, dict[str, Any]]:
     """Stage -> file -> its configuration."""
     found: dict[str, dict[str, Any]] = {stage: {} for stage in MODELS}
     for path in sorted(recipe.glob("*.yaml")):
-        if path.name != "recipe.yaml" and (stage := stage_of(path)) in MODELS:
+        if path not in WHOLE and (stage := stage_of(path)) in MODELS:
             found[stage][path.name] = load_config(path, MODELS[stage])
     return found
 
@@ -50,18 +52,37 @@ def test_what_a_stage_reads_another_makes(recipe: Path) -> None:
     assert used == {*tables}, "tables that nothing reads"
 
 
-@pytest.mark.parametrize(
-    "path", [path for folder in RECIPES for path in folder.glob("recipe.yaml")], ids=lambda path: path.parent.name
-)
-def test_a_whole_recipe_fits_together_and_leaves_no_file_out(path: Path) -> None:
-    """Each step reads what an earlier one makes; files that are no step of it are said to be variants in its header."""
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_whole_recipe_fits_together(path: Path) -> None:
+    """Each step reads what an earlier one makes, and something reads it, or it is for people."""
     recipe = load_recipe(path)
     assert chain_problems(recipe, range(len(recipe.steps))) == []
-    assert recipe.cfg.name == path.parent.name
-    files = {each.stem for each in path.parent.glob("*.yaml")} - {"recipe"}
-    left_out = files - {step.name for step in recipe.steps}
-    text = path.read_text(encoding="utf-8")
-    assert not [name for name in left_out if f"{name}.yaml" not in text]
+    version = path.stem.removeprefix("recipe").strip("-")
+    assert recipe.cfg.name == (f"{path.parent.name.partition('-')[0]}-{version}" if version else path.parent.name)
+    made_for = {maker.name for step in recipe.steps for read in step.reads if (maker := maker_of(read, recipe.steps))}
+    idle = [step for step in recipe.steps if step.name not in made_for]
+    assert {step.stage for step in idle} <= {"sample", "lora", "card", "export", "train"}
+    assert [step.name for step in idle if step.stage == "train"] in ([], [recipe.steps[-1].name])
+
+
+@pytest.mark.parametrize("folder", RECIPES[1:], ids=lambda path: path.name)
+def test_no_file_is_left_out(folder: Path) -> None:
+    """Of the steps of all recipes in a folder."""
+    files = {path.name for path in folder.glob("*.yaml")}
+    recipes = {path for path in WHOLE if path.parent == folder}
+    steps = {step.path.name for path in recipes for step in load_recipe(path).steps}
+    assert files == steps | {path.name for path in recipes}
+    header = (folder / "recipe.yaml").read_text(encoding="utf-8").partition("\nname:")[0]
+    assert [path.name for path in recipes if path.name != "recipe.yaml" and path.name not in header] == []
+
+
+def test_configurations_are_checked_where_there_is_neither_data_nor_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make check` on a fresh clone."""
+    monkeypatch.chdir(tmp_path)
+    for path in WHOLE:
+        assert problems_of(path) == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES[2:], ids=lambda path: path.name)

@@ -50,9 +50,7 @@ MISFITS = {
         "model.base",
         "made/labels is made by 'labels', a step of labels; one of train or export or merge is needed here",
     ),
-    "sample.model.base=weights/none.safetensors": ("model.base", f"weights/none.safetensors {ABSENT}"),
     "sample.model.base=made/train.3": ("model.base", f"made/train.3 {ABSENT}"),
-    "sample.prompts_file=none.txt": ("prompts_file", f"none.txt {ABSENT}"),
     "export.out=made/samples": (
         "out",
         "made/samples is where the step 'sample' (configs/sample.yaml:3:6) writes, too",
@@ -84,6 +82,8 @@ def test_mistakes_of_the_curation_itself(path: Path) -> None:
 
 def test_several_problems_at_once(path: Path) -> None:
     recipe = load_recipe(path, ["labels.table=a", "export.base=b/c/d", "sample.out=made/labels"])
+    assert len(problems(recipe)) == 2
+    recipe = load_recipe(path, ["labels.table=a", "export.base=made/c", "sample.out=made/labels"])
     assert len(problems(recipe)) == 3
 
 
@@ -120,3 +120,26 @@ def test_what_this_machine_lacks(path: Path) -> None:
     for name in ("posts", "captions"):
         Path(f"posts/{name}.jsonl").write_text("")
     assert len(missing_here(recipe, range(7))) == 1
+
+
+OUTSIDE = {
+    "sample.model.base=weights/none.safetensors": "model.base",
+    "sample.model.base=../elsewhere/run": "model.base",
+    "sample.prompts_file=none.txt": "prompts_file",
+    "curate.lists.include=[picked.txt]": "lists.include.0",
+}
+"""Override -> the setting that names something from outside of the recipe."""
+
+
+@pytest.mark.parametrize("override", OUTSIDE)
+def test_what_comes_from_outside_is_the_machines_to_have(path: Path, override: str) -> None:
+    """A recipe is checked where neither data nor models are."""
+    recipe = load_recipe(path, [override])
+    assert problems(recipe) == []
+    lacks = missing_here(recipe, range(7))
+    (found,) = [line for line in lacks if line.startswith(f"--set {override}: {OUTSIDE[override]}: ")]
+    assert found.endswith(": there is no such file; put it there, or name another")
+    place = Path(found.split(": ")[2])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("")
+    assert found not in missing_here(recipe, range(7))

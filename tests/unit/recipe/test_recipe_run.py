@@ -162,8 +162,11 @@ def test_a_part_of_it(recipe: Path) -> None:
 
 def test_posts_that_are_not_here(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, data=False)
-    said = run(recipe, dry=True)
+    said: list[str] = []
+    with pytest.raises(SetupError, match=r"a run would stop before its first step.*\(2 settings\)"):
+        run_recipe(recipe, Chosen((DATA,), dry_run=True), say=said.append)
     assert len([line for line in said if line.startswith("not here yet: ") and "there is no such file" in line]) == 2
+    assert said[-1] == "nothing was run: --dry-run"
     with pytest.raises(SetupError, match=r"curate.yaml:5:13: sources.0.posts.0: "):
         run(recipe)
     assert not (tmp_path / "made").exists()

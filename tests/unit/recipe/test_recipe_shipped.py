@@ -35,7 +35,9 @@ def test_every_recipe_is_listed_with_all_that_it_says() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
-def test_a_copy_is_the_same_recipe(name: str, tmp_path: Path) -> None:
+def test_a_copy_is_the_same_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is nothing else: its data and models are listed, and are no mistakes of it."""
+    monkeypatch.chdir(tmp_path)
     files = copy_recipe(name, tmp_path / "my")
     assert all(file.is_file() for file in files)
     assert not list(tmp_path.rglob(".tmp-*"))
@@ -44,7 +46,9 @@ def test_a_copy_is_the_same_recipe(name: str, tmp_path: Path) -> None:
     assert [(step.name, step.cfg) for step in copied.steps] == [(step.name, step.cfg) for step in original.steps]
     assert copied.cfg == original.cfg
     said: list[str] = []
-    run_recipe(tmp_path / "my" / "recipe.yaml", Chosen(dry_run=True), say=said.append)
+    with pytest.raises(SetupError, match="a run would stop before its first step"):
+        run_recipe(tmp_path / "my" / "recipe.yaml", Chosen(dry_run=True), say=said.append)
+    assert any(line.startswith("not here yet: ") and "posts.0: " in line for line in said)
     assert said[-1].startswith("nothing was run")
     assert check.problems_of(tmp_path / "my" / "recipe.yaml") == []
 
@@ -90,6 +94,10 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     recipe = tmp_path / "configs" / "my" / "recipe.yaml"
     done = animetune("config", "check", *map(str, sorted(recipe.parent.glob("*.yaml"))), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "7 files: no mistakes\n")
+    done = animetune("run", str(recipe), "--dry-run", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout.count("not here yet: ") == 2
+    assert "a run would stop before its first step" in done.stderr
     recipe.write_text(recipe.read_text().replace("  - shard.yaml\n", ""))
     done = animetune("config", "check", str(recipe), cwd=tmp_path)
     assert done.returncode == 2
