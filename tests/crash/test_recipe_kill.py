@@ -85,7 +85,7 @@ def test_a_killed_recipe_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
         if kills == KILLS:
             break
         try:
-            process.wait(seconds * rng.uniform(0.15, 0.6))
+            process.wait(seconds * rng.uniform(0.1, 0.35))
             break  # it ended before it could be killed
         except subprocess.TimeoutExpired:
             others = descendants(process.pid)
