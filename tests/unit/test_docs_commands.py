@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,15 @@ PARTS = [
 
 
 @functools.cache
+def schemas() -> list[dict[str, Any]]:
+    """The JSON schema of every stage and of recipes."""
+    return [json_schema(model) for model in (RecipeConfig, *map(model_of, cli.STAGES))]
+
+
+@functools.cache
 def groups() -> list[set[str]]:
     """The names of settings that stand together: of every stage, and of every group within."""
-    schemas = [json_schema(model) for model in (RecipeConfig, *map(model_of, cli.STAGES))]
-    models = [model for schema in schemas for model in (schema, *schema.get("$defs", {}).values())]
+    models = [model for schema in schemas() for model in (schema, *schema.get("$defs", {}).values())]
     return [set(model.get("properties", ())) for model in models]
 
 
@@ -165,6 +171,42 @@ def test_settings_belong_together(page: Path, part: str) -> None:
     """The first keys of a block are those of one stage or of one group."""
     keys = set(re.findall(r"^(\w+):", part, re.MULTILINE))
     assert any(keys <= group for group in groups()), keys
+
+
+def members(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a node allows: itself, or what it refers to, or the members of its union; of a list, its items."""
+    if "$ref" in node:
+        return members(schema, schema["$defs"][node["$ref"].split("/")[-1]])
+    options = [*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())]
+    options += [node["items"]] if isinstance(node.get("items"), dict) else []
+    return [node, *(member for option in options for member in members(schema, option))]
+
+
+def has(schema: dict[str, Any], keys: Sequence[str]) -> bool:
+    """Whether a stage has the setting; names of a map are free, places in a list may be left out."""
+    nodes = members(schema, schema)
+    for key in keys:
+        inside = [node["properties"][key] for node in nodes if key in node.get("properties", ())]
+        inside += [node["additionalProperties"] for node in nodes if isinstance(node.get("additionalProperties"), dict)]
+        inside += [node for node in nodes if key.isdigit()]
+        nodes = [member for node in inside for member in members(schema, node)]
+    return bool(nodes)
+
+
+SETTING = re.compile(r"^([a-z_0-9]+(?:\.\w+)+)(?:: .*|=.*)?$")
+FILES = re.compile(r"\.(?:csv|html|json|jsonl|md|parquet|png|py|safetensors|txt|webp|yaml)$")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_that_are_named_exist(page: Path) -> None:
+    """`group.name` in backticks, where a stage has that group."""
+    if page.name == "from-other-trainers.md":  # half of it are names of others; it has a test of its own
+        return
+    tops = {name for schema in schemas() for name in schema["properties"]}
+    spans = re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+    found = {match[1] for span in spans if (match := SETTING.match(span)) and not FILES.search(match[1])}
+    named = {name for name in found if name.split(".")[0] in tops} - {"vae.decoder"}  # a part of the network
+    assert sorted(name for name in named if not any(has(schema, name.split(".")) for schema in schemas())) == []
 
 
 MESSAGES = re.findall(
