@@ -30,7 +30,7 @@ def train_config(model=None, optimizer=None, **data):
     )
 
 
-@pytest.mark.parametrize(("devices", "checkpointing"), [(1, "none"), (2, "full")])
+@pytest.mark.parametrize(("devices", "checkpointing"), [(1, "none"), pytest.param(2, "full", marks=pytest.mark.slow)])
 def test_the_curve_never_lies_below_a_rehearsal(devices, checkpointing):
     cfg = train_config(
         {"activation_checkpointing": checkpointing}, {"clip": None, "in_backward": devices == 1}, global_batch=4

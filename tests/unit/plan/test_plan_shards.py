@@ -123,7 +123,7 @@ def test_an_absent_table_is_an_error(tmp_path: Path) -> None:
         describe(shard_config(tmp_path / "none", tmp_path))
 
 
-def test_the_command_knows_two_stages(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_knows_what_can_be_planned(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "shard.yaml"
     file.write_text(f"stage: shard\ntable: {table}\nout: x\nstore: {{name: pixels}}\nsizes: {{area: 4096, step: 8}}\n")
     cli.plan(file, [], None)
@@ -131,5 +131,5 @@ def test_the_command_knows_two_stages(table: Path, tmp_path: Path, capsys: pytes
     with pytest.raises(ConfigError, match="--assume-images is for training"):
         cli.plan(file, [], 5)
     file.write_text("stage: labels\n")
-    with pytest.raises(ConfigError, match="plan takes a configuration of shard or train, not of labels"):
+    with pytest.raises(ConfigError, match="plan takes a configuration of shard or train or recipe, not of labels"):
         cli.plan(file, [], None)
