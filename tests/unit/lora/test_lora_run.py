@@ -225,7 +225,6 @@ def test_linear_and_all_layers_of_sdxl() -> None:
 
 def test_diffusers_loads_it(tmp_path: Path, tuned_all: Path, base: Path) -> None:
     """`load_lora_weights` and `fuse_lora` of diffusers, which need PEFT: base and LoRA are the tuned model."""
-    pytest.importorskip("peft", reason="diffusers loads LoRAs by PEFT, which is not installed")
     from diffusers import StableDiffusionXLPipeline
 
     from animetune.models.config import ModelConfig

@@ -178,7 +178,6 @@ def test_what_a_lora_does_not_name_stays_bit_for_bit(tmp_path: Path) -> None:
 
 def test_diffusers_fuses_the_same(tmp_path: Path) -> None:
     """`load_lora_weights` and `fuse_lora` of diffusers, which need PEFT."""
-    pytest.importorskip("peft", reason="diffusers loads LoRAs by PEFT, which is not installed")
     from diffusers import StableDiffusionXLPipeline
 
     chosen = [
