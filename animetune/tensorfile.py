@@ -170,7 +170,7 @@ def read_outline(path: Path) -> Outline:
     except ValueError as error:
         raise _unreadable(path, _what_else(file)) from error
     try:
-        metadata = header.pop("__metadata__", {})
+        metadata = _stated(header.pop("__metadata__", {}))
         places = {name: _place(file, 8 + length, name, field) for name, field in header.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(path, f"its header is damaged ({error}); copy or download it again") from error
@@ -180,7 +180,7 @@ def read_outline(path: Path) -> Outline:
             f"{path}: is cut off: its header announces {end:,} bytes, the file has {file.size:,}; copy or download it "
             "again"
         )
-    return Outline(dict(sorted(places.items(), key=lambda item: item[1].offset)), dict(metadata))
+    return Outline(dict(sorted(places.items(), key=lambda item: item[1].offset)), metadata)
 
 
 def file_order(name: str, dtype: torch.dtype) -> tuple[int, str]:
@@ -218,6 +218,12 @@ def _unreadable(path: Path, why: str) -> DataError:
     return DataError(f"{path}: is no readable safetensors file: {why}")
 
 
+def _stated(metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its __metadata__ are not texts by name")
+    return metadata
+
+
 def _place(file: _Opened, start: int, name: str, field: dict[str, Any]) -> Place:
     if field["dtype"] not in DTYPES:
         raise DataError(f"{file.path}: {name} is of type {field['dtype']}, which is not read; take another file")
@@ -228,9 +234,10 @@ def _place(file: _Opened, start: int, name: str, field: dict[str, Any]) -> Place
     return Place(file, start + begin, shape, dtype)
 
 
+_PICKLE = "it is a pickle, which can run code; convert it to safetensors"
 _FORMATS = (
     (b"PK\x03\x04", "it is a pickled checkpoint of PyTorch, which can run code; convert it to safetensors"),
-    (b"\x80", "it is a pickle, which can run code; convert it to safetensors"),
+    *((bytes([0x80, protocol]), _PICKLE) for protocol in range(2, 6)),
     (b"version https://git-lfs", "it is the pointer of git-lfs; fetch the file itself with `git lfs pull`"),
     (b"<", "it is a web page, perhaps that of a failed download; download it again"),
     (b"GGUF", "it is a GGUF file; take the safetensors file that it was made of"),
@@ -238,8 +245,11 @@ _FORMATS = (
 
 
 def _what_else(file: _Opened) -> str:
-    opening = file.bytes(64).lstrip()
+    start = file.bytes(64)
+    opening = start.lstrip()
     if not opening:
         return "it is empty; copy or download it again"
-    found = next((what for magic, what in _FORMATS if opening.startswith(magic)), None)
+    # The upper half of a header's length is 0, whatever its first bytes look like.
+    is_ours = start[4:8] == bytes(4)
+    found = next((what for magic, what in _FORMATS if not is_ours and opening.startswith(magic)), None)
     return found or "its header is missing, damaged or cut off; copy or download it again"

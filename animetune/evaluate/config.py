@@ -9,6 +9,7 @@ import pydantic
 
 from animetune.config import StrictModel
 from animetune.diffusion.config import SamplerConfig
+from animetune.diffusion.draw_config import PLAIN, TextConfig
 from animetune.executor import ExecutorConfig
 from animetune.models.config import ModelConfig, Weights
 from animetune.records import PIXELS_PER_CELL, Size
@@ -212,8 +213,10 @@ class EvaluateConfig(StrictModel):
     """Every prompt is drawn at every size, <width>x<height>."""
     sampler: SamplerConfig = SamplerConfig()
     """Sampler, its steps and guidance; the same for all models."""
+    text: TextConfig = PLAIN
+    """How prompts are read; `split` as the models were trained."""
     batch: Count = 4
-    """Pictures drawn, and looked at, at once; changes speed and memory, not the pictures."""
+    """Pictures drawn, and looked at, at once; changes speed and memory, and single grey levels by rounding."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw, and to look at pictures."""
     tagger: TaggerConfig | None = None

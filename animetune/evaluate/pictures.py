@@ -54,7 +54,7 @@ def draw(
 ) -> Pictures:
     """Draw every request into `<out>/pictures/<name>`, or go on with it; raises as `draw_folder`."""
     folder = cfg.out / "pictures" / name
-    drawings = [Drawing(request, model.model, cfg.sampler) for request in requests]
+    drawings = [Drawing(request, model.model, cfg.sampler, cfg.text) for request in requests]
     where = Where(device=cfg.device, batch=cfg.batch, executor=cfg.executor)
     draw_folder(folder, drawings, where=where, reader=reader)
     return Pictures(folder, {drawn.request: drawn.file for drawn in samples.read(folder)})

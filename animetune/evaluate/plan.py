@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from animetune import fsio
+from animetune.errors import ConfigError
 from animetune.evaluate import pictures
 from animetune.evaluate.cases import Case, requests_of
 from animetune.evaluate.config import EvaluateConfig
@@ -54,6 +55,8 @@ def make_plan(cfg: EvaluateConfig, reader: WeightsReader) -> Plan:
             digests[name] = _digest([fsio.sha256_file(file) for file in found[name].files.values()])
         else:
             weights = reader.look(model.model)
+            if problem := cfg.sampler.misfit(weights.diffusion):
+                raise ConfigError(f"{problem} (models.{name}: {weights.name})")
             names[name], digests[name] = weights.name, weights.digest
     asked = [[each.prompt, each.negative, each.seed, each.size.name] for each in requests]
     keys = [case.key for group in cases.values() for case in group]

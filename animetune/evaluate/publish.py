@@ -125,6 +125,7 @@ def _setup(cfg: EvaluateConfig) -> dict[str, str]:
         "seeds": ", ".join(map(str, cfg.seeds)),
         "sizes": ", ".join(cfg.sizes),
         "sampler": sampler,
+        "prompts": ", ".join(f"{name} {value}" for name, value in cfg.text),
         "tagger": tagger,
         "thresholds": ", ".join(f"{name} {value:g}" for name, value in thresholds.items()) or "(none)",
         "aesthetic scorer": "none" if cfg.aesthetic is None else cfg.aesthetic.name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
 from pathlib import Path
 
@@ -93,9 +94,18 @@ def _parameterization(cfg: ExportConfig, source: Source) -> Parameterization:
 
 
 def _inputs(source: Source) -> dict[str, str]:
-    """Network, and file name where it has several -> SHA-256."""
+    """Network, and file name where it has several -> SHA-256; `settings`: of what its weights are said to be, which may
+    stand in other files."""
     sha256 = functools.cache(fsio.sha256_file)
-    return {
+    said = [
+        dataclasses.asdict(source.architecture),
+        list(source.parameterization),
+        source.logit_scale,
+        dict(source.facts),
+        [component for component in COMPONENTS if not source.files[component]] and source.name,
+    ]
+    settings = hashlib.sha256(fsio.canonical_json(said).encode()).hexdigest()
+    return {"settings": settings} | {
         component if len(source.files[component]) == 1 else f"{component}/{file.name}": sha256(file)
         for component in COMPONENTS
         for file in source.files[component]

@@ -148,7 +148,13 @@ CONFIG_NAME = "config.yaml"
 def _run_folder(path: Path) -> Path | None:
     """The run directory that a path is, or is a checkpoint of."""
     if (path / checkpoint.STATE_NAME).is_file():
-        return path.parent.parent
+        run = path.absolute().parent.parent
+        if not (run / CONFIG_NAME).is_file():
+            raise DataError(
+                f"{path}: is a checkpoint outside of its run: {run / CONFIG_NAME} is missing, which says what it was "
+                "trained from; put it back into checkpoints/ of its run's folder"
+            )
+        return run
     return path if (path / CONFIG_NAME).is_file() else None
 
 

@@ -57,7 +57,13 @@ def markers(source: Source) -> tuple[str, ...]:
 def linked(link: keys.Link, state: State) -> LazyTensor:
     """A tensor of the single file, made of ours."""
     ours = [state[name] for name in link.names]
-    # Ours may be of several types; the widest keeps them all.
-    dtype = functools.reduce(torch.promote_types, (each.dtype for each in ours))
+    dtype = _widest({each.dtype for each in ours})
     shape = link.ldm_shape([each.shape for each in ours])
     return LazyTensor(shape, dtype, lambda: link.to_ldm([each.load().to(dtype) for each in ours]))
+
+
+def _widest(dtypes: set[torch.dtype]) -> torch.dtype:
+    """The type that keeps the numbers of all; PyTorch promotes no float8."""
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    return functools.reduce(torch.promote_types, (torch.float16 if each.itemsize == 1 else each for each in dtypes))

@@ -109,6 +109,10 @@ def zipped() -> bytes:
         (b"\x10" + bytes(7) + b"{'not': 'json'}  ", "its header is missing, damaged or cut off"),
         (b"\x02" + bytes(7) + b"[]", "its header is damaged"),
         (b"\x0d" + bytes(7) + b'{"a":{"b":1}}', "its header is damaged"),
+        (b"\x15" + bytes(7) + b'{"__metadata__":null}', r"its header is damaged \(its __metadata__ are not texts"),
+        (b"\x18" + bytes(7) + b'{"__metadata__":{"a":1}}', r"its header is damaged \(its __metadata__ are not texts"),
+        (b"\x80\x02\x00\x00" + bytes(4) + b'{"a":', "its header is missing, damaged or cut off"),
+        (b"\x80\x39\x06\x00", "its header is missing, damaged or cut off"),
     ],
 )
 def test_other_files_are_named(tmp_path: Path, content: bytes, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from animetune.errors import AnimetuneError, ConfigError, DataError, SetupError
 from animetune.evaluate import asking
 from animetune.evaluate.run import run
 from animetune.manifest import read_manifest, verify_files
+from animetune.models.config import ModelConfig
+from animetune.models.sources import open_source
 from tests.evaluated import BLUE, GREEN, RED, config, paint, requests, save_colour_tagger
 
 PROMPTS = ["a green door", '<script>alert(1)</script> & "quotes" \u202e']
@@ -264,6 +267,45 @@ def test_the_tiny_model_from_prompts_to_the_page(tmp_path: Path) -> None:
         out=str(tmp_path / "reused"),
     )
     assert run(reused).seen == 2
+
+
+def test_a_sampler_that_does_not_fit_one_of_the_models_is_said_before_any_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path("vpred")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(open_source(ModelConfig(base="builtin:tiny")).files["unet"][0].parents[1], folder)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    said = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    fsio.write_json(scheduler, json.loads(scheduler.read_text()) | said)
+    cfg = config(
+        tmp_path,
+        models={"base": {"base": "builtin:tiny"}, "tuned": {"base": "vpred"}},
+        probes=[{"name": "black_white", "limit": 1}],
+        sampler={"sigmas": "karras", "steps": 1},
+    )
+    with pytest.raises(ConfigError, match=r"sampler.sigmas: karras: zero_terminal_snr .* \(models.tuned: vpred\)"):
+        run(cfg)
+    assert not cfg.out.exists()
+
+
+def test_prompts_are_read_as_asked(tmp_path: Path) -> None:
+    """The split of long prompts is a part of how a model was trained."""
+    prompt = ", ".join(["a very long prompt"] * 20)
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"prompt": prompt, "asked": "dark"}) + "\n", encoding="utf-8")
+    settings = {
+        "models": {"base": {"base": "builtin:tiny"}},
+        "probes": [{"name": "black_white", "prompts": str(tmp_path / "asked.jsonl"), "replace": True}],
+        "sampler": {"steps": 1},
+        "seeds": [0],
+    }
+    drawn = []
+    for split in ("anywhere", "commas"):
+        cfg = config(tmp_path, **settings, text={"split": split}, out=str(tmp_path / split))
+        run(cfg)
+        with Image.open(cfg.out / "pictures" / "base" / "00000.png") as image:
+            drawn.append(image.tobytes())
+    assert drawn[0] != drawn[1]
 
 
 def test_configurations_that_cannot_be(tmp_path: Path) -> None:

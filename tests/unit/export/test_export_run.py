@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -359,6 +360,24 @@ def test_a_finished_export_is_left_alone_and_another_is_refused(tmp_path: Path) 
     (tmp_path / "foreign").mkdir()
     with pytest.raises(SetupError, match="holds another export"):
         export(tmp_path / "foreign", formats=("single_file",))
+
+
+def test_what_a_base_says_beside_its_weights_is_part_of_the_request(exported: Path, tmp_path: Path) -> None:
+    """A folder's scheduler decides what the UNet is said to predict, and its bytes are in none of the networks'."""
+    base, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(exported / "diffusers", base)
+    first = export(out, base, formats=("single_file",))
+    assert export(out, base, formats=("single_file",)) == first
+    scheduler = base / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace('"epsilon"', '"v_prediction"'))
+    with pytest.raises(SetupError, match="holds another export"):
+        export(out, base, formats=("single_file",))
+
+
+def test_weights_that_are_made_are_told_apart_by_their_name(tmp_path: Path) -> None:
+    export(tmp_path / "out", "random:tiny", formats=("single_file",))
+    with pytest.raises(SetupError, match="holds another export"):
+        export(tmp_path / "out", "random:sdxl", formats=("single_file",))
 
 
 def test_an_overflow_names_the_tensor_and_leaves_nothing(tmp_path: Path) -> None:

@@ -161,6 +161,20 @@ def test_run_that_started_from_random_weights(tmp_path: Path) -> None:
     assert vae_digest(loaded.vae) == vae_digest(build_tiny(0).vae)
 
 
+def test_a_checkpoint_is_named_from_its_own_folder_and_outside_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("stage: train\nmodel: {base: 'random:tiny'}\n")
+    saved = checkpoint.save(Checkpoint(step=1, model=build_tiny(0).state_dict()), tmp_path / "checkpoints")
+    monkeypatch.chdir(saved.parent)
+    assert open_source(ModelConfig(base=saved.name)).facts["step"] == "1"
+    alone = tmp_path / "some" / "where" / "step-00000001"
+    alone.parent.mkdir(parents=True)
+    saved.rename(alone)
+    with pytest.raises(DataError, match=r"step-00000001: is a checkpoint outside of its run: .*config.yaml is missing"):
+        open_source(ModelConfig(base=str(alone)))
+
+
 def test_random_weights_are_always_the_same() -> None:
     assert_equal(load("random:tiny"), build_tiny(0))
 

@@ -360,6 +360,16 @@ def test_a_network_of_several_types_is_read_with_a_warning(
     assert torch.equal(load_file(again)[name], expected[name].bfloat16().float())
 
 
+def test_a_fused_tensor_of_float8_and_another_type(tiny: Source, tmp_path: Path) -> None:
+    """As in a folder of which a part was quantized; PyTorch promotes no float8."""
+    parts = [f"text_model.encoder.layers.0.self_attn.{letter}_proj.bias" for letter in "qkv"]
+    state = tiny.state("text_encoder_2")
+    eighth = state[parts[0]].load().to(torch.float8_e4m3fn)
+    path = write(tmp_path / "out", changed(tiny, "text_encoder_2", parts[0], eighth))
+    fused = load_file(path)[f"{PREFIXES['text_encoder_2']}transformer.resblocks.0.attn.in_proj_bias"]
+    assert torch.equal(fused, torch.cat([eighth.float(), *(state[name].load() for name in parts[1:])]))
+
+
 def test_whole_numbers_are_no_weights(tiny: Source, tmp_path: Path) -> None:
     path = write(tmp_path / "out", tiny)
     name = f"{PREFIXES['unet']}out.2.bias"
