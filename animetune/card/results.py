@@ -53,7 +53,8 @@ def measured(results: Any) -> Iterator[tuple[str, str, dict[str, str]]]:
                 models = found.get("models") if isinstance(found, Mapping) else None
                 if isinstance(models, Mapping):
                     shown = {str(model): _estimate(each, results.get("unit")) for model, each in models.items()}
-                    yield title, str(group), {model: text for model, text in shown.items() if text}
+                    if scored := {model: text for model, text in shown.items() if text}:
+                        yield title, str(group), scored
         for name, value in results.items():
             if name != "groups":
                 yield from measured(value)

@@ -9,6 +9,7 @@ import pytest
 
 from animetune.config import load_config, shipped_configs, stage_of
 from animetune.curate.config import CurateConfig
+from animetune.licences import KNOWN_BASES, licence_problems
 from animetune.recipe.chain import chain_problems, maker_of
 from animetune.recipe.check import problems_of
 from animetune.recipe.config import load_recipe
@@ -83,6 +84,17 @@ def test_configurations_are_checked_where_there_is_neither_data_nor_a_model(
     monkeypatch.chdir(tmp_path)
     for path in WHOLE:
         assert problems_of(path) == []
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_licences_are_those_that_the_base_allows(path: Path) -> None:
+    """Of exports, adapters and cards: as long as nobody trains from another base."""
+    steps: Any = load_recipe(path).steps
+    bases = [step.cfg.model.base for step in steps if step.stage == "train"]
+    known = {base: KNOWN_BASES[base] for base in bases if base in KNOWN_BASES}
+    assert known or path.parent.name == "demo"
+    named = [step.cfg.about.license for step in steps if step.stage in ("merge", "export", "lora", "card")]
+    assert [licence_problems(licence, known) for licence in named] == [[]] * len(named)
 
 
 @pytest.mark.parametrize("recipe", RECIPES[2:], ids=lambda path: path.name)

@@ -277,10 +277,13 @@ def test_pictures_and_examples_come_from_the_samples(made):
 
 def test_numbers_of_an_evaluation_are_shown(made):
     estimate = {"value": 0.125, "n": 40, "interval": [0.05, 0.25]}
-    measure = {"title": "People", "unit": "share", "groups": {"walls": {"models": {"tuned": estimate}}}}
+    unscored = {"models": {"tuned": {"value": None, "n": 0, "interval": None}}}
+    groups = {"walls": {"models": {"tuned": estimate}}, "trees": unscored}
+    measure = {"title": "People", "unit": "share", "groups": groups}
     fsio.write_json(made / "evaluation" / "results.json", {"probes": [{"measures": {"leak": measure}}]})
     text = card(config(made, evaluation=str(made / "evaluation")))
     assert "| People | walls | 12.5 % (5.0 % to 25.0 %), n = 40 |" in text
     assert json.dumps(estimate) not in text
+    assert "trees" not in text
     with pytest.raises(DataError, match="results of the evaluation cannot be read"):
         run(config(made, evaluation=str(made / "labels"), out=str(made / "x")))
