@@ -15,7 +15,8 @@ from animetune.diffusion.draw_config import TextConfig, UpscaleConfig
 from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.models.config import ModelConfig
 from animetune.records import Request, Size
-from animetune.sample.drawing import Drawing, changed, in_words
+from animetune.sample.drawing import Drawing, changed, in_words, with_settings
+from animetune.samples.parameters import sampler_of
 
 SIMPLE = ("seed", "size", "prompt", "negative", "replace", "strength", "model")
 SECTIONS: dict[str, type[pydantic.BaseModel]] = {
@@ -25,6 +26,7 @@ SECTIONS: dict[str, type[pydantic.BaseModel]] = {
     "upscale": UpscaleConfig,
 }
 """What else an axis may name, as `section.setting`."""
+_FIRST = ("prompt", "replace", "sampler.name", "sampler.spacing", "upscale.space")
 _SIDE: pydantic.TypeAdapter[int] = pydantic.TypeAdapter(Side)
 
 
@@ -35,6 +37,8 @@ def turned(drawing: Drawing, key: str, value: Any, *, search: Any = None) -> Dra
     """
     section, dot, name = key.partition(".")
     if dot and section in SECTIONS and name in SECTIONS[section].model_fields:
+        if section == "sampler":
+            return with_settings(drawing, _sampler_settings(name, value))
         if section == "upscale":
             whole = value is None and name == "factor"
             return replace(
@@ -50,6 +54,17 @@ def turned(drawing: Drawing, key: str, value: Any, *, search: Any = None) -> Dra
             + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(SIMPLE)} and section.setting")
         )
     return replace(drawing, request=_turned_request(drawing.request, key, value, search))
+
+
+def application_order(key: str) -> int:
+    """Where a key stands when a drawing is turned by several: what others depend on comes first.
+
+    Words are put into the prompt that is there, eta into the sampler that has one. `upscale.factor` is last: its null
+    takes the second pass away, whatever else is said of it.
+    """
+    if key == "upscale.factor":
+        return len(_FIRST) + 1
+    return _FIRST.index(key) if key in _FIRST else len(_FIRST)
 
 
 def shown(key: str, value: Any) -> str:
@@ -74,6 +89,14 @@ def parse_size(text: Any) -> Size:
         return Size(_SIDE.validate_python(size.width), _SIDE.validate_python(size.height))
     except pydantic.ValidationError as error:
         raise ValueError(f"{text}: {in_words(error)[0]}") from error
+
+
+def _sampler_settings(name: str, value: Any) -> dict[str, Any]:
+    """By their flat names; one of A1111's names, `DPM++ 2M Karras`, may set two."""
+    if name != "name":
+        return {name: value}
+    sampler, sigmas = sampler_of(value) if isinstance(value, str) else (value, None)
+    return {"sampler": sampler} if sigmas is None else {"sampler": sampler, "sigmas": sigmas}
 
 
 def _turned_request(request: Request, key: str, value: Any, search: Any) -> Request:

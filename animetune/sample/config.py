@@ -66,7 +66,7 @@ class AxisConfig(StrictModel):
     key: str
     """What changes: `seed`, `size`, `prompt`, `negative`, `replace` (the first value is looked for in the prompts, and
     each value is put in its place), `strength`, `model`, or a setting: `sampler.steps`, `sampler.name`,
-    `model.weights`, `upscale.scale` ..."""
+    `model.weights`, `upscale.factor` ..."""
     values: Annotated[tuple[Value, ...], pydantic.Field(min_length=1)]
     """One after the other."""
     titles: tuple[str, ...] = ()
@@ -167,12 +167,25 @@ class SampleConfig(StrictModel):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _sizes_can_be_drawn(self) -> SampleConfig:
+        for place, name in enumerate(self.sizes):
+            try:
+                axes.parse_size(name)
+            except ValueError as error:
+                raise ValueError(f"sizes.{place}: {error}") from error
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _axes_can_be_drawn(self) -> SampleConfig:
+        """Each value with the first ones of the axes that are turned before; all others are met when prompts are."""
         drawing = Drawing(Request("", 0, Size(64, 64)), self.model, self.sampler, self.text, self.upscale)
-        for name, axis in self.grid.axes.items() if self.grid else ():
+        named = self.grid.axes.items() if self.grid else ()
+        for name, axis in sorted(named, key=lambda item: axes.application_order(item[1].key)):
+            turned = []
             for place, value in enumerate(axis.values):
                 try:
-                    axes.turned(drawing, axis.key, value, search=axis.values[0])
+                    turned.append(axes.turned(drawing, axis.key, value, search=axis.values[0]))
                 except ValueError as error:
                     raise ValueError(f"grid.{name}.values.{place}: {error}") from error
+            drawing = turned[0]
         return self

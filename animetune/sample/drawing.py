@@ -92,9 +92,9 @@ def with_settings(drawing: Drawing, settings: Mapping[str, Any]) -> Drawing:
     for each in (given["sampler"], given["second"]):
         if each.get("sigmas", "normal") != "normal":
             each.setdefault("spacing", "trailing")  # which only `normal` heeds
-    for name, value in given["sampler"].items():
-        if name in _SIZES and isinstance(value, str):
-            given["sampler"][name] = value.split("x")
+        for name in _SIZES:
+            if isinstance(each.get(name), str):
+                each[name] = each[name].split("x")
     sampler = changed(drawing.sampler, given["sampler"])
     text = changed(drawing.text, given["text"])
     upscale = drawing.upscale
@@ -102,20 +102,20 @@ def with_settings(drawing: Drawing, settings: Mapping[str, Any]) -> Drawing:
         base = upscale.sampler if upscale and upscale.sampler else sampler
         if {"name", *_ALWAYS[1:]} <= set(given["second"]):
             base = SamplerConfig()
-        given["upscale"]["sampler"] = changed(base, given["second"])
+        given["upscale"]["sampler"] = changed(base, given["second"], prefix=UPSCALE_SAMPLER)
     if given["upscale"]:
-        upscale = changed(upscale or UpscaleConfig(), given["upscale"])
+        upscale = changed(upscale or UpscaleConfig(), given["upscale"], prefix=UPSCALE)
     return replace(drawing, sampler=sampler, text=text, upscale=upscale)
 
 
-def changed(model: ModelT, values: Mapping[str, Any]) -> ModelT:
-    """The model with other values, checked. Raises ValueError in words: `steps: 0: Input should be ...`."""
+def changed(model: ModelT, values: Mapping[str, Any], *, prefix: str = "") -> ModelT:
+    """The model with other values, checked. Raises ValueError in words: `{prefix}steps: 0: Input should be ...`."""
     if not values:
         return model
     try:
         return type(model).model_validate({**dict(model), **values})
     except pydantic.ValidationError as error:
-        raise ValueError("; ".join(in_words(error))) from error
+        raise ValueError("; ".join(f"{prefix}{line}" for line in in_words(error))) from error
 
 
 def in_words(error: pydantic.ValidationError) -> list[str]:

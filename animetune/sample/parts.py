@@ -11,9 +11,7 @@ the same batch have equal bytes, stopped or not, by any number of workers. The p
 from __future__ import annotations
 
 import dataclasses
-import gc
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,25 +20,19 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from animetune import fsio, samples
-from animetune.diffusion.config import DiffusionConfig
-from animetune.diffusion.draw import draw
 from animetune.errors import ConfigError, SetupError
 from animetune.executor import Chunk, Executor, ExecutorConfig, build_executor
 from animetune.manifest import FileRecord, Manifest, check_place, has_manifest, read_manifest
 from animetune.models.config import ModelConfig
 from animetune.models.device import pick_device
-from animetune.models.load import Sdxl, load_models
 from animetune.progress import track
 from animetune.sample.drawing import Drawing
 from animetune.sample.weights import Weights, WeightsReader
+from animetune.sample.worker import PART_FORMAT, PART_KIND, Part, Piece, draw_part, forget
 from animetune.samples import Entry
 from animetune.samples.folder import file_name
 from animetune.samples.sheets import Layout
 from animetune.tokens import CHUNK_BODY, count_tokens
-from animetune.workers import NUMBER, THREADS
-
-PART_KIND = "drawn-part"
-PART_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -52,21 +44,6 @@ class Where:
     """Pictures drawn at once."""
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     """`workers`: None takes one a GPU, and this process where there is one or none."""
-
-
-class Piece(NamedTuple):
-    """A picture of a part."""
-
-    key: str
-    drawing: Drawing
-    entry: Entry
-
-
-class Part(NamedTuple):
-    """What a worker is given: pictures of one model and one sampler, at most a batch."""
-
-    pieces: tuple[Piece, ...]
-    device: Literal["auto", "cpu", "cuda"]
 
 
 class Drawn(NamedTuple):
@@ -118,28 +95,6 @@ def draw_folder(
         return manifest
 
 
-def draw_part(part: Part, folder: Path) -> Manifest:
-    """Draw the pictures of a part into `folder`, as `<key>.png`; what workers do."""
-    first = part.pieces[0].drawing
-    device = _device(part.device)
-    models = _models(first.model, device)
-    if models.vae is None:
-        raise ConfigError("model.vae: drawing needs a VAE, and this base has none; name one")
-    pictures = draw(
-        models,
-        [piece.drawing.request for piece in part.pieces],
-        diffusion=DiffusionConfig(**models.parameterization._asdict()),
-        sampler=first.sampler,
-        text=first.text,
-        upscale=first.upscale,
-        device=device,
-        batch_size=len(part.pieces),
-    )
-    for place, pixels in pictures:
-        samples.save_png(folder / f"{part.pieces[place].key}.png", pixels, part.pieces[place].entry)
-    return Manifest(kind=PART_KIND, format_version=PART_FORMAT, seen=len(part.pieces), kept=len(part.pieces))
-
-
 def cut(pieces: Sequence[Piece], batch: int) -> list[tuple[Piece, ...]]:
     """Parts of at most a batch, each of one model, one way of drawing, one size and about one length of prompt.
 
@@ -183,9 +138,9 @@ def _check_samplers(drawings: Sequence[Drawing], weights: Mapping[ModelConfig, W
     for drawing in drawings:
         diffusion = weights[drawing.model].diffusion
         second = drawing.upscale.sampler if drawing.upscale else None
-        for sampler in filter(None, (drawing.sampler, second)):
-            if problem := sampler.misfit(diffusion):
-                raise ConfigError(f"{problem} (model {weights[drawing.model].name})")
+        for place, sampler in (("", drawing.sampler), ("upscale.", second)):
+            if sampler is not None and (problem := sampler.misfit(diffusion)):
+                raise ConfigError(f"{place}{problem} (model {weights[drawing.model].name})")
 
 
 def _draw_missing(pieces: Sequence[Piece], parts: Path, where: Where) -> dict[str, Drawn]:
@@ -204,7 +159,7 @@ def _draw_missing(pieces: Sequence[Piece], parts: Path, where: Where) -> dict[st
                 draw_part, chunks, parts, published=lambda manifest: progress.advance(manifest.kept)
             )
         finally:
-            _forget()
+            forget()
     return _find_drawn(parts)
 
 
@@ -258,33 +213,3 @@ def _executor(where: Where, chunks: int) -> Executor:
         gpus = torch.cuda.device_count() if pick_device(where.device).type == "cuda" else 0
         cfg = cfg.model_copy(update={"workers": gpus if gpus > 1 and chunks > 1 else 0})
     return build_executor(cfg)
-
-
-def _device(name: str) -> torch.device:
-    """The GPU of this worker: workers take turns at those that there are. On the CPU they share its cores."""
-    device = pick_device(name)
-    if device.type == "cpu" and NUMBER in os.environ:
-        torch.set_num_threads(int(os.environ[THREADS]))
-    if device.type == "cuda" and NUMBER in os.environ and torch.cuda.device_count() > 1:
-        device = torch.device("cuda", int(os.environ[NUMBER]) % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-    return device
-
-
-_loaded: dict[tuple[ModelConfig, torch.device], Sdxl] = {}
-"""The model that this process drew with last, and its device."""
-
-
-def _models(cfg: ModelConfig, device: torch.device) -> Sdxl:
-    if (cfg, device) not in _loaded:
-        _forget()  # first: two models of SDXL's size seldom fit
-        _loaded[cfg, device] = load_models(cfg).eval().to(device)
-    return _loaded[cfg, device]
-
-
-def _forget() -> None:
-    if _loaded:
-        _loaded.clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()

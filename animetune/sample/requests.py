@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from animetune import fsio
-from animetune.errors import ConfigError
+from animetune.errors import ConfigError, PictureError
+from animetune.pictures import decode
 from animetune.records import Init, Request, Size
 from animetune.sample import axes
 from animetune.sample.config import PLACEHOLDER, AxisConfig, PromptConfig, SampleConfig
@@ -48,14 +50,14 @@ def build(cfg: SampleConfig) -> Asked:
 
 
 def read_init(path: Path, size: Size) -> np.ndarray:
-    """A picture to start from, uint8 RGB (height, width, 3): upright, cut and scaled to the size, on white."""
+    """A picture to start from, uint8 RGB (height, width, 3): upright, sRGB, on white, cut and scaled to the size.
+
+    Raises PictureError.
+    """
     from PIL import Image, ImageOps
 
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGBA")
-    flat = Image.new("RGBA", image.size, "white")
-    flat.alpha_composite(image)
-    return np.asarray(ImageOps.fit(flat.convert("RGB"), (size.width, size.height), Image.Resampling.LANCZOS))
+    image = decode(path.read_bytes(), first_frame=True).image
+    return np.asarray(ImageOps.fit(image, (size.width, size.height), Image.Resampling.LANCZOS))
 
 
 def _prompts(cfg: SampleConfig) -> list[Wanted]:
@@ -73,6 +75,7 @@ def _sizes(cfg: SampleConfig) -> list[Size]:
 def _drawings(prompt: Wanted, cfg: SampleConfig) -> Iterator[Drawing]:
     own = prompt.own
     sizes = [Size(own.width, own.height)] if own.width is not None and own.height is not None else _sizes(cfg)
+    init = _looked_at(prompt)
     for size in sizes:
         for seed in cfg.seeds if own.seed is None else (own.seed,):
             request = Request(
@@ -80,15 +83,36 @@ def _drawings(prompt: Wanted, cfg: SampleConfig) -> Iterator[Drawing]:
                 seed=seed,
                 size=size,
                 negative=cfg.negative if own.negative is None else own.negative,
-                init=_init(own, size),
+                init=init and replace(init, read=functools.partial(read_init, own.init, size)),
             )
             drawing = Drawing(request, cfg.model, cfg.sampler, cfg.text, cfg.upscale)
-            if prompt.is_drawn and is_whole(prompt.settings):
+            if prompt.is_ours and is_whole(prompt.settings):
                 drawing = plain(drawing)
             try:
                 yield with_settings(drawing, prompt.settings)
             except ValueError as error:
                 raise ConfigError(f"{prompt.place}: {error}") from error
+
+
+def _looked_at(prompt: Wanted) -> Init | None:
+    """The picture to start from, not yet of a size. ConfigError if it is unreadable, or not the one that is meant."""
+    own = prompt.own
+    if own.init is None:
+        return None
+    if not own.init.is_file():
+        raise ConfigError(f"{prompt.place}: init: {own.init}: there is no such picture")
+    digest = fsio.sha256_file(own.init)[:10]
+    if prompt.init_digest not in ("", digest):
+        raise ConfigError(
+            f"{prompt.place}: init: {own.init}: is not the picture that was drawn from, whose digest begins with "
+            f"{prompt.init_digest}; put that one there"
+        )
+    try:
+        decode(own.init.read_bytes(), first_frame=True)
+    except PictureError as error:
+        raise ConfigError(f"{prompt.place}: init: {own.init}: is no picture to start from ({error})") from error
+    strength = STRENGTH if own.strength is None else own.strength
+    return Init(f"{own.init.name}@{digest}", strength, functools.partial(read_init, own.init, Size(1, 1)))
 
 
 def _templated(cfg: SampleConfig, prompt: str) -> str:
@@ -97,26 +121,24 @@ def _templated(cfg: SampleConfig, prompt: str) -> str:
     return text if prompt else text.strip(", ")
 
 
-def _init(own: PromptConfig, size: Size) -> Init | None:
-    if own.init is None:
-        return None
-    if not own.init.is_file():
-        raise ConfigError(f"init: {own.init}: there is no such picture")
-    name = f"{own.init.name}@{fsio.sha256_file(own.init)[:10]}"
-    strength = STRENGTH if own.strength is None else own.strength
-    return Init(name, strength, functools.partial(read_init, own.init, size))
-
-
 # ---- grids
 
 
 def _grid(cfg: SampleConfig, prompts: Sequence[Wanted], base: Sequence[Drawing]) -> Asked:
     assert cfg.grid is not None
     given = [axis for axis in (cfg.grid.z, cfg.grid.y, cfg.grid.x) if axis is not None]
-    drawings: list[Drawing] = list(base)
+    prompts_axis = next((axis.values for axis in given if axis.key == "prompt"), None)
+    texts = [each.request.prompt for each in base] if prompts_axis is None else list(map(str, prompts_axis))
     for axis in given:
-        _check_axis(axis, base)
-        drawings = [_turned(cfg, axis, drawing, value) for drawing in drawings for value in axis.values]
+        _check_axis(axis, base, texts)
+    order = sorted(range(len(given)), key=lambda at: axes.application_order(given[at].key))
+    drawings = []
+    for drawing in base:
+        for values in itertools.product(*(axis.values for axis in given)):
+            turned = drawing
+            for at in order:
+                turned = _turned(cfg, given[at], turned, values[at])
+            drawings.append(turned)
     titles = [
         Axis(axis.key, axis.titles or tuple(axes.shown(axis.key, value) for value in axis.values)) for axis in given
     ]
@@ -126,7 +148,10 @@ def _grid(cfg: SampleConfig, prompts: Sequence[Wanted], base: Sequence[Drawing])
 def _turned(cfg: SampleConfig, axis: AxisConfig, drawing: Drawing, value: object) -> Drawing:
     if axis.key == "prompt":
         value = _templated(cfg, str(value))
-    turned = axes.turned(drawing, axis.key, value, search=axis.values[0])
+    try:
+        turned = axes.turned(drawing, axis.key, value, search=axis.values[0])
+    except ValueError as error:
+        raise ConfigError(f"grid: {axis.key}: {error} (prompt {drawing.request.prompt[:60]!r})") from error
     init = turned.request.init
     if axis.key == "size" and init is not None:
         read = functools.partial(read_init, init.read.args[0], turned.request.size)  # type: ignore[attr-defined]
@@ -134,8 +159,8 @@ def _turned(cfg: SampleConfig, axis: AxisConfig, drawing: Drawing, value: object
     return turned
 
 
-def _check_axis(axis: AxisConfig, base: Sequence[Drawing]) -> None:
-    if axis.key == "replace" and not any(str(axis.values[0]) in drawing.request.prompt for drawing in base):
+def _check_axis(axis: AxisConfig, base: Sequence[Drawing], texts: Sequence[str]) -> None:
+    if axis.key == "replace" and not any(str(axis.values[0]) in text for text in texts):
         raise ConfigError(f"grid: replace: {axis.values[0]!r}, the first value, is in none of the prompts")
     if axis.key == "strength" and any(drawing.request.init is None for drawing in base):
         raise ConfigError("grid: strength: is for prompts that start from a picture; name it in init")

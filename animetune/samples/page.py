@@ -15,7 +15,7 @@ from typing import Any
 
 from animetune import figures, fsio
 from animetune.samples.parameters import VERSION, titled
-from animetune.samples.sheets import Layout
+from animetune.samples.sheets import Axis, Layout
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE_NAME = "index.html"
@@ -46,12 +46,13 @@ def write_page(folder: Path, lines: Sequence[Mapping[str, Any]], layout: Layout 
         for line, each in zip(lines, facts, strict=True)
     ]
     data = {
-        "axes": [{"name": axis.name, "values": list(axis.values)} for axis in layout.axes] if layout else [],
+        "axes": [_axis(axis) for axis in layout.axes] if layout else [],
         "pictures": [
             {
                 "file": line["file"],
                 "prompt": line["prompt"],
-                "negative": line["negative"],
+                "shown": _shown(line["prompt"]),
+                "negative": _shown(line["negative"]),
                 "facts": list(each.items()),
             }
             for line, each in zip(lines, facts, strict=True)
@@ -70,6 +71,15 @@ def write_page(folder: Path, lines: Sequence[Mapping[str, Any]], layout: Layout 
         data=fsio.canonical_json(data).replace("<", "\\u003c"),
     )  # fmt: skip
     figures.write_page(folder / PAGE_NAME, html)
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    return {"name": figures.visible(axis.name), "values": [figures.visible(value) for value in axis.values]}
+
+
+def _shown(text: str) -> str:
+    """All of a text, its lines kept, with what has no glyph named."""
+    return "\n".join(figures.visible(line, LONGEST_TEXT) for line in text.split("\n"))
 
 
 def _title(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -85,10 +85,10 @@
     large.style.width = "";
     large.onerror = () => { large.onerror = null; large.src = small.src; };
     large.src = picture.file;
-    large.alt = picture.prompt;
+    large.alt = picture.shown;
     large.className = "fits";
     byId("open").href = picture.file;
-    byId("about-prompt").textContent = picture.prompt || "(empty prompt)";
+    byId("about-prompt").textContent = picture.shown || "(empty prompt)";
     byId("about-negative").textContent = picture.negative ? `Negative prompt: ${picture.negative}` : "";
     byId("about-facts").textContent = picture.facts.map((fact) => fact.join(": ")).join(" · ");
     byId("place").textContent = `${at + 1} / ${shown.length}`;

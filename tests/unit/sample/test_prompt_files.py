@@ -92,3 +92,10 @@ def test_a_dash_is_no_flag(tmp_path: Path) -> None:
     (only,) = read_prompts(write(tmp_path, "a.txt", "a girl -- smiling --s 3 \n"))
     assert only.own.prompt == "a girl -- smiling"
     assert only.own.steps == 3
+
+
+def test_cells_of_csv_keep_every_line_separator_but_the_line_end(tmp_path: Path) -> None:
+    found = read_prompts(write(tmp_path, "a.csv", 'prompt,seed\n"a\u2028b\nc",3\nd\x85e,4\n'))
+    assert [(each.own.prompt, each.own.seed, each.place[-1]) for each in found] == [
+        ("a\u2028b\nc", 3, "2"), ("d\x85e", 4, "4")
+    ]  # fmt: skip

@@ -8,13 +8,15 @@ import numpy as np
 import pydantic
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.errors import ConfigError
+from animetune.records import Size
 from animetune.sample.config import SampleConfig
 from animetune.sample.drawing import is_whole, with_settings
 from animetune.sample.requests import build, read_init
-from animetune.samples.parameters import SAMPLER_TITLES
+from animetune.samples.parameters import SAMPLER_TITLES, parameters_text
 from animetune.samples.sheets import Axis
 
 
@@ -159,3 +161,97 @@ def test_a_picture_to_start_from_is_cut_to_the_size(tmp_path: Any) -> None:
     assert pixels.dtype == np.uint8
     assert pixels[32, 60].tolist() == [255, 0, 0]
     assert np.array_equal(init.read(), pixels)
+
+
+def test_sizes_that_cannot_be_drawn_are_named_with_their_place() -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"sizes\.1: 100x100: .*multiple of 8"):
+        config(sizes=["64x64", "100x100"])
+
+
+def grid_of(**axes: tuple[str, list[Any]]) -> dict[str, Any]:
+    return {name: {"key": key, "values": values} for name, (key, values) in axes.items()}
+
+
+@pytest.mark.parametrize("other", ["x", "z"])
+def test_no_second_pass_stays_none_whatever_else_is_compared(other: str) -> None:
+    grid = grid_of(y=("upscale.factor", [None, 2.0]), **{other: ("upscale.strength", [0.3, 0.6])})
+    if other == "z":
+        grid["x"] = {"key": "seed", "values": [0]}
+    passes = [each.upscale for each in build(config(prompts=["a"], grid=grid)).drawings]
+    found = [each and (each.factor, each.strength) for each in passes]
+    assert sorted(found, key=str) == [(2.0, 0.3), (2.0, 0.6), None, None]
+
+
+def test_words_are_replaced_in_prompts_of_an_axis() -> None:
+    grid = grid_of(x=("prompt", ["a red cat", "a red dog"]), y=("replace", ["red", "blue"]))
+    found = [each.request.prompt for each in build(config(prompts=[], grid=grid)).drawings]
+    assert found == ["a red cat", "a red dog", "a blue cat", "a blue dog"]
+
+
+def test_axes_that_need_one_another_are_turned_in_their_order() -> None:
+    grid = grid_of(x=("sampler.name", ["euler_ancestral", "ddim"]), y=("sampler.eta", [0.0, 0.5]))
+    found = build(config(prompts=["a"], sampler={"name": "dpmpp_2m"}, grid=grid)).drawings
+    assert [(each.sampler.name, each.sampler.eta) for each in found] == [
+        ("euler_ancestral", 0.0), ("ddim", 0.0), ("euler_ancestral", 0.5), ("ddim", 0.5)
+    ]  # fmt: skip
+    grid = grid_of(x=("sampler.name", ["euler_ancestral", "euler"]), y=("sampler.eta", [0.5]))
+    with pytest.raises(ConfigError, match=r"grid: sampler.eta: eta: 0.5: euler has none.*\(prompt 'a'\)"):
+        build(config(prompts=["a"], grid=grid))
+
+
+def test_an_axis_of_samplers_takes_the_names_of_a1111() -> None:
+    grid = grid_of(x=("sampler.name", ["Euler a", "DPM++ 2M Karras"]))
+    asked = build(config(prompts=["a"], sampler={"spacing": "leading"}, grid=grid))
+    assert [(each.sampler.name, each.sampler.sigmas) for each in asked.drawings] == [
+        ("euler_ancestral", "normal"), ("dpmpp_2m", "karras")
+    ]  # fmt: skip
+    assert asked.layout is not None
+    assert asked.layout.axes[-1].values == ("Euler a", "DPM++ 2M Karras")
+
+
+def test_a_picture_to_start_from_is_read_before_anything_is_drawn(tmp_path: Any) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(ConfigError, match=r"prompts.0: init: .*a.png: is no picture to start from"):
+        build(config(prompts=[{"prompt": "a", "init": tmp_path / "a.png"}]))
+
+
+def test_a_picture_to_start_from_is_shown_in_srgb_even_of_16_bits(tmp_path: Any) -> None:
+    Image.fromarray(np.full((64, 64), 0x8080, np.uint16)).save(tmp_path / "a.png")
+    assert read_init(tmp_path / "a.png", Size(64, 64)).reshape(-1, 3).tolist()[0] == [128, 128, 128]
+
+
+def saved(file: Any, text: str) -> Any:
+    info = PngInfo()
+    info.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(file, pnginfo=info)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("sampler", "upscale"),
+    [
+        ({"name": "ddim", "eta": 0.5, "crop": [0, 8]}, None),
+        ({"target_size": [64, 128]}, {"sampler": {"name": "euler", "original_size": [64, 128], "crop": [8, 0]}}),
+    ],
+)
+def test_a_png_says_all_that_decides_the_picture(tmp_path: Any, sampler: Any, upscale: Any) -> None:
+    """Without a negative prompt, too, where the configuration that it is drawn again with has one."""
+    drawing = build(config(prompts=["a"], sampler=sampler, upscale=upscale)).drawings[0]
+    file = saved(tmp_path / "a.png", parameters_text(drawing.request, drawing.settings))
+    again = build(config(prompts=[], prompts_file=file, negative="n", template="{prompt}, b", upscale={"factor": 4.0}))
+    assert again.drawings == [drawing]
+
+
+def test_what_a_picture_of_others_does_not_say_is_the_configurations(tmp_path: Any) -> None:
+    text = "a (hat:1.2)\nSteps: 9, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768"
+    settings = {"prompts_file": saved(tmp_path / "a.png", text), "text": {"syntax": "weighted"}, "negative": "n"}
+    (drawing,) = build(config(prompts=[], sampler={"cfg_rescale": 0.5}, **settings)).drawings
+    assert (drawing.request.prompt, drawing.request.negative) == ("a (hat:1.2)", "")
+    assert drawing.text.syntax == "weighted"
+    assert (drawing.sampler.steps, drawing.sampler.sigmas, drawing.sampler.cfg_rescale) == (9, "karras", 0.5)
+
+
+def test_a_picture_of_others_that_began_with_a_picture_is_refused(tmp_path: Any) -> None:
+    text = "a\nSteps: 9, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Denoising strength: 0.5"
+    with pytest.raises(ConfigError, match="was drawn from a picture that is not in the file"):
+        build(config(prompts=[], prompts_file=saved(tmp_path / "a.png", text)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ from animetune.models.load import load_models
 from animetune.records import Request, Size
 from animetune.sample import parts
 from animetune.sample.config import SampleConfig
-from animetune.sample.run import Drawing, Where, draw_folder, run
+from animetune.sample.requests import build
+from animetune.sample.run import Drawing, WeightsReader, Where, draw_folder, run
+from animetune.sample.worker import Part, Piece, draw_part
 
 TINY = ModelConfig(base="builtin:tiny")
 SAMPLER = SamplerConfig(name="euler_ancestral", steps=2, cfg_scale=3.0)
@@ -82,10 +86,19 @@ def test_the_folder_holds_what_the_engine_draws(whole: Path) -> None:
     assert not list(whole.parent.glob(".out.parts*"))
 
 
-def test_workers_change_nothing(whole: Path, tmp_path: Path) -> None:
-    where = Where(batch=4, executor=parts.ExecutorConfig(workers=2))
-    draw_folder(tmp_path / "out", drawings(), where=where)
-    assert tree(tmp_path / "out") == tree(whole)
+def test_parts_are_drawn_alike_by_who_gets_them_by_wire(whole: Path, tmp_path: Path) -> None:
+    """Real workers draw in tests/crash/test_sample_kill.py; here what they are sent is drawn."""
+    file = tmp_path / "a.png"
+    Image.new("RGB", (64, 64), "red").save(file)
+    one = build(config(tmp_path, prompts=[{"prompt": "a", "init": file}], upscale={"factor": 1.5})).drawings
+    pieces = [Piece("init", one[0], samples.Entry(one[0].request, {}))]
+    part = pickle.loads(pickle.dumps(Part(tuple(pieces), "cpu")))
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+    draw_part(part, tmp_path / "a")
+    draw_part(Part(tuple(pieces), "cpu"), tmp_path / "b")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert list(tree(tmp_path / "a")) == ["init.png"]
 
 
 def near(folder: Path, other: Path) -> bool:
@@ -95,8 +108,12 @@ def near(folder: Path, other: Path) -> bool:
 
 
 def difference(one: Path, two: Path) -> int:
-    with Image.open(one) as first, Image.open(two) as second:
-        return int(np.abs(np.asarray(first).astype(int) - np.asarray(second)).max())
+    return int(np.abs(pixels(one).astype(int) - pixels(two)).max())
+
+
+def pixels(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image)
 
 
 def test_batches_change_a_grey_level_at_most(whole: Path, tmp_path: Path) -> None:
@@ -112,7 +129,7 @@ def test_what_was_drawn_before_a_stop_is_kept(
     drawn: list[int] = []
     original = parts.draw_part
 
-    def counting(part: parts.Part, folder: Path) -> Any:
+    def counting(part: Part, folder: Path) -> Any:
         if len(drawn) == 2:
             raise OSError("the machine fell into the sea")
         manifest = original(part, folder)
@@ -145,7 +162,7 @@ def test_a_part_that_is_not_whole_is_not_taken(tmp_path: Path, monkeypatch: pyte
 
 def test_equal_pictures_are_drawn_once(tmp_path: Path) -> None:
     one, *_ = drawings()
-    pieces = [parts.Piece(key, one, samples.Entry(one.request, {})) for key in ("a", "b", "a")]
+    pieces = [Piece(key, one, samples.Entry(one.request, {})) for key in ("a", "b", "a")]
     assert [[piece.key for piece in part] for part in parts.cut(pieces, 4)] == [["a", "b"]]
     draw_folder(tmp_path / "out", [one, one])
     assert len(samples.read(tmp_path / "out")) == 2
@@ -154,7 +171,7 @@ def test_equal_pictures_are_drawn_once(tmp_path: Path) -> None:
 def test_parts_are_of_one_kind_and_models_follow_one_another() -> None:
     other = ModelConfig(base="random:tiny")
     mixed = [Drawing(each.request, model, SAMPLER) for each in drawings(6) for model in (TINY, other)]
-    pieces = [parts.Piece(str(i), each, samples.Entry(each.request, {})) for i, each in enumerate(mixed)]
+    pieces = [Piece(str(i), each, samples.Entry(each.request, {})) for i, each in enumerate(mixed)]
     cuts = parts.cut(pieces, 2)
     assert sorted(piece.key for part in cuts for piece in part) == sorted(str(i) for i in range(12))
     models = [part[0].drawing.model.base for part in cuts]
@@ -184,15 +201,24 @@ def test_the_same_request_is_left_as_it_is_and_another_refused(tmp_path: Path) -
         run(config(tmp_path / "table"))
 
 
+@pytest.fixture(scope="module")
+def drawn_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("before") / "a"
+    settings = {"sampler": {"name": "dpmpp_2m", "steps": 2, "sigmas": "karras", "cfg_rescale": 0.5}}
+    prompts = [
+        {"prompt": 'a "cat"\nNegative prompt: no', "negative": "bad, worse"},
+        {"prompt": "(a dog:1.3), hat", "seed": 4, "height": 72, "width": 64},
+    ]
+    run(config(out, prompts=prompts, text={"syntax": "weighted"}, **settings))
+    return out
+
+
 @pytest.mark.parametrize("source", ["", "images.jsonl", "00001.png"])
-def test_pictures_are_drawn_again_from_what_is_written_of_them(source: str, tmp_path: Path) -> None:
-    """Whatever the configuration of the second run says of sampler, size, seeds, template and syntax."""
-    settings = {"sampler": {"name": "dpmpp_2m", "steps": 3, "sigmas": "karras", "cfg_rescale": 0.5}}
-    prompts = ['a "cat"\nNegative prompt: no', {"prompt": "(a dog:1.3), hat", "seed": 4, "height": 72, "width": 64}]
-    run(config(tmp_path / "a", prompts=prompts, text={"syntax": "weighted"}, negative="bad, worse", **settings))
+def test_pictures_are_drawn_again_from_what_is_written_of_them(source: str, drawn_before: Path, tmp_path: Path) -> None:
+    """Whatever the configuration of the second run says of sampler, size, seeds, template, negative and syntax."""
     other = {"width": 128, "seeds": [7, 8], "template": "{prompt}, best", "negative": "n", "sampler": {"eta": 0.5}}
-    run(config(tmp_path / "b", prompts=[], prompts_file=tmp_path / "a" / source, **other))
-    first, second = samples.read(tmp_path / "a"), samples.read(tmp_path / "b")
+    run(config(tmp_path / "b", prompts=[], prompts_file=drawn_before / source, **other))
+    first, second = samples.read(drawn_before), samples.read(tmp_path / "b")
     expected = first[1:] if source.endswith(".png") else first
     assert [each.request for each in second] == [each.request for each in expected]
     assert [each.file.read_bytes() for each in second] == [each.file.read_bytes() for each in expected]
@@ -210,7 +236,7 @@ def test_weights_name_what_is_drawn_with_not_where_it_lies(tmp_path: Path) -> No
     for place in ("x", "y"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "base").symlink_to(_packaged("demo/base"))
-    reader = parts.WeightsReader()
+    reader = WeightsReader()
     one, two = (reader.look(ModelConfig(base=str(tmp_path / place / "base"))) for place in "xy")
     assert one == two
     assert reader.look(ModelConfig(base=str(tmp_path / "x" / "base"), compile="blocks")).digest == one.digest
@@ -224,3 +250,47 @@ def test_a_configuration_file(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"a.yaml:6.*seeds"):
         load_config(file, SampleConfig)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures that begin from ramp.png beside them, weakly and wholly; and one of two passes."""
+    folder = tmp_path_factory.mktemp("begun")
+    ramp = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    Image.fromarray(ramp).save(folder / "ramp.png")
+    prompts = [{"prompt": "a", "init": folder / "ramp.png", "strength": strength} for strength in (0.0, 1.0)]
+    run(config(folder / "out", prompts=prompts, negative="n"))
+    run(config(folder / "large", upscale={"factor": 1.5, "strength": 0.5, "sampler": {"name": "euler", "steps": 2}}))
+    return folder
+
+
+def test_a_picture_to_start_from_stays_as_far_as_the_strength_says(begun: Path) -> None:
+    ramp = pixels(begun / "ramp.png").astype(float)
+    weak, strong = (pixels(each.file) for each in samples.read(begun / "out"))
+    assert np.corrcoef(weak.ravel(), ramp.ravel())[0, 1] > 0.9 > np.corrcoef(strong.ravel(), ramp.ravel())[0, 1]
+    assert [each.settings["strength"] for each in samples.read(begun / "out")] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("source", ["", "00000.png"])
+def test_pictures_that_began_with_a_picture_are_drawn_again_where_it_lies_beside(
+    source: str, begun: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(begun / "out", tmp_path / "old")
+    again = {"prompts": [], "prompts_file": tmp_path / "old" / source, "negative": "x"}
+    with pytest.raises(ConfigError, match=r"init: .*ramp.png: there is no such picture"):
+        run(config(tmp_path / "new", **again))
+    Image.new("RGB", (64, 64)).save(tmp_path / "old" / "ramp.png")
+    with pytest.raises(ConfigError, match=r"ramp.png: is not the picture that was drawn from"):
+        run(config(tmp_path / "new", **again))
+    shutil.copy(begun / "ramp.png", tmp_path / "old" / "ramp.png")
+    run(config(tmp_path / "new", **again))
+    old, new = samples.read(begun / "out"), samples.read(tmp_path / "new")
+    assert [each.file.read_bytes() for each in new] == [each.file.read_bytes() for each in old][: len(new)]
+
+
+def test_a_second_pass_makes_larger_pictures_that_are_drawn_again_alike(begun: Path, tmp_path: Path) -> None:
+    run(config(tmp_path / "new", prompts=[], prompts_file=begun / "large" / "00000.png"))
+    (old,), (new,) = samples.read(begun / "large"), samples.read(tmp_path / "new")
+    assert pixels(old.file).shape == (96, 96, 3)
+    assert old.request.size == Size(64, 64)
+    assert new.file.read_bytes() == old.file.read_bytes()
