@@ -50,11 +50,11 @@ class Source:
             yield name, state.pop(name).load()
 
     def with_vae(self, vae: Source) -> Source:
-        """This source, but with the VAE of another."""
+        """This source, but with the VAE of another, which errors then name."""
         return dataclasses.replace(
             self,
             architecture=dataclasses.replace(self.architecture, vae=vae.architecture.vae),
-            stored=lambda component: (vae if component == "vae" else self).stored(component),
+            stored=lambda component: vae.state(component) if component == "vae" else self.stored(component),
             files={**self.files, "vae": vae.files["vae"]},
         )
 
@@ -65,11 +65,12 @@ class Source:
             if component == "vae":
                 return self.stored(component)
             prefix = f"{component}."
-            return {
+            found = {
                 canonical_name(name.removeprefix(prefix), component): _of_checkpoint(weights, name)
                 for name in weights
                 if name.startswith(prefix)
             }
+            return check_state(self.architecture, component, found, origin=str(manifest.parent))
 
         files = {**dict.fromkeys(COMPONENTS, (manifest,)), "vae": self.files["vae"]}
         return dataclasses.replace(self, stored=stored, files=files)

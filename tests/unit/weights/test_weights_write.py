@@ -393,6 +393,16 @@ def test_a_missing_vae_is_said_before_anything_is_written(tiny: Source, tmp_path
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_of_two_sources_the_one_at_fault_is_named(tiny: Source, tmp_path: Path) -> None:
+    path = write(tmp_path / "out", tiny)
+    base = altered(path, tmp_path, lambda stored: stored.pop(f"{PREFIXES['vae']}decoder.conv_in.bias"))
+    with pytest.raises(DataError, match=r"altered.safetensors: its vae .* missing 1: decoder.conv_in.bias"):
+        open_source(ModelConfig(base=str(path), vae=base)).state("vae")
+    weights = {f"unet.{name}": lazy.load() for name, lazy in tiny.state("unet").items() if name != "conv_in.bias"}
+    with pytest.raises(DataError, match=r"step-7: its unet .* missing 1: conv_in.bias"):
+        tiny.with_weights(weights, tmp_path / "step-7" / "manifest.json").state("unet")
+
+
 def test_missing_and_unexpected_tensors_are_named(tiny: Source, tmp_path: Path) -> None:
     path = write(tmp_path / "out", tiny)
     gone, extra = f"{PREFIXES['unet']}out.2.bias", f"{PREFIXES['unet']}adapter.weight"
