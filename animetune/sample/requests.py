@@ -83,7 +83,7 @@ def _drawings(prompt: Wanted, cfg: SampleConfig) -> Iterator[Drawing]:
                 seed=seed,
                 size=size,
                 negative=cfg.negative if own.negative is None else own.negative,
-                init=init and replace(init, read=functools.partial(read_init, own.init, size)),
+                init=init and _of_size(init, size),
             )
             drawing = Drawing(request, cfg.model, cfg.sampler, cfg.text, cfg.upscale)
             if prompt.is_ours and is_whole(prompt.settings):
@@ -92,6 +92,11 @@ def _drawings(prompt: Wanted, cfg: SampleConfig) -> Iterator[Drawing]:
                 yield with_settings(drawing, prompt.settings)
             except ValueError as error:
                 raise ConfigError(f"{prompt.place}: {error}") from error
+
+
+def _of_size(init: Init, size: Size) -> Init:
+    assert isinstance(init.read, functools.partial)
+    return replace(init, read=functools.partial(read_init, init.read.args[0], size))
 
 
 def _looked_at(prompt: Wanted) -> Init | None:
@@ -154,8 +159,7 @@ def _turned(cfg: SampleConfig, axis: AxisConfig, drawing: Drawing, value: object
         raise ConfigError(f"grid: {axis.key}: {error} (prompt {drawing.request.prompt[:60]!r})") from error
     init = turned.request.init
     if axis.key == "size" and init is not None:
-        read = functools.partial(read_init, init.read.args[0], turned.request.size)  # type: ignore[attr-defined]
-        turned = replace(turned, request=replace(turned.request, init=replace(init, read=read)))
+        turned = replace(turned, request=replace(turned.request, init=_of_size(init, turned.request.size)))
     return turned
 
 
