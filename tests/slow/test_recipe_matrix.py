@@ -112,7 +112,7 @@ def test_a_recipe_runs_from_posts_to_a_card(path: Path, shared: Path) -> None:
     names = [step.name for step in recipe.steps]
 
     assert ran(run(path, overrides)) == names
-    print(durations(recipe))  # noqa: T201 - for `pytest -rP`
+    print(durations(recipe))
     for step in recipe.steps:
         manifest = read_manifest(step.folder)
         assert verify_files(step.folder, manifest) == [], step.name
