@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -56,7 +57,14 @@ def test_mcnemar_by_counting_coins() -> None:
     """All outcomes of eleven fair coins: how many are as lopsided as 2 to 9."""
     lopsided = sum(abs(2 * sum(coins) - 11) >= 7 for coins in itertools.product((0, 1), repeat=11))
     assert mcnemar(2, 9) == pytest.approx(lopsided / 2**11)
+
+
+def test_mcnemar_of_many_pairs_is_exact_and_quick() -> None:
+    start = time.process_time()
     assert 0 <= mcnemar(10_000, 12_000) < 1e-30
+    assert mcnemar(5_000, 5_000) == 1
+    assert mcnemar(280, 320) == pytest.approx(2 * sum(math.comb(600, k) for k in range(281)) / 2**600)
+    assert time.process_time() - start < 3
 
 
 def test_bootstrap_of_two_prompts_is_their_span() -> None:
