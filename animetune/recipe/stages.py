@@ -85,6 +85,7 @@ STAGES: dict[str, StageKind] = {
             "data.sources.*.shards": "shards",
             "data.sources.*.labels": "labels",
         },
+        handling=("data.workers", "data.prefetch", "data.cache", "data.cache_bytes", "watch"),
     ),
     "sample": StageKind(
         "animetune.sample.config:SampleConfig",

@@ -83,6 +83,8 @@ def test_a_shard_root_at_a_url_has_its_manifest_in_the_working_folder() -> None:
     assert folder_of(cfg, "shard") == Path("w")
     assert is_handling("shard", ("executor", "workers"))
     assert not is_handling("shard", ("store", "format"))
+    assert is_handling("train", ("data", "workers"))
+    assert not is_handling("train", ("data", "micro_batch"))
 
 
 def test_what_the_shipped_recipe_reads() -> None:
