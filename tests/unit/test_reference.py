@@ -59,7 +59,9 @@ class Whole(StrictModel):
 
 
 def test_a_page_says_type_bounds_default_and_help() -> None:
-    assert markdown("whole", Whole) == """\
+    assert (
+        markdown("whole", Whole)
+        == """\
 # `stage: whole`
 
 Everything.
@@ -92,6 +94,7 @@ The other.
 
 - **`inner`** (a group, see `inner`) — Once more.
 """
+    )
 
 
 def model_of(stage: str) -> Any:
