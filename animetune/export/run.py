@@ -9,8 +9,6 @@ out/
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import logging
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from animetune.export.config import ExportConfig
 from animetune.licences import check_licence
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
 from animetune.models.config import ModelConfig
-from animetune.models.sdxl import COMPONENTS, Parameterization
+from animetune.models.sdxl import Parameterization
 from animetune.models.sources import Source, open_source
 from animetune.weights.config import AboutConfig
 from animetune.weights.metadata import flow_hint
@@ -54,7 +52,7 @@ def run(cfg: ExportConfig) -> Manifest:
             format_version=EXPORT_FORMAT,
             # Places are no part of what is exported; `inputs` says what was read.
             config_digest=digest(_without_places(cfg)),
-            inputs=_inputs(source) | _thumbnail(cfg.about),
+            inputs=source.digests() | _thumbnail(cfg.about),
             facts=dict(source.facts),
         )
         if out.exists():
@@ -91,25 +89,6 @@ def _parameterization(cfg: ExportConfig, source: Source) -> Parameterization:
     if zero_terminal_snr:
         raise ConfigError("zero_terminal_snr: a flow has no such thing, it ends in pure noise anyway; set it to false")
     return known._replace(prediction=prediction)
-
-
-def _inputs(source: Source) -> dict[str, str]:
-    """Network, and file name where it has several -> SHA-256; `settings`: of what its weights are said to be, which may
-    stand in other files."""
-    sha256 = functools.cache(fsio.sha256_file)
-    said = [
-        dataclasses.asdict(source.architecture),
-        list(source.parameterization),
-        source.logit_scale,
-        dict(source.facts),
-        [component for component in COMPONENTS if not source.files[component]] and source.name,
-    ]
-    settings = hashlib.sha256(fsio.canonical_json(said).encode()).hexdigest()
-    return {"settings": settings} | {
-        component if len(source.files[component]) == 1 else f"{component}/{file.name}": sha256(file)
-        for component in COMPONENTS
-        for file in source.files[component]
-    }
 
 
 def _same_export(out: Path, manifest: Manifest) -> Manifest:

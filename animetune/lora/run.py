@@ -135,15 +135,8 @@ def _device(cfg: LoraConfig) -> torch.device:
 
 
 def _inputs(name: str, source: Source) -> dict[str, str]:
-    """`tuned/network`, and file name where it has several -> SHA-256."""
-    sha256 = functools.cache(fsio.sha256_file)
-    found = {}
-    for component in LORA_COMPONENTS:
-        files = source.files[component]
-        for file in files:
-            place = f"{name}/{component}"
-            found[place if len(files) == 1 else f"{place}/{file.name}"] = sha256(file)
-    return found
+    """`tuned/unet` ... -> SHA-256."""
+    return {f"{name}/{part}": digest for part, digest in source.digests(LORA_COMPONENTS).items()}
 
 
 def _same_lora(out: Path, manifest: Manifest) -> Manifest:

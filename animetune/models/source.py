@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from animetune import checkpoint
+from animetune import checkpoint, fsio
+from animetune.assets import sha256_of
 from animetune.models.lazy import LazyTensor, State, at, held
 from animetune.models.networks import canonical_name, canonical_state, check_state
 from animetune.models.sdxl import COMPONENTS, EPSILON, LOGIT_SCALE, Architecture, Component, Parameterization, Sdxl
@@ -48,6 +50,23 @@ class Source:
         state = dict(self.state(component))
         for name in list(state):  # each is gone once it was taken: what is made and not read is never there twice
             yield name, state.pop(name).load()
+
+    def digests(self, components: Sequence[Component] = COMPONENTS) -> dict[str, str]:
+        """What tells these weights from others: network, and file name where it has several files -> SHA-256 in hex;
+        `settings` -> that of what the weights are said to be, which may stand in other files."""
+        said = [
+            dataclasses.asdict(self.architecture),
+            list(self.parameterization),
+            self.logit_scale,
+            dict(self.facts),
+            [component for component in components if not self.files[component]] and self.name,
+        ]
+        settings = hashlib.sha256(fsio.canonical_json(said).encode()).hexdigest()
+        return {"settings": settings} | {
+            component if len(self.files[component]) == 1 else f"{component}/{file.name}": sha256_of(file)
+            for component in components
+            for file in self.files[component]
+        }
 
     def with_vae(self, vae: Source) -> Source:
         """This source, but with the VAE of another, which errors then name."""
