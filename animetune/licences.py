@@ -44,11 +44,13 @@ class Licence:
     allows_derivatives: bool = True
     """Whether models made from it may be published at all."""
     terms: str = ""
-    """What it asks of those who make models from it, in a sentence for cards."""
+    """What models made from it have to do, in words that follow `models made from it`."""
 
 
-_RAIL = "carry its use limits on as an enforceable term, pass on a copy of the licence, and say what was changed"
-_ATTRIBUTION = "keep its notice and name its author"
+_RAIL = (
+    "have to carry its use limits on as an enforceable term, pass on a copy of the licence, and say what was changed"
+)
+_ATTRIBUTION = "have to keep its notice and name its author"
 
 LICENCES: Mapping[str, Licence] = MappingProxyType(
     {
@@ -72,17 +74,17 @@ LICENCES: Mapping[str, Licence] = MappingProxyType(
                 "faipl-1.0-sd", "Fair AI Public License 1.0-SD", "https://freedevproject.org/faipl-1.0-sd/",
                 on_hub=False,
                 has_use_limits=True, passes_use_limits_on=True, heirs=frozenset({"faipl-1.0-sd"}),
-                terms="stand under this licence or one with similar terms, share what was changed and its source (also "
-                "where the model is only used over a network), and carry its prohibited uses on",
+                terms="have to stand under this licence or one with similar terms, share what was changed and its "
+                "source (also where the model is only used over a network), and carry its prohibited uses on",
             ),
             Licence("apache-2.0", "Apache License 2.0", "https://www.apache.org/licenses/LICENSE-2.0",
-                    terms="pass on a copy of the licence, keep its notices, and say what was changed"),
-            Licence("mit", "MIT License", "https://opensource.org/license/mit", terms="keep its notice"),
+                    terms="have to pass on a copy of the licence, keep its notices, and say what was changed"),
+            Licence("mit", "MIT License", "https://opensource.org/license/mit", terms="have to keep its notice"),
             Licence("bsd-3-clause", "BSD 3-Clause License", "https://opensource.org/license/bsd-3-clause",
-                    terms="keep its notice"),
+                    terms="have to keep its notice"),
             Licence("cc0-1.0", "Creative Commons Zero 1.0", "https://creativecommons.org/publicdomain/zero/1.0/",
-                    terms="do nothing"),
-            Licence("unlicense", "The Unlicense", "https://unlicense.org/", terms="do nothing"),
+                    terms="may have any terms"),
+            Licence("unlicense", "The Unlicense", "https://unlicense.org/", terms="may have any terms"),
             Licence("cc-by-4.0", "Creative Commons Attribution 4.0", "https://creativecommons.org/licenses/by/4.0/",
                     terms=_ATTRIBUTION),
             Licence(
@@ -104,21 +106,21 @@ LICENCES: Mapping[str, Licence] = MappingProxyType(
             Licence(
                 "cc-by-nd-4.0", "Creative Commons Attribution-NoDerivatives 4.0",
                 "https://creativecommons.org/licenses/by-nd/4.0/",
-                allows_derivatives=False, terms="not be published",
+                allows_derivatives=False, terms="must not be published",
             ),
             Licence(
                 "cc-by-nc-nd-4.0", "Creative Commons Attribution-NonCommercial-NoDerivatives 4.0",
                 "https://creativecommons.org/licenses/by-nc-nd/4.0/",
-                is_noncommercial=True, allows_derivatives=False, terms="not be published",
+                is_noncommercial=True, allows_derivatives=False, terms="must not be published",
             ),
             Licence(
                 "gpl-3.0", "GNU General Public License 3.0", "https://www.gnu.org/licenses/gpl-3.0.html",
-                heirs=frozenset({"gpl-3.0", "agpl-3.0"}), terms="stand under the same licence",
+                heirs=frozenset({"gpl-3.0", "agpl-3.0"}), terms="have to stand under the same licence",
             ),
             Licence(
                 "agpl-3.0", "GNU Affero General Public License 3.0", "https://www.gnu.org/licenses/agpl-3.0.html",
                 heirs=frozenset({"agpl-3.0"}),
-                terms="stand under the same licence, also where it is only used over a network",
+                terms="have to stand under the same licence, also where it is only used over a network",
             ),
         )
     }
@@ -140,12 +142,19 @@ KNOWN_BASES: Mapping[str, str] = MappingProxyType(
         "cagliostrolab/animagine-xl-4.0-zero": "openrail++",
         "onomaairesearch/illustrious-xl-early-release-v0": "faipl-1.0-sd",
         "laxhar/noobai-xl-1.0": "faipl-1.0-sd",
+        "laxhar/noobai-xl-1.1": "faipl-1.0-sd",
+        "laxhar/noobai-xl-vpred-1.0": "faipl-1.0-sd",
         "kblueleaf/kohaku-xl-gamma": "faipl-1.0-sd",
         "kblueleaf/kohaku-xl-epsilon-rev2": "faipl-1.0-sd",
         "kblueleaf/kohaku-xl-zeta": "faipl-1.0-sd",
     }
 )
-"""Hub id in lower case -> licence of the weights; ask by `licence_of_base`. NoobAI-XL adds a ban on commercial use."""
+"""Hub id in lower case -> licence of the weights; ask by `licence_of_base`."""
+
+ADDED_TERMS: Mapping[str, str] = MappingProxyType(
+    {"laxhar/noobai-xl": "forbids commercial use beside what its licence asks"}
+)
+"""Beginning of a hub id in lower case -> what the page of the model adds to its licence."""
 
 _OTHER_NAMES = {
     "creativemlopenrail++m": "openrail++",
@@ -198,8 +207,15 @@ def licence_problems(chosen: str, bases: Mapping[str, str]) -> list[str]:
 
 
 def licence_doubts(chosen: str, bases: Mapping[str, str]) -> list[str]:
-    """What cannot be judged about `chosen`: licences that are not known. One sentence each, for a warning."""
+    """What cannot be judged about `chosen`: licences that are not known, terms beside them. One sentence each, for a
+    warning."""
     doubts = [
+        f"{name}: its page {added}; make sure that you give that, too"
+        for name in sorted(bases)
+        for base, added in ADDED_TERMS.items()
+        if name.lower().startswith(base)
+    ]
+    doubts += [
         f"{name}: its licence {_quoted(text)} is not known here; read what it asks of models made from it"
         for name, text in sorted(bases.items())
         if find_licence(text) is None

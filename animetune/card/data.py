@@ -70,7 +70,8 @@ def knowledge_cutoff(runs: Sequence[Run], configured: str | None) -> str:
         if each.table is not None and (day := each.table.manifest.facts.get("knowledge_cutoff"))
     ]
     if days:
-        return f"{max(days)}, the day of the newest post in the data"
+        is_known = all(each.table is not None for run in runs for each in run.data)
+        return f"{max(days)}, the day of the newest post in the data{'' if is_known else ' whose table is here'}"
     return configured or "not known; the posts have no dates"
 
 

@@ -1,6 +1,7 @@
 """The way back from a training run: the runs before it, what each was trained on, and the weights it all began with.
 
     run/config.yaml --model.base--> the run before ... --> base
+                                --> export or merge --settings' digest--> the runs that it was made of ... --> base
                     --data--> shards, labels --digest--> table, table/config.yaml
 
 What a folder does not say, or what is no longer there, is noted as missing. Nothing is guessed.
@@ -9,12 +10,14 @@ What a folder does not say, or what is no longer there, is noted as missing. Not
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from animetune import fsio, shardset
+from animetune.card.published import Published, find_published, runs_of, settings_digest
 from animetune.config import RESOLVED_NAME, digest, load_config
 from animetune.curate.config import CurateConfig
 from animetune.data.config import SourceConfig
@@ -23,6 +26,8 @@ from animetune.manifest import Manifest, has_manifest, read_manifest
 from animetune.shardset import LabelSet, ShardRoot, copies_in
 from animetune.tables import TABLE_KIND
 from animetune.train.config import TrainConfig
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Run:
     data: tuple[Data, ...]
     base_run: Path | None
     """The run that it started from; None for other weights."""
+    origin: Published | None = None
+    """The export or merge that it started from; None for other weights."""
 
     @property
     def name(self) -> str:
@@ -82,6 +89,11 @@ class Run:
     def digest(self) -> str:
         """Of its resolved configuration."""
         return digest(self.cfg)
+
+    @property
+    def settings(self) -> str:
+        """Digest by which checkpoints, exports and merges name the run."""
+        return settings_digest(self.cfg)
 
 
 def read_runs(last: Sequence[Path], tables: Sequence[Path] = ()) -> list[Run]:
@@ -98,8 +110,23 @@ def read_runs(last: Sequence[Path], tables: Sequence[Path] = ()) -> list[Run]:
 
 
 def bases(runs: Sequence[Run]) -> list[str]:
-    """The weights that no run of ours made and that the runs began with, as they name them."""
-    return list(dict.fromkeys(run.cfg.model.base for run in runs if run.base_run is None))
+    """The weights that no run of ours made and that the runs began with, as they name them; of an export or a merge
+    what no run among these made."""
+    settings = [run.settings for run in runs]
+    found: list[str] = []
+    for run in runs:
+        if run.origin is not None:
+            found += [model.name for model in run.origin.foreign(settings)]
+        elif run.base_run is None:
+            found.append(run.cfg.model.base)
+    return list(dict.fromkeys(found))
+
+
+def place_name(place: str) -> str:
+    """A base, shards, labels as a card calls them: a hub id or URL in full, of what lies on this machine the name."""
+    path = Path(place)
+    is_here = path.is_absolute() or place.startswith((".", "~")) or path.exists()
+    return path.name if is_here and path.name else place
 
 
 def run_folder(base: str) -> Path | None:
@@ -123,10 +150,15 @@ def _follow(folder: Path, found: dict[Path, Run], above: tuple[Path, ...], given
         )
     cfg = load_config(folder / RESOLVED_NAME, TrainConfig)
     before = run_folder(cfg.model.base)
-    if before is not None:
-        _follow(before, found, (*above, place), given)
+    origin = find_published(cfg.model.base) if before is None else None
+    for each in [before] if before is not None else _made_of(origin, folder):
+        _follow(each, found, (*above, place), given)
     data = tuple(_read_data(source, cfg, given) for source in cfg.data.all_sources)
-    found[place] = Run(folder, cfg, read_done(folder), data, before)
+    found[place] = Run(folder, cfg, read_done(folder), data, before, origin)
+
+
+def _made_of(origin: Published | None, run: Path) -> list[Path]:
+    return runs_of(origin, _beside(origin.folder, run)) if origin is not None else []
 
 
 def read_done(folder: Path) -> Done:
@@ -185,7 +217,8 @@ def _read_data(source: SourceConfig, cfg: TrainConfig, given: Sequence[Path]) ->
         root = shardset.open_root(source.shards, cache=cached("shards", source.shards))
         labels = shardset.open_labels(source.labels, root, cache=cached("labels", source.labels))
     except AnimetuneError as error:
-        missing.append(f"shards or labels could not be read: {error}")
+        _log.warning("%s", error)
+        missing.append(f"shards {place_name(source.shards)} or labels {place_name(source.labels)} could not be read")
     table = None
     if root is not None and labels is not None:
         table = _table_of(source, labels, missing, [*given, *_beside(labels.folder, root.folder, Path(cfg.run))])
@@ -209,11 +242,11 @@ def _table_of(source: SourceConfig, labels: LabelSet, missing: list[str], candid
         resolved = folder / RESOLVED_NAME
         if resolved.is_file():
             return Curated(manifest, load_config(resolved, CurateConfig))
-        missing.append(f"the table {folder.name} does not say how it was curated")
+        missing.append(f"the table of the labels {labels.folder.name!r} does not say how it was curated")
         return Curated(manifest, None)
     missing.append(
-        f"the table that the labels {source.labels} were made from is not beside them: it is elsewhere (name it in "
-        "tables), was removed, or has been made again since"
+        f"the table that the labels {place_name(source.labels)} were made from is not beside them: it is elsewhere "
+        "(name it in tables), was removed, or has been made again since"
     )
     return None
 

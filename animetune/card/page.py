@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from animetune import licences, yamltree
@@ -11,7 +12,7 @@ from animetune.card.config import CardConfig
 from animetune.card.data import data_section, knowledge_cutoff
 from animetune.card.labels import counted, example
 from animetune.card.licensing import licence_section
-from animetune.card.lineage import Run, bases
+from animetune.card.lineage import Run, bases, place_name
 from animetune.card.markdown import bullets, code, escape, number, table
 from animetune.card.prompting import prompt_section, special_section
 from animetune.card.recipe import Asked
@@ -60,7 +61,7 @@ def write_card(facts: Facts) -> str:
     prompt = example_prompt(cfg.inference, trained[1] if trained is not None else None)
     sections = {
         "Files": files_section(facts.weights),
-        "How to use": usage_section(cfg, facts.weights, prompt),
+        "How to use": usage_section(cfg, facts.weights, prompt, chunks=last.cfg.data.chunks),
         "Prompts": prompt_section(last),
         "Special words": special_section(last),
         "Recommended settings": recommended_section(cfg.inference, facts.weights),
@@ -68,7 +69,7 @@ def write_card(facts: Facts) -> str:
         "Training data": data_section(facts.runs, names, cutoff=cfg.knowledge_cutoff),
         "Training": training_section(facts.runs, facts.asked.train, names, gpus=cfg.hardware.gpus),
         "Evaluation": evaluation_section(cfg.evaluation),
-        "Limitations": bullets([*cfg.about.limitations, *known_limits(last, cfg)]),
+        "Limitations": bullets([*cfg.about.limitations, *known_limits(facts.runs, cfg)]),
         "What the original states": original_section(cfg),
         "Licence": licence_section(cfg, facts.bases),
         "Thanks": bullets(cfg.about.thanks),
@@ -126,9 +127,11 @@ def details(facts: Facts) -> str:
     kinds = {"epsilon": "predicts the noise", "v": "predicts v", "flow": "a rectified flow"}
     zero = ", zero terminal SNR" if facts.weights.zero_terminal_snr else ""
     lines = [f"**By**: {about.author}"] if about.author else []
+    if facts.weights.published is not None and facts.weights.published.rule:
+        lines.append(f"**Merged**: {escape(facts.weights.published.rule)}")
     lines += [
         f"**Model**: Stable Diffusion XL, text to image; {kinds[facts.weights.prediction]}{zero}",
-        f"**Fine-tuned from**: {', '.join(code(base) for base in bases(facts.runs))}",
+        f"**Fine-tuned from**: {', '.join(code(place_name(base)) for base in bases(facts.runs))}",
         f"**Stages of training**: {len(facts.runs)}",
         f"**Licence**: {about.license}",
         *(f"[{escape(text)}]({url})" for text, url in about.links.items()),
@@ -136,8 +139,9 @@ def details(facts: Facts) -> str:
     return bullets(lines)
 
 
-def known_limits(run: Run, cfg: CardConfig) -> Iterator[str]:
-    """What follows from how it was trained."""
+def known_limits(runs: Sequence[Run], cfg: CardConfig) -> Iterator[str]:
+    """What follows from how it was trained; `runs` as of `Facts`."""
+    run = runs[-1]
     prompts = run.cfg.prompts
     used = {part for _, order in prompts.weighted_orders for part in order}
     if "caption" not in used:
@@ -145,20 +149,26 @@ def known_limits(run: Run, cfg: CardConfig) -> Iterator[str]:
     elif not used & {"count", "general"} and not prompts.captions.tags:
         yield "Prompts of the last stage were sentences: lists of tags may be understood less well."
     yield f"Prompts were cut at {run.cfg.data.chunks * CHUNK_BODY} tokens in training."
-    cutoff = knowledge_cutoff([run], cfg.knowledge_cutoff)
+    cutoff = knowledge_cutoff(runs, cfg.knowledge_cutoff)
     if "not known" not in cutoff:
-        yield f"It knows nothing that was drawn after its last picture ({cutoff})."
-    ratings = counted(run.data, "rating")
-    unsafe = ratings.get("q", 0) + ratings.get("e", 0)
-    if unsafe:
+        yield f"It was shown nothing newer than its last picture ({cutoff}); what it knows of later is its base's."
+    names = stage_names([str(each.folder) for each in runs])
+    unsafe = {names[str(each.folder)]: _unsafe(each) for each in runs}
+    if any(unsafe.values()):
+        told = ", ".join(f"{number(count)} of {escape(name)}" for name, count in unsafe.items() if count)
         yield (
-            f"{number(unsafe)} pictures of the last stage are rated questionable or explicit: it may draw such things, "
-            "also without being asked."
+            f"Pictures rated questionable or explicit were in its training ({told}): it may draw such things, also "
+            "without being asked."
         )
     sizes = sorted(trained_sizes(run), key=lambda size: size.area)
     if sizes:
         span = f"{sizes[0].name} to {sizes[-1].name} pixels"
         yield f"It was trained at {span}; in much larger pictures subjects may come twice."
+
+
+def _unsafe(run: Run) -> int:
+    ratings = counted(run.data, "rating")
+    return ratings.get("q", 0) + ratings.get("e", 0)
 
 
 def original_section(cfg: CardConfig) -> str:
@@ -177,4 +187,6 @@ def digests_section(digests: Mapping[str, str]) -> str:
 
 
 def _is_hub_id(base: str) -> bool:
-    return base.count("/") == 1 and not base.startswith((".", "/", "runs/")) and not base.endswith(".safetensors")
+    """Whether a base can only be one of the hub: owner/name, of which nothing lies here."""
+    is_place = base.startswith((".", "/", "~", "runs/")) or base.endswith(".safetensors") or Path(base).exists()
+    return base.count("/") == 1 and not is_place

@@ -16,6 +16,7 @@ from animetune.card.config import CardConfig
 from animetune.card.licensing import base_licences
 from animetune.card.lineage import Run, read_runs
 from animetune.card.page import Facts, Shown, write_card
+from animetune.card.published import WEIGHTS_KINDS, Published, published
 from animetune.card.recipe import Asked, read_asked
 from animetune.card.results import RESULTS_NAME, read_results
 from animetune.card.training import stage_names
@@ -36,7 +37,6 @@ from animetune.manifest import (
 CARD_FORMAT = 1
 CARD_KIND = "card"
 README = "README.md"
-WEIGHTS_KINDS = ("export", "merge")
 PICTURE_SIDE = 1024
 """Longest side of the card's pictures, in pixels."""
 
@@ -50,10 +50,13 @@ def run(cfg: CardConfig) -> Manifest:
     check_place(cfg.out, CARD_KIND)
     front_matter(cfg.about.license, name=cfg.about.license_name, link=cfg.about.license_link)
     runs = read_runs(cfg.runs, cfg.tables)
-    bases = base_licences(runs, cfg.bases)
+    weights = None if cfg.export is None else _weights(cfg.export)
+    made = published(cfg.export, weights) if cfg.export is not None and weights is not None else None
+    if made is not None:
+        _check_runs(made, runs)
+    bases = base_licences(runs, cfg.bases, made)
     check_licence(cfg.about.license, bases)
     asked = read_asked(cfg.configs)
-    weights = None if cfg.export is None else _weights(cfg.export)
     digests = _digests(cfg, runs, weights)
     manifest = Manifest(
         kind=CARD_KIND,
@@ -69,7 +72,7 @@ def run(cfg: CardConfig) -> Manifest:
                 cfg=cfg,
                 runs=runs,
                 asked=asked,
-                weights=read_weights(cfg.export, weights, runs[-1].cfg.diffusion),
+                weights=read_weights(made, weights, runs[-1].cfg.diffusion),
                 bases=bases,
                 pictures=_pictures(cfg, folder),
                 digests=digests,
@@ -87,6 +90,17 @@ def _weights(folder: Path) -> Manifest:
             "or `animetune merge`"
         )
     return manifest
+
+
+def _check_runs(made: Published, runs: Sequence[Run]) -> None:
+    """Raise DataError when the weights say that a run which is not described made them."""
+    strange = [model.name for model in made.foreign(run.settings for run in runs) if model.settings]
+    if strange:
+        of_which = f" ({', '.join(strange)})" if made.kind == "merge" else ""
+        raise DataError(
+            f"runs: {made.folder} was made from a run{of_which} that is neither {', '.join(run.name for run in runs)} "
+            "nor one that these started from; name it in runs, or the weights that these runs made in export"
+        )
 
 
 def _digests(cfg: CardConfig, runs: Sequence[Run], weights: Manifest | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from animetune.card.lineage import Done, Run
+from animetune.card.lineage import Done, Run, place_name
 from animetune.card.markdown import bullets, escape, number, table
 from animetune.diffusion.config import DiffusionConfig
 from animetune.tokens import CHUNK_BODY
@@ -48,7 +48,7 @@ def training_section(runs: Sequence[Run], asked: Sequence[TrainConfig], names: M
     done = {names[str(run.folder)]: hyperparameters(run.cfg, gpus=run.done.ranks) | course(run) for run in runs}
     parts += [
         "### What was run",
-        "A batch is micro-batch x accumulation x GPUs. Hours are those of training itself, by the run's own journal.",
+        "A batch is micro-batch x accumulation x GPUs. Times are those of training itself, by the run's own journal.",
         stages_table(done),
     ]
     parts += [bullets(otherwise)] if otherwise else []
@@ -95,7 +95,7 @@ def hyperparameters(cfg: TrainConfig, *, gpus: int) -> dict[str, str]:
     model, data, prompts = cfg.model, cfg.data, cfg.prompts
     encoders = [PARTS[part] for part in model.trained if part in PARTS]
     return {
-        "Starts from": escape(model.base),
+        "Starts from": escape(place_name(model.base)),
         "Length": length(cfg),
         "UNet learning rate": number(cfg.optimizer.unet_lr) if model.train_unet else "frozen",
         "Text encoder learning rate": text_rates(cfg),
@@ -122,8 +122,8 @@ def course(run: Run) -> dict[str, str]:
         "Done": f"{steps}{'' if done.is_finished else ' (not finished)'}",
         "Epochs done": f"{done.epochs:.2f}" if done.epochs is not None else NONE,
         "Hardware": hardware(done, nodes=run.cfg.loop.nodes),
-        "Hours": _hours(done.hours) if done.hours else "not known",
-        "Device hours": _hours(done.hours * done.ranks) if done.hours else "not known",
+        "Time": _hours(done.hours) if done.hours else "not known",
+        "Time of all devices": _hours(done.hours * done.ranks) if done.hours else "not known",
     }
 
 
@@ -269,7 +269,7 @@ def _length(text: str) -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 0.1 else f"{hours * 3600:.0f} seconds"
+    return f"{hours:,.1f} hours" if hours >= 0.1 else f"{hours * 3600:.3g} seconds"
 
 
 def _percent(value: float) -> str:

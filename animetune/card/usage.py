@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from animetune import fsio
 from animetune.card.config import CardConfig, InferenceConfig
 from animetune.card.markdown import block, bullets, code, number, table
+from animetune.card.published import Published
 from animetune.diffusion.config import DiffusionConfig
 from animetune.manifest import Manifest
+from animetune.tokens import CHUNK_BODY
 
 UI_NAMES = {
     "euler": ("Euler", "euler"),
@@ -40,6 +41,10 @@ _SCHEDULERS: Mapping[str, tuple[str, str]] = {
 }
 """Sampler -> diffusers' class, and an argument."""
 
+_PACKAGES = {"lms": "scipy", "dpmpp_sde": "torchsde"}
+"""Sampler -> what its class of diffusers needs beside diffusers."""
+_WITHOUT_ZERO_SNR = ("dpmpp_sde", "heun", "lms")
+"""Samplers whose classes of diffusers take no notice of zero terminal SNR."""
 _WITHOUT_KARRAS = ("EulerAncestralDiscreteScheduler", "DDIMScheduler")
 
 
@@ -48,6 +53,8 @@ class Weights:
     """What the finished weights are, as far as their files say."""
 
     manifest: Manifest | None
+    published: Published | None
+    """What the manifest says of where they come from."""
     prediction: str
     """`epsilon`, `v` or `flow`."""
     zero_terminal_snr: bool
@@ -59,17 +66,18 @@ class Weights:
     """Of the diffusers files, such as `fp16`; None for none."""
 
 
-def read_weights(export: Path | None, manifest: Manifest | None, diffusion: DiffusionConfig) -> Weights:
+def read_weights(made: Published | None, manifest: Manifest | None, diffusion: DiffusionConfig) -> Weights:
     """From an export or a merge; what no file says is as the run was trained."""
     names = [] if manifest is None else list(manifest.files)
     folder = next((name.removesuffix("model_index.json") for name in names if name.endswith("model_index.json")), None)
-    scheduler = _json(export, names, f"{folder}scheduler/scheduler_config.json")
-    encoder = _json(export, names, f"{folder}text_encoder/config.json")
+    scheduler = _json(made, names, f"{folder}scheduler/scheduler_config.json")
+    encoder = _json(made, names, f"{folder}text_encoder/config.json")
     kinds = {"v_prediction": "v", "flow_prediction": "flow", "epsilon": "epsilon"}
     stem = ".safetensors"
     variants = {name.removesuffix(stem).rpartition(".")[2] for name in names if f"{folder}unet/" in name}
     return Weights(
         manifest=manifest,
+        published=made,
         prediction=kinds.get(str(scheduler.get("prediction_type")), diffusion.prediction),
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr", diffusion.zero_terminal_snr)),
         dtype=str(encoder.get("torch_dtype", encoder.get("dtype", "float16"))),
@@ -79,10 +87,10 @@ def read_weights(export: Path | None, manifest: Manifest | None, diffusion: Diff
     )
 
 
-def _json(export: Path | None, names: list[str], name: str) -> dict[str, Any]:
-    if export is None or name not in names:
+def _json(made: Published | None, names: list[str], name: str) -> dict[str, Any]:
+    if made is None or name not in names:
         return {}
-    said = json.loads((export / name).read_text(encoding="utf-8"))
+    said = json.loads((made.folder / name).read_text(encoding="utf-8"))
     return said if isinstance(said, dict) else {}
 
 
@@ -98,19 +106,25 @@ def diffusers_code(cfg: CardConfig, weights: Weights, prompt: str) -> str:
     made of the shipped one's settings, so that v prediction and zero terminal SNR stay."""
     inference = cfg.inference
     scheduler, argument = _SCHEDULERS[inference.sampler]
-    place = cfg.about.hub_id or ("path/to/diffusers" if weights.has_diffusers else "path/to/model")
     is_flow = weights.prediction == "flow"
+    from_file = weights.manifest is not None and not weights.has_diffusers
+    file = weights.single_files[0] if weights.single_files else "model.safetensors"
+    if from_file:
+        place = f"https://huggingface.co/{cfg.about.hub_id}/blob/main/{file}" if cfg.about.hub_id else file
+    else:
+        place = cfg.about.hub_id or "path/to/diffusers"
     imported = "StableDiffusionXLPipeline" if is_flow else f"{scheduler}, StableDiffusionXLPipeline"
     arguments = [argument] if argument else []
+    arguments += _unmarked(weights) if from_file else []
     arguments += ["use_karras_sigmas=True"] if inference.karras and scheduler not in _WITHOUT_KARRAS else []
     lines = [
         "import torch",
         f"from diffusers import {imported}",
         "",
-        "pipe = StableDiffusionXLPipeline.from_pretrained(",
+        f"pipe = StableDiffusionXLPipeline.{'from_single_file' if from_file else 'from_pretrained'}(",
         f"    {_quoted(place)},",
         f"    torch_dtype=torch.{weights.dtype},",
-        "    use_safetensors=True,",
+        *([] if from_file else ["    use_safetensors=True,"]),
         *([f'    variant="{weights.variant}",'] if weights.variant else []),
         ")",
     ]
@@ -136,15 +150,39 @@ def diffusers_code(cfg: CardConfig, weights: Weights, prompt: str) -> str:
     return "\n".join(lines)
 
 
-def usage_section(cfg: CardConfig, weights: Weights, prompt: str) -> str:
-    """Installation, code, and how the single file is used."""
-    parts = [
-        "### diffusers",
-        block("pip install --upgrade diffusers transformers accelerate safetensors", "bash"),
-        block(diffusers_code(cfg, weights, prompt), "python"),
-    ]
-    if weights.prediction == "flow":
+def _unmarked(weights: Weights) -> list[str]:
+    """What diffusers does not learn of a single file."""
+    if weights.prediction != "v":
+        return []
+    zero = ["rescale_betas_zero_snr=True", 'timestep_spacing="trailing"'] if weights.zero_terminal_snr else []
+    return ['prediction_type="v_prediction"', *zero]
+
+
+def usage_section(cfg: CardConfig, weights: Weights, prompt: str, *, chunks: int) -> str:
+    """Installation, code, and how the single file is used; prompts of the training have `chunks` times 75 tokens."""
+    is_flow = weights.prediction == "flow"
+    more = "" if is_flow else _PACKAGES.get(cfg.inference.sampler, "")
+    packages = " ".join(filter(None, ["diffusers transformers accelerate safetensors", more]))
+    parts = ["### diffusers"]
+    if is_flow and weights.manifest is not None and not weights.has_diffusers:
+        parts.append("A single file does not tell diffusers that the model is a rectified flow: use ComfyUI.")
+    else:
+        parts += [
+            block(f"pip install --upgrade {packages}", "bash"),
+            block(diffusers_code(cfg, weights, prompt), "python"),
+        ]
+    if is_flow:
         parts.append("The model is a rectified flow: keep the scheduler that comes with it.")
+    elif weights.zero_terminal_snr and cfg.inference.sampler in _WITHOUT_ZERO_SNR:
+        parts.append(
+            f"The {UI_NAMES[cfg.inference.sampler][0]} of diffusers knows no zero terminal SNR and draws less "
+            "contrast: take `EulerAncestralDiscreteScheduler` there."
+        )
+    if chunks > 1:
+        parts.append(
+            f"This pipeline reads the first {CHUNK_BODY} tokens of a prompt and leaves out the rest; ComfyUI, A1111 "
+            "and Forge read all."
+        )
     parts += ["### ComfyUI, A1111, Forge", bullets(interface_hints(weights))]
     return "\n\n".join(parts)
 
@@ -156,6 +194,8 @@ def interface_hints(weights: Weights) -> list[str]:
         f"Put {file} into `models/checkpoints` of ComfyUI, or `models/Stable-diffusion` of A1111 and Forge."
         if weights.single_files
         else "No single file was published with this card."
+        if weights.manifest is not None
+        else "The finished weights were not given to this card."
     ]
     if weights.prediction == "v":
         zero = " with zero terminal SNR" if weights.zero_terminal_snr else ""
@@ -166,7 +206,10 @@ def interface_hints(weights: Weights) -> list[str]:
             "behind the checkpoint, with the shift that is named under training; A1111 cannot draw it."
         )
     if weights.single_files:
-        hints.append("The VAE is inside the file. Clip skip changes nothing for SDXL: leave it at its default.")
+        hints.append(
+            "The VAE is inside the file. Set no clip skip: SDXL takes the last but one layer of its text encoders by "
+            "itself."
+        )
     return hints
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from animetune.weights.write import write_weights
 
 MERGE_FORMAT = 1
 MERGE_KIND = "merge"
+_OWN = ("builtin:", "random:")
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ def run(cfg: MergeConfig) -> Manifest:
         }
         check_fit(cfg, sources)
         loras = [open_lora(Path(each.file), sources[cfg.leading].architecture) for each in cfg.loras]
-        check_licence(cfg.about.license, _licences(sources, loras))
+        licences = _licences(sources, loras)
+        check_licence(cfg.about.license, licences)
         source = merged_source(cfg, sources, loras)
         rule = _rule(cfg)
         manifest = Manifest(
@@ -66,7 +69,12 @@ def run(cfg: MergeConfig) -> Manifest:
             format_version=MERGE_FORMAT,
             config_digest=digest(_without_places(cfg)),
             inputs=_inputs(cfg, sources, loras),
-            facts={**rule, "trained": {name: dict(each.facts) for name, each in sources.items() if each.facts}},
+            facts={
+                **rule,
+                "trained": {name: dict(each.facts) for name, each in sources.items() if each.facts},
+                "licences": {name: licence for name, licence in licences.items() if licence},
+                "hub": _hub_ids(cfg),
+            },
         )
         if out.exists():
             return _same_merge(out, manifest)
@@ -96,10 +104,21 @@ def _about(cfg: MergeConfig) -> AboutConfig:
 
 
 def _licences(sources: Mapping[str, Source], loras: list[Lora]) -> dict[str, str]:
-    """Those that inputs state."""
-    stated = {name: source.licence for name, source in sources.items()}
+    """Those that inputs state, empty where one states none; nobody's terms bind weights that animetune makes."""
+    stated = {name: source.licence for name, source in sources.items() if not source.name.startswith(_OWN)}
     stated |= {lora.path.name: lora.licence for lora in loras}
-    return {name: licence for name, licence in stated.items() if licence}
+    return {name: licence or "" for name, licence in stated.items()}
+
+
+def _hub_ids(cfg: MergeConfig) -> dict[str, str]:
+    """Model -> its id, of those that are from the hub: no place of this machine."""
+    return {
+        name: each.base
+        for name, each in cfg.models.items()
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", each.base)
+        and not each.base.startswith(".")
+        and not Path(each.base).exists()
+    }
 
 
 def _inputs(cfg: MergeConfig, sources: Mapping[str, Source], loras: list[Lora]) -> dict[str, str]:

@@ -113,6 +113,13 @@ def test_unknown_licences_are_doubts_and_no_problems():
     assert "SDXL base 1.0" in unknown_choice
 
 
+def test_terms_that_a_page_adds_to_its_licence_are_a_doubt():
+    for name in ("Laxhar/noobai-XL-1.1", "Laxhar/noobai-XL-Vpred-1.0"):
+        assert licence_of_base(name) == "faipl-1.0-sd"
+        (doubt,) = licence_doubts("faipl-1.0-sd", {name: "faipl-1.0-sd"})
+        assert "forbids commercial use" in doubt
+
+
 def test_check_raises_for_problems_and_logs_doubts(caplog):
     with pytest.raises(ConfigError, match=r"about\.license: mit: SDXL base 1\.0 is under openrail\+\+"):
         check_licence("mit", SDXL)

@@ -129,13 +129,13 @@ def test_a_card_follows_the_lineage_by_itself(made):
     assert "|  | first | second |" in text
     assert "| UNet learning rate | 2.5e-6 | 2.5e-6 |" in text
     assert "| Batch | 4 = 2 x 1 x 2 | 4 = 2 x 1 x 2 |" in text
-    assert "| Hours | 2.0 | 2.0 |" in text
-    assert "| Device hours | 4.0 | 4.0 |" in text
+    assert "| Time | 2.0 hours | 2.0 hours |" in text
+    assert "| Time of all devices | 4.0 hours | 4.0 hours |" in text
     assert "2 x Some GPU" in text
     assert "| `best quality` | > 85 % and ≤ 95 % | 18 |" in text
     assert "| `masterpiece` | > 95 % | 0 |" in text
     assert "| `explicit, nsfw` | explicit | 8 |" in text
-    assert "17 pictures of the last stage are rated questionable or explicit" in text
+    assert "Pictures rated questionable or explicit were in its training (17 of first, 17 of second)" in text
     assert re.search(r"^(someone \d+), some series, ", text, re.MULTILINE)
     for folder in ("shards", "labels", "table"):
         assert read_manifest(made / folder).digest in text
