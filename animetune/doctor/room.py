@@ -36,7 +36,7 @@ def room_findings(recipe: Recipe, devices: Sequence[Device]) -> Iterator[Finding
     except Exception as error:  # what is wrong with shards and labels is told by their own findings
         yield note("plan", f"cannot be made yet: {str(error).splitlines()[0]}", "see what is absent above")
         return
-    yield from _disk_findings(disk_taken(recipe, trainings, assume_images=None))
+    yield from disk_findings(disk_taken(recipe, trainings, assume_images=None))
     for facts in trainings:
         yield from gpu_memory_findings(facts, devices)
     if SHARED_MEMORY.is_dir() and trainings:
@@ -68,7 +68,7 @@ def gpu_memory_findings(facts: TrainFacts, devices: Sequence[Device]) -> Iterato
         yield problem(facts.step.name, text, f"{remedy}{f', or a {fitting[0]}' if fitting else ''}")
 
 
-def _disk_findings(taken: Sequence[Taken]) -> Iterator[Finding]:
+def disk_findings(taken: Sequence[Taken]) -> Iterator[Finding]:
     """What is still to be written, against what each file system has."""
     by_device: dict[int, list[Taken]] = {}
     for each in taken:
@@ -77,8 +77,10 @@ def _disk_findings(taken: Sequence[Taken]) -> Iterator[Finding]:
     for group in by_device.values():
         known = [(each, each.bytes) for each in group if each.bytes is not None]
         needed = sum(max(0.0, count - _there(Path(each.place))) for each, count in known)
-        places = [Path(os.path.abspath(each.place)) for each in group]
-        yield from look_at_place("disk", existing(Path(os.path.commonpath(places))), needed=needed)
+        # Each is written to; what lies above all of them need not be writable.
+        folders = dict.fromkeys(existing(Path(each.place)) for each in group)
+        found = [finding for folder in folders for finding in look_at_place("disk", folder, needed=needed)]
+        yield from [finding for finding in found if finding.state != "ok"] or found[:1]
         unknown = [each.step for each in group if each.bytes is None]
         if unknown:
             yield note("disk", f"of {', '.join(unknown)} it is not known how many pictures they have, so not counted")

@@ -12,12 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from animetune.cli import app
+from animetune.doctor import room
+from animetune.doctor.findings import ok, problem
 from animetune.doctor.gpus import Device
 from animetune.doctor.inputs import in_time
 from animetune.doctor.needs import server_finding
 from animetune.doctor.room import gpu_memory_findings
 from animetune.doctor.run import config_groups, examine
 from animetune.errors import ConfigError
+from animetune.recipe.plan_disk import Taken
 from tests.builders import TINY_SOURCES, tiny_shards
 
 TRAIN = """\
@@ -215,3 +218,19 @@ def test_the_command_ends_with_3_where_there_is_a_problem(train, monkeypatch):
     fine = CliRunner().invoke(app, ["doctor", str(train())])
     assert fine.exit_code == 0, fine.output
     assert fine.output.strip().splitlines()[-1].startswith("0 problems")
+
+
+def test_only_folders_that_are_written_to_have_to_take_files(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    asked = []
+
+    def look(what, path, *, needed):
+        asked.append(path)
+        return [ok(what, str(path)) if path != tmp_path else problem(what, f"{path}: cannot be written to", "-")]
+
+    monkeypatch.setattr(room, "look_at_place", look)
+    taken = [Taken(name, "output", 1e6, str(tmp_path / name / "out")) for name in ("a", "b")]
+    findings = list(room.disk_findings(taken))
+    assert asked == [tmp_path / "a", tmp_path / "b"]
+    assert [each.state for each in findings] == ["ok"]
