@@ -13,7 +13,6 @@ few tensors.
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from animetune import fsio
+from animetune.assets import sha256_of
 from animetune.config import digest
 from animetune.errors import SetupError
 from animetune.licences import check_licence
@@ -30,7 +30,6 @@ from animetune.merge.fitting import check_fit
 from animetune.merge.source import merged_source
 from animetune.models.config import ModelConfig
 from animetune.models.lora_file import Lora, open_lora
-from animetune.models.sdxl import COMPONENTS
 from animetune.models.source import Source
 from animetune.models.sources import open_source
 from animetune.weights.config import AboutConfig
@@ -122,19 +121,11 @@ def _hub_ids(cfg: MergeConfig) -> dict[str, str]:
 
 
 def _inputs(cfg: MergeConfig, sources: Mapping[str, Source], loras: list[Lora]) -> dict[str, str]:
-    """`model/network` (and file name where it has several), `loras/0` ... -> SHA-256. A file of several networks is
-    hashed once."""
-    sha256 = functools.cache(fsio.sha256_file)
-    found = {}
-    for name, source in sources.items():
-        for component in COMPONENTS:
-            files = source.files[component]
-            for file in files:
-                place = f"{name}/{component}"
-                found[place if len(files) == 1 else f"{place}/{file.name}"] = sha256(file)
-    found |= {f"loras/{place}": sha256(lora.path) for place, lora in enumerate(loras)}
+    """`model/unet` ..., `loras/0` ... -> SHA-256."""
+    found = {f"{name}/{part}": sha for name, source in sources.items() for part, sha in source.digests().items()}
+    found |= {f"loras/{place}": sha256_of(lora.path) for place, lora in enumerate(loras)}
     if cfg.about.thumbnail is not None and cfg.about.thumbnail.is_file():
-        found["thumbnail"] = sha256(cfg.about.thumbnail)
+        found["thumbnail"] = sha256_of(cfg.about.thumbnail)
     return found
 
 
