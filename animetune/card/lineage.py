@@ -123,10 +123,11 @@ def bases(runs: Sequence[Run]) -> list[str]:
 
 
 def place_name(place: str) -> str:
-    """A base, shards, labels as a card calls them: a hub id or URL in full, of what lies on this machine the name."""
+    """A base, shards, labels as a card calls them: hub ids, URLs and the relative paths of a recipe in full, of what is
+    named by its place on this machine the last part."""
     path = Path(place)
-    is_here = path.is_absolute() or place.startswith((".", "~")) or path.exists()
-    return path.name if is_here and path.name else place
+    is_of_machine = path.is_absolute() or place.startswith(("..", "~"))
+    return path.name if is_of_machine and path.name else place
 
 
 def run_folder(base: str) -> Path | None:

@@ -87,15 +87,17 @@ def test_weights_of_another_run_are_refused(other: Path) -> None:
 
 
 def test_a_folder_is_no_model_of_the_hub_and_no_place_is_told(made: Path) -> None:
-    local = weights(made / "start", "export", {}, "model.safetensors")
-    cfg = train_config(made, "third", f"{made}/start")
+    weights(made / "start", "export", {}, "model.safetensors")
+    write_run(train_config(made, "third", f"{made}/start"))
+    text = card(config(made, runs=[str(made / "third")], out=str(made / "relative"), bases={"start": "openrail++"}))
+    assert "base_model" not in front(text)
+    cfg = train_config(made, "third", str((made / "start").resolve()))
     write_run(cfg.model_copy(update={"data": cfg.data.model_copy(update={"labels": str((made / "gone").resolve())})}))
     text = card(config(made, runs=[str(made / "third")], bases={"start": "openrail++"}))
     assert "base_model" not in front(text)
     assert "**Fine-tuned from**: `start`" in text
     assert "labels gone could not be read" in text
     assert str(made.resolve()) not in text
-    assert local not in text
 
 
 def test_code_of_a_single_file_alone_loads_that(made: Path) -> None:

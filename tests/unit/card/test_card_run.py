@@ -264,6 +264,16 @@ def test_usage_suits_what_the_weights_predict(made, prediction, said, scheduler)
     assert f"| `model.safetensors` | 7 B | `{record.sha256}` |" in text
 
 
+@pytest.mark.parametrize(("sampler", "package"), [("lms", "scipy"), ("dpmpp_sde", "torchsde"), ("unipc", None)])
+def test_what_a_scheduler_of_diffusers_needs_and_lacks_is_said(made, sampler, package):
+    export = publish_export(made / "export", "v_prediction", rescale_betas_zero_snr=True)
+    text = card(config(made, export=export, inference={"sampler": sampler}))
+    install = next(line for line in text.splitlines() if line.startswith("pip install"))
+    assert install.endswith(package or "safetensors")
+    assert ("knows no zero terminal SNR" in text) == (package is not None)
+    assert "reads the first 75 tokens of a prompt" in text
+
+
 def test_pictures_and_examples_come_from_the_samples(made):
     requests = [Request(f"prompt <{place}>", seed=place, size=Size(16, 16), negative="bad") for place in range(5)]
     pictures = [(place, np.full((16, 16, 3), 40 * place, np.uint8)) for place in range(5)]

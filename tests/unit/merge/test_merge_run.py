@@ -29,7 +29,7 @@ from animetune.models.sdxl import COMPONENTS, Parameterization, Sdxl
 from animetune.models.source import Source, source_of
 from animetune.models.sources import open_source
 from animetune.models.tiny import build_tiny
-from tests.tiny_weights import tiny_file
+from tests.tiny_weights import tiny_file, write_tensors
 
 ABOUT = {"title": "Merged", "license": "openrail++"}
 HALVES = {"name": "weighted_sum", "weights": {"a": 0.5, "b": 0.5}}
@@ -293,6 +293,19 @@ def test_licences_bind_the_merge(tmp_path: Path, files: dict[str, Path]) -> None
     with pytest.raises(ConfigError, match=r"about.license: openrail\+\+: b is under faipl-1.0-sd"):
         run(config(tmp_path / "out", {"a": files["a"], "b": bound}, HALVES))
     assert not (tmp_path / "out").exists()
+
+
+def test_licences_of_the_models_are_kept_and_a_missing_one_is_told(
+    tmp_path: Path, files: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = tmp_path / "silent.safetensors"
+    with safe_open(files["b"], "pt") as opened:
+        metadata = {key: value for key, value in opened.metadata().items() if key != "modelspec.license"}
+    write_tensors(silent, load_file(files["b"]), **metadata)
+    manifest = run(config(tmp_path / "out", {"a": files["a"], "b": silent}, HALVES))
+    assert manifest.facts["licences"] == {"a": "openrail++"}
+    assert manifest.facts["hub"] == {}
+    assert "b: its licence (none stated) is not known here" in caplog.text
 
 
 @pytest.mark.parametrize(
