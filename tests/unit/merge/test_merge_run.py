@@ -347,7 +347,7 @@ def test_a_merge_is_laid_out_as_an_export(tmp_path: Path, files: dict[str, Path]
     out = tmp_path / "out"
     assert manifest.kind == "merge"
     assert verify_files(out, manifest) == []
-    assert manifest.inputs.keys() == {f"{model}/{network}" for model in "ab" for network in COMPONENTS}
+    assert manifest.inputs.keys() == {f"{model}/{network}" for model in "ab" for network in ("settings", *COMPONENTS)}
     with safe_open(out / "mine.safetensors", framework="pt") as stream:
         metadata = stream.metadata()
     assert metadata["modelspec.merged_from"] == "a, b"
