@@ -24,6 +24,13 @@ CONFIGS = {
     ),
     "sample": "model: {base: random:tiny}\nprompts: [1girl]",
     "export": "base: random:tiny\nabout: {title: none, author: none, license: none}",
+    "merge": (
+        "models: {a: {base: random:tiny}, b: {base: builtin:tiny}}\nabout: {title: none, license: none}\n"
+        "method: {name: weighted_sum, weights: {a: 1, b: 0}}"
+    ),
+    "lora": "tuned: builtin:tiny\nbase: random:tiny\nabout: {title: none, license: none}",
+    "evaluate": "models: {a: {base: random:tiny}}\nprobes: [{name: black_white}]",
+    "card": "runs: [run]\nabout: {title: none, license: none, description: none}",
 }
 """Stage -> a configuration without the folder that it publishes in; what it reads does not exist."""
 

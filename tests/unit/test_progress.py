@@ -70,7 +70,7 @@ DURATIONS = [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3540, "59 min"), (3600,
 
 @pytest.mark.parametrize(("seconds", "text"), DURATIONS)
 def test_durations(seconds: float, text: str) -> None:
-    assert progress._duration(seconds) == text
+    assert progress.duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
