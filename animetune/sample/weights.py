@@ -8,6 +8,7 @@ from pathlib import Path
 from animetune import fsio
 from animetune.diffusion.config import DiffusionConfig
 from animetune.models.config import ModelConfig
+from animetune.models.sdxl import COMPONENTS
 from animetune.models.sources import open_source
 
 _DRAWS_WITH = ("dtype", "mask_padding")
@@ -36,13 +37,19 @@ class WeightsReader:
         self._seen: dict[ModelConfig, Weights] = {}
 
     def look(self, cfg: ModelConfig) -> Weights:
-        """Open the model and hash its files, as far as that was not done yet. Raises what `open_source` does."""
+        """Open the model, look whether all tensors are there, and hash its files, as far as that was not done yet.
+
+        Raises what `open_source` does, DataError naming tensors that are missing or of another shape.
+        """
         if cfg not in self._seen:
             self._seen[cfg] = self._look(cfg)
         return self._seen[cfg]
 
     def _look(self, cfg: ModelConfig) -> Weights:
         source = open_source(cfg)
+        for component in COMPONENTS[:3]:  # drawing says itself that it needs a VAE
+            if source.files[component]:
+                source.state(component)  # now: another model may draw for hours before this one's turn
         hashes = {component: [self._hash(file) for file in files] for component, files in source.files.items()}
         made = cfg.base if not any(hashes.values()) else ""
         settings = {name: getattr(cfg, name) for name in _DRAWS_WITH}

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from animetune import samples
 from animetune.config import load_config
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.diffusion.draw import draw
-from animetune.errors import ChunkError, ConfigError, SetupError
+from animetune.errors import ChunkError, ConfigError, DataError, SetupError
 from animetune.manifest import read_manifest, verify_files
 from animetune.models.config import ModelConfig
 from animetune.models.load import load_models
@@ -28,6 +30,7 @@ from animetune.sample.config import SampleConfig
 from animetune.sample.requests import build
 from animetune.sample.run import Drawing, WeightsReader, Where, draw_folder, run
 from animetune.sample.worker import Part, Piece, draw_part
+from tests.tiny_weights import tiny_file, write_tensors
 
 TINY = ModelConfig(base="builtin:tiny")
 SAMPLER = SamplerConfig(name="euler_ancestral", steps=2, cfg_scale=3.0)
@@ -241,6 +244,19 @@ def test_weights_name_what_is_drawn_with_not_where_it_lies(tmp_path: Path) -> No
     assert one == two
     assert reader.look(ModelConfig(base=str(tmp_path / "x" / "base"), compile="blocks")).digest == one.digest
     assert reader.look(ModelConfig(base=str(tmp_path / "x" / "base"), dtype="bfloat16")).digest != one.digest
+
+
+def test_a_model_that_lacks_a_tensor_is_named_before_any_draws(tmp_path: Path) -> None:
+    whole = tiny_file(tmp_path / "whole")
+    tensors = load_file(whole)
+    lacking = "model.diffusion_model.out.2.bias"
+    with safe_open(whole, framework="pt") as stream:
+        said = stream.metadata()
+    torn = write_tensors(tmp_path / "torn.safetensors", {k: v for k, v in tensors.items() if k != lacking}, **said)
+    reader = WeightsReader()
+    reader.look(ModelConfig(base=str(whole)))
+    with pytest.raises(DataError, match=r"torn\.safetensors.*unet.*missing 1: conv_out\.bias"):
+        reader.look(ModelConfig(base=str(torn)))
 
 
 def test_a_configuration_file(tmp_path: Path) -> None:
