@@ -99,7 +99,7 @@ def sample(workers: int, out: Path) -> None:
         "seeds": range(4),
         "width": 64,
         "height": 64,
-        "sampler": {"steps": 2},
+        "sampler": {"steps": 12},
         "batch": 2,
         "executor": {"workers": workers},
     }

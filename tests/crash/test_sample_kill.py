@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from animetune.fsio import TEMP_PREFIX
-from tests.crash.test_sigkill import Jobs, Tree, survive
+from tests.crash.test_sigkill import Jobs, tree
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.crash
+
+PICTURES = 12
 
 
 @pytest.fixture
@@ -20,14 +22,32 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
         yield server
 
 
-def test_sample(jobs: Jobs, tmp_path: Path) -> None:
-    kept: list[int] = []
+def kept(folder: Path) -> int:
+    """Pictures of a run that has not published yet."""
+    return len([*folder.glob(".pictures.parts/**/*.png")])
 
-    def is_torn(state: Tree) -> bool:
-        kept.append(sum(name.startswith(".pictures.parts/") and name.endswith(".png") for name in state))
-        return any(TEMP_PREFIX in name for name in state) or kept[-1] > 0
 
-    made = survive(jobs, "sample", tmp_path, kills=3, is_torn=is_torn)
-    assert sum(name.endswith(".png") for name in made) == 12 + 1
-    assert not any(".parts" in name for name in made)
-    assert any(0 < count < 12 for count in kept), "no kill left pictures behind that could be kept"
+def has_kept(folder: Path, pictures: int) -> bool:
+    return kept(folder) >= pictures
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_pictures_outlive_kills(jobs: Jobs, tmp_path: Path, workers: str) -> None:
+    """Killed as soon as some more pictures are there, again and again; the last run draws what is left."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    jobs.run("sample", "0", str(whole))
+    made = tree(whole)
+    assert sum(name.endswith(".png") for name in made) == PICTURES + 1
+    kills = 0
+    for wanted in (1, 5, 8) if workers == "0" else (3,):
+        before = kept(killed)
+        are_more = functools.partial(has_kept, killed, max(wanted, before + 1))
+        ended = jobs.run("sample", workers, str(killed), kill_when=are_more)
+        if ended is not None:
+            break
+        kills += 1
+        assert before < kept(killed) < PICTURES, "a kill took pictures away, or came when all were drawn"
+        assert not (killed / "pictures").exists()
+    assert kills
+    jobs.run("sample", workers, str(killed))
+    assert tree(killed) == made

@@ -58,8 +58,11 @@ class Jobs:
                 text=True,
             )
 
-    def run(self, *command: str, kill_after: float | None = None) -> float | None:
-        """Run a job; returns the seconds that it took, or None if its whole group was killed after so many."""
+    def run(
+        self, *command: str, kill_after: float | None = None, kill_when: Callable[[], bool] | None = None
+    ) -> float | None:
+        """Run a job; returns the seconds that it took, or None if its whole group was killed after so many, or as soon
+        as `kill_when` said so."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
@@ -68,10 +71,14 @@ class Jobs:
         killer = threading.Timer(kill_after or 0.0, kill, [group])
         if kill_after is not None:
             killer.start()
+        ended = threading.Event()
+        if kill_when is not None:
+            threading.Thread(target=_kill_when, args=(group, kill_when, ended)).start()
         status = int(self._answer("ended"))
         seconds = time.monotonic() - began
         killer.cancel()
-        if os.WIFSIGNALED(status) and kill_after is not None:
+        ended.set()
+        if os.WIFSIGNALED(status) and (kill_after is not None or kill_when is not None):
             return None
         assert status == 0, self.errors.read_text()[-4000:]
         return seconds
@@ -81,6 +88,13 @@ class Jobs:
         said, _, value = self.process.stdout.readline().partition(" ")
         assert said == word, self.errors.read_text()[-4000:]
         return value
+
+
+def _kill_when(group: int, said: Callable[[], bool], ended: threading.Event) -> None:
+    while not ended.wait(0.002):
+        if said():
+            kill(group)
+            return
 
 
 def kill(group: int) -> None:
