@@ -14,7 +14,7 @@ from animetune.remote import ON_THIS_MACHINE
 
 Text = Annotated[str, pydantic.Field(min_length=1)]
 Count = Annotated[int, pydantic.Field(ge=1)]
-SamplerName = Literal[
+DiffusersSampler = Literal[
     "euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde", "heun", "lms", "ddim", "unipc"
 ]
 
@@ -57,7 +57,7 @@ class AboutConfig(StrictModel):
 class InferenceConfig(StrictModel):
     """How pictures are drawn from it best."""
 
-    sampler: SamplerName = "euler_ancestral"
+    sampler: DiffusersSampler = "euler_ancestral"
     """Recommended sampler."""
     karras: bool = False
     """Whether with the noise levels of Karras et al."""

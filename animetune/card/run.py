@@ -8,7 +8,7 @@ out/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from animetune import fsio, samples
@@ -22,21 +22,25 @@ from animetune.card.results import RESULTS_NAME, read_results
 from animetune.card.training import stage_names
 from animetune.card.usage import read_weights
 from animetune.config import digest
-from animetune.errors import DataError, SetupError
+from animetune.errors import DataError
 from animetune.licences import check_licence, front_matter
 from animetune.manifest import (
     MANIFEST_NAME,
     Manifest,
     check_place,
-    has_manifest,
     read_manifest,
     record_files,
+    same_output,
     write_manifest,
 )
 
 CARD_FORMAT = 1
 CARD_KIND = "card"
 README = "README.md"
+_REMEDY = (
+    ": its text, or what it was made from, has changed; remove it (that is {manifest} and what lies beside it), or "
+    "choose another folder"
+)
 PICTURE_SIDE = 1024
 """Longest side of the card's pictures, in pixels."""
 
@@ -66,7 +70,7 @@ def run(cfg: CardConfig) -> Manifest:
     )
     with fsio.claim(cfg.out):
         if cfg.out.exists():
-            return _same_card(cfg.out, manifest)
+            return same_output(cfg.out, manifest, remedy=_REMEDY.format(manifest=cfg.out / MANIFEST_NAME))
         with fsio.publish_dir(cfg.out) as folder:
             facts = Facts(
                 cfg=cfg,
@@ -159,18 +163,3 @@ def _pictures(cfg: CardConfig, folder: Path) -> list[Shown]:
             picture.save(folder / file, "WEBP", quality=90, method=4)
         shown.append(Shown(file, each.request.prompt, each.request.negative))
     return shown
-
-
-def _same_card(out: Path, manifest: Manifest) -> Manifest:
-    if has_manifest(out):
-        existing = read_manifest(out, kind=CARD_KIND, format_version=CARD_FORMAT)
-        if _identity(existing) == _identity(manifest):
-            return existing
-    raise SetupError(
-        f"out: {out}: holds another card (or something else): its text, or what it was made from, has changed; remove "
-        f"it (that is {out / MANIFEST_NAME} and what lies beside it), or choose another folder"
-    )
-
-
-def _identity(manifest: Manifest) -> tuple[str, Mapping[str, str]]:
-    return manifest.config_digest, manifest.inputs

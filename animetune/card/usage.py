@@ -13,20 +13,9 @@ from animetune.card.markdown import block, bullets, code, number, table
 from animetune.card.published import Published
 from animetune.diffusion.config import DiffusionConfig
 from animetune.manifest import Manifest
+from animetune.progress import bytes_text
+from animetune.sampler_names import SAMPLERS
 from animetune.tokens import CHUNK_BODY
-
-UI_NAMES = {
-    "euler": ("Euler", "euler"),
-    "euler_ancestral": ("Euler a", "euler_ancestral"),
-    "dpmpp_2m": ("DPM++ 2M", "dpmpp_2m"),
-    "dpmpp_2m_sde": ("DPM++ 2M SDE", "dpmpp_2m_sde"),
-    "dpmpp_sde": ("DPM++ SDE", "dpmpp_sde"),
-    "heun": ("Heun", "heun"),
-    "lms": ("LMS", "lms"),
-    "ddim": ("DDIM", "ddim"),
-    "unipc": ("UniPC", "uni_pc"),
-}
-"""Sampler -> its name in A1111 and Forge, and in ComfyUI."""
 
 _SCHEDULERS: Mapping[str, tuple[str, str]] = {
     "euler": ("EulerDiscreteScheduler", ""),
@@ -175,7 +164,7 @@ def usage_section(cfg: CardConfig, weights: Weights, prompt: str, *, chunks: int
         parts.append("The model is a rectified flow: keep the scheduler that comes with it.")
     elif weights.zero_terminal_snr and cfg.inference.sampler in _WITHOUT_ZERO_SNR:
         parts.append(
-            f"The {UI_NAMES[cfg.inference.sampler][0]} of diffusers knows no zero terminal SNR and draws less "
+            f"The {SAMPLERS[cfg.inference.sampler].title} of diffusers knows no zero terminal SNR and draws less "
             "contrast: take `EulerAncestralDiscreteScheduler` there."
         )
     if chunks > 1:
@@ -215,12 +204,12 @@ def interface_hints(weights: Weights) -> list[str]:
 
 def recommended_section(cfg: InferenceConfig, weights: Weights) -> str:
     """Sampler, steps, guidance, sizes, words."""
-    title, comfy = UI_NAMES[cfg.sampler]
+    sampler = SAMPLERS[cfg.sampler]
     karras = " Karras" if cfg.karras else ""
     is_flow = weights.prediction == "flow"
     noise = f", scheduler `{'karras' if cfg.karras else 'simple' if is_flow else 'normal'}`"
     lines = [
-        f"Sampler: {title}{karras} (in ComfyUI `{comfy}`{noise}).",
+        f"Sampler: {sampler.title}{karras} (in ComfyUI `{sampler.comfyui}`{noise}).",
         f"Steps: {cfg.steps}. CFG: {number(cfg.cfg_scale)}."
         + (f" CFG rescale: {number(cfg.cfg_rescale)}." if cfg.cfg_rescale else ""),
         *cfg.advice,
@@ -239,7 +228,7 @@ def files_section(weights: Weights) -> str:
     if weights.manifest is None:
         return "The finished weights were not given to this card, so that no file can be named."
     rows = [
-        [code(name), _bytes(record.bytes), code(record.sha256)]
+        [code(name), bytes_text(record.bytes), code(record.sha256)]
         for name, record in sorted(weights.manifest.files.items())
         if name.endswith(".safetensors")
     ]
@@ -248,10 +237,6 @@ def files_section(weights: Weights) -> str:
     if others:
         parts.append(f"And {others} small files of settings and tokenizers.")
     return "\n\n".join(part for part in parts if part)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count:,} B"
 
 
 def _quoted(text: str) -> str:

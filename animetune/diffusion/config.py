@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import pydantic
 
 from animetune.config import Identity, StrictModel
-from animetune.diffusion.sampler_names import SAMPLERS, SIGMAS_TITLES, SamplerName, Sigmas
 from animetune.records import Size
+from animetune.sampler_names import SAMPLERS, SIGMAS_TITLES, SamplerName, Sigmas
 
 Prediction = Literal["epsilon", "v", "flow"]
 """What the model predicts: the noise, the velocity v_t (Salimans & Ho 2022), or the velocity of a rectified flow."""

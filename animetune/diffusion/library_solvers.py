@@ -17,8 +17,8 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from animetune.diffusion.sampler_names import SamplerName
 from animetune.diffusion.stops import Stop
+from animetune.sampler_names import SamplerName
 
 
 def follow_scheduler(

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from animetune.diffusion.library_solvers import follow_scheduler
-from animetune.diffusion.sampler_names import SAMPLERS, SamplerName
 from animetune.diffusion.stops import Stop
+from animetune.sampler_names import SAMPLERS, SamplerName
 
 LMS_ORDER = 4
 

@@ -12,10 +12,10 @@ import pydantic
 
 from animetune.diffusion.config import SamplerConfig, Side
 from animetune.diffusion.draw_config import TextConfig, UpscaleConfig
-from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.models.config import ModelConfig
 from animetune.records import Request, Size
 from animetune.sample.drawing import Drawing, changed, in_words, with_settings
+from animetune.sampler_names import SAMPLERS
 from animetune.samples.parameters import sampler_of
 
 SIMPLE = ("seed", "size", "prompt", "negative", "replace", "strength", "model")

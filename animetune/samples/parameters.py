@@ -17,26 +17,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from animetune.records import Request
+from animetune.sampler_names import SAMPLERS
 
 Setting = str | int | float | bool | list[int] | None
 
-SAMPLER_TITLES = {
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "ddim": "DDIM",
-    "heun": "Heun",
-    "lms": "LMS",
-    "dpm2": "DPM2",
-    "dpm2_ancestral": "DPM2 a",
-    "dpmpp_2s_ancestral": "DPM++ 2S a",
-    "dpmpp_sde": "DPM++ SDE",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "unipc": "UniPC",
-    "lcm": "LCM",
-}
-"""Names of samplers as A1111 shows them."""
 SCHEDULES = {
     "Karras": ("karras", "trailing"),
     "Exponential": ("exponential", "trailing"),
@@ -193,7 +177,7 @@ def sampler_of(title: str) -> tuple[str, str | None]:
 
 
 def _sampler(title: str) -> str | None:
-    return next((name for name, each in SAMPLER_TITLES.items() if each.lower() == title.strip().lower()), None)
+    return next((name for name, each in SAMPLERS.items() if each.title.lower() == title.strip().lower()), None)
 
 
 def _title_of(pair: tuple[str, str], titles: Mapping[str, tuple[str, str]]) -> str:
@@ -207,7 +191,8 @@ def _of_title(title: str, titles: Mapping[str, tuple[str, str]], other: tuple[st
 def _shown(name: str, value: Setting) -> str:
     if isinstance(value, list | tuple):
         return "x".join(map(str, value))
-    return SAMPLER_TITLES.get(str(value), str(value)) if name.endswith("sampler") else str(value)
+    known: dict[str, str] = {name: each.title for name, each in SAMPLERS.items()} if name.endswith("sampler") else {}
+    return known.get(str(value), str(value))
 
 
 def _quoted(text: str) -> str:

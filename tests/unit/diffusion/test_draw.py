@@ -14,10 +14,10 @@ from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.diffusion.draw import draw
 from animetune.diffusion.draw_config import TextConfig, UpscaleConfig
 from animetune.diffusion.readings import KEPT, Reader
-from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.errors import ConfigError, DataError
 from animetune.models.tiny import build_tiny
 from animetune.records import Init, Request, Size
+from animetune.sampler_names import SAMPLERS
 
 SAMPLER = SamplerConfig(steps=2, cfg_scale=3.0)
 WIDE, TALL, SMALL = Size(96, 64), Size(64, 96), Size(64, 64)

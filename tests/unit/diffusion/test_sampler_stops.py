@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
-from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.diffusion.schedule import noise_schedule
 from animetune.diffusion.stops import CLEAN, spaced_levels, spaced_timesteps, steps_made, stop_at, stops
 from animetune.errors import ConfigError
 from animetune.records import Size
+from animetune.sampler_names import SAMPLERS
 
 SIZE = Size(64, 64)
 EPSILON, V, ZERO, FLOW = (

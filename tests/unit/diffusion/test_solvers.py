@@ -19,10 +19,10 @@ from diffusers import (
 
 from animetune.diffusion.config import DiffusionConfig, SamplerConfig
 from animetune.diffusion.sampler import sample
-from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.diffusion.schedule import noise_schedule
 from animetune.diffusion.solvers import Look, Trip, default_eta, lagrange_integrals, solve
 from animetune.diffusion.stops import CLEAN, Stop, spaced_levels
+from animetune.sampler_names import SAMPLERS
 from animetune.seeding import Purpose, rng_for
 from tests.unit.diffusion.gaussian_denoiser import SIZE, GaussianDenoiser, tokens
 

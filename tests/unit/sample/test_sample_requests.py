@@ -10,13 +10,12 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from animetune.diffusion.sampler_names import SAMPLERS
 from animetune.errors import ConfigError
 from animetune.records import Size
 from animetune.sample.config import SampleConfig
 from animetune.sample.drawing import is_whole, with_settings
 from animetune.sample.requests import build, read_init
-from animetune.samples.parameters import SAMPLER_TITLES, parameters_text
+from animetune.samples.parameters import parameters_text
 from animetune.samples.sheets import Axis
 
 
@@ -141,10 +140,6 @@ def test_settings_and_back() -> None:
     assert plain != drawing
     assert with_settings(plain, drawing.settings) == drawing
     assert is_whole(drawing.settings)
-
-
-def test_names_of_samplers_are_those_of_the_engine() -> None:
-    assert {name: facts.title for name, facts in SAMPLERS.items()} == SAMPLER_TITLES
 
 
 def test_a_picture_to_start_from_is_cut_to_the_size(tmp_path: Any) -> None:
