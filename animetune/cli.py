@@ -6,7 +6,6 @@ Heavy libraries are imported inside the commands, so that `animetune --help` tak
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import sys
@@ -19,23 +18,7 @@ import typer
 
 from animetune import __version__
 from animetune.errors import AnimetuneError, ConfigError, SetupError
-
-STAGES = {
-    "curate": ("animetune.curate.config:CurateConfig", "animetune.curate.run:run"),
-    "shard": ("animetune.shards.config:ShardConfig", "animetune.shards.run:run"),
-    "labels": ("animetune.shards.config:LabelsConfig", "animetune.shards.labels:run"),
-    "train": ("animetune.train.config:TrainConfig", "animetune.train.run:run"),
-    "sample": ("animetune.sample.config:SampleConfig", "animetune.sample.run:run"),
-    "export": ("animetune.export.config:ExportConfig", "animetune.export.run:run"),
-    "merge": ("animetune.merge.config:MergeConfig", "animetune.merge.run:run"),
-    "lora": ("animetune.lora.config:LoraConfig", "animetune.lora.run:run"),
-    "evaluate": ("animetune.evaluate.config:EvaluateConfig", "animetune.evaluate.run:run"),
-    "card": ("animetune.card.config:CardConfig", "animetune.card.run:run"),
-}
-"""Stage -> its configuration and its function."""
-
-RECIPE = "animetune.recipe.config:RecipeConfig"
-"""The configuration of a whole recipe, which is no stage but a chain of them."""
+from animetune.stages import RECIPE, STAGES, load_target
 
 PLANS = {
     "shard": "animetune.plan.shards:describe",
@@ -246,14 +229,14 @@ def plan(
         raise ConfigError(f"{config}: --assume-images is for training configurations, this one is of {stage}")
     if stage == "recipe":
         typer.echo(
-            _import(PLANS[stage])(config, overrides, assume_images=assume_images, price=price, gpu=gpu, share=share)
+            load_target(PLANS[stage])(config, overrides, assume_images=assume_images, price=price, gpu=gpu, share=share)
         )
         return
     for option, value in {"--price": price, "--gpu": gpu, "--share": share}.items():
         if value is not None:
             raise ConfigError(f"{config}: {option} is for a recipe, this one is of {stage}")
     options = {} if assume_images is None else {"assume_images": assume_images}
-    typer.echo(_import(PLANS[stage])(_load(stage, config, overrides), **options))
+    typer.echo(load_target(PLANS[stage])(_load(stage, config, overrides), **options))
 
 
 @app.command()
@@ -362,7 +345,7 @@ def config_show(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa:
 
     stage = stage_of(config)
     if stage == "recipe":
-        typer.echo(_import("animetune.recipe.check:shown")(config, overrides), nl=False)
+        typer.echo(load_target("animetune.recipe.check:shown")(config, overrides), nl=False)
         return
     typer.echo(to_yaml(_load(stage, config, overrides)), nl=False)
 
@@ -377,7 +360,7 @@ def config_check(configs: Annotated[list[Path], typer.Argument(metavar="CONFIG..
         try:
             stage = stage_of(path)
             if stage == "recipe":
-                problems += _import("animetune.recipe.check:problems_of")(path)
+                problems += load_target("animetune.recipe.check:problems_of")(path)
                 continue
             cfg = _load(stage, path, [])
             if cfg.stage == "curate":
@@ -392,7 +375,7 @@ def config_check(configs: Annotated[list[Path], typer.Argument(metavar="CONFIG..
 def _without_data(path: Path, cfg: Any) -> list[str]:
     """What is wrong with the settings of a curation that only its steps know."""
     try:
-        _import("animetune.curate.chain:check_settings")(cfg)
+        load_target("animetune.curate.chain:check_settings")(cfg)
     except AnimetuneError as error:
         return [f"{path}: {error}"]
     return []
@@ -437,7 +420,7 @@ def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> 
     """The manifest, after its summary was shown."""
     with _interruptible():
         cfg = _load(stage, path, overrides)
-        manifest = _import(STAGES[stage][1])(cfg, **options)
+        manifest = load_target(STAGES[stage].function)(cfg, **options)
         typer.echo(_summary(stage, manifest))
         return manifest
 
@@ -459,15 +442,10 @@ def _load(stage: str, path: Path, overrides: list[str]) -> Any:
 
 def _model(stage: str) -> Any:
     if stage == "recipe":
-        return _import(RECIPE)
+        return load_target(RECIPE)
     if stage not in STAGES:
         raise ConfigError(f"stage: {stage!r} is not one of {', '.join(STAGES)}")
-    return _import(STAGES[stage][0])
-
-
-def _import(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return load_target(STAGES[stage].config)
 
 
 def _summary(stage: str, manifest: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any, Literal
 
 import pydantic
 
+from animetune import stages
 from animetune.config import StrictModel
-from animetune.errors import AnimetuneError
+from animetune.stages import load_target
 
 Kind = Literal["table", "shards", "labels", "run", "export", "weights", "output", "file", "source"]
 """What a setting names: what one stage publishes, an `output` of any, `weights` (also a hub id, or what comes with
@@ -32,10 +32,6 @@ MAKERS: dict[Kind, tuple[str, ...]] = {
 class StageKind:
     """Places in the configuration of a stage. Settings are dotted; `*` stands for each item of a list or map."""
 
-    config: str
-    """Module and name of its model."""
-    function: str
-    """Module and name of what runs it."""
     writes: str
     """The setting that names what it publishes."""
     reads: Mapping[str, Kind]
@@ -50,32 +46,24 @@ class StageKind:
 
 STAGES: dict[str, StageKind] = {
     "curate": StageKind(
-        "animetune.curate.config:CurateConfig",
-        "animetune.curate.run:run",
         writes="out",
         reads={"sources.*.posts.*": "source", "sources.*.captions.*": "source"},
         apart=("answers", "captions.long.folder", "captions.compress.folder"),
         handling=("answers", "executor", "prune", "captions.client", "captions.max_requests"),
     ),
     "shard": StageKind(
-        "animetune.shards.config:ShardConfig",
-        "animetune.shards.run:run",
         writes="out",
         reads={"table": "table", "store.vae": "weights"},
         apart=("work",),
         handling=("work", "executor", "store.batch", "store.device"),
     ),
     "labels": StageKind(
-        "animetune.shards.config:LabelsConfig",
-        "animetune.shards.labels:run",
         writes="out",
         reads={"table": "table", "shards": "shards"},
         apart=("cache",),
         handling=("cache",),
     ),
     "train": StageKind(
-        "animetune.train.config:TrainConfig",
-        "animetune.train.run:run",
         writes="run",
         reads={
             "model.base": "weights",
@@ -88,41 +76,29 @@ STAGES: dict[str, StageKind] = {
         handling=("data.workers", "data.prefetch", "data.cache", "data.cache_bytes", "watch"),
     ),
     "sample": StageKind(
-        "animetune.sample.config:SampleConfig",
-        "animetune.sample.run:run",
         writes="out",
         reads={"model.base": "weights", "model.vae": "weights", "prompts_file": "file"},
-        handling=("batch", "device"),
+        handling=("batch", "device", "executor"),
     ),
     "export": StageKind(
-        "animetune.export.config:ExportConfig",
-        "animetune.export.run:run",
         writes="out",
         reads={"base": "weights", "vae": "weights"},
     ),
     "merge": StageKind(
-        "animetune.merge.config:MergeConfig",
-        "animetune.merge.run:run",
         writes="out",
         reads={"models.*.base": "weights", "models.*.vae": "weights", "loras.*.file": "file"},
     ),
     "lora": StageKind(
-        "animetune.lora.config:LoraConfig",
-        "animetune.lora.run:run",
         writes="out",
         reads={"tuned": "weights", "base": "weights"},
         handling=("device",),
     ),
     "evaluate": StageKind(
-        "animetune.evaluate.config:EvaluateConfig",
-        "animetune.evaluate.run:run",
         writes="out",
         reads={"models.*.base": "weights", "models.*.vae": "weights", "models.*.pictures": "output"},
-        handling=("batch", "executor"),
+        handling=("batch", "device", "executor"),
     ),
     "card": StageKind(
-        "animetune.card.config:CardConfig",
-        "animetune.card.run:run",
         writes="out",
         reads={"export": "export", "runs.*": "run", "samples": "output", "evaluation": "output"},
     ),
@@ -148,13 +124,13 @@ class Read:
 
 def model_of(stage: str) -> type[StrictModel]:
     """The model of a stage's configuration."""
-    model: type[StrictModel] = _imported(STAGES[stage].config)
+    model: type[StrictModel] = load_target(stages.STAGES[stage].config)
     return model
 
 
 def run_stage(stage: str, cfg: StrictModel) -> Any:
     """Run a stage in this process; returns its manifest."""
-    return _imported(STAGES[stage].function)(cfg)
+    return load_target(stages.STAGES[stage].function)(cfg)
 
 
 def read_by(cfg: StrictModel, stage: str) -> tuple[Read, ...]:
@@ -204,13 +180,3 @@ def is_handling(stage: str, key: Sequence[str]) -> bool:
 def _fits(pattern: str, key: Sequence[str]) -> bool:
     wanted = pattern.split(".")
     return len(wanted) == len(key) and all(each in ("*", part) for each, part in zip(wanted, key, strict=True))
-
-
-def _imported(target: str) -> Any:
-    module, _, name = target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise AnimetuneError(f"{module}: is missing; install animetune again") from error

@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 import pytest
 
-from animetune import cli
+from animetune import stages
 from animetune.config import shipped_configs
 from animetune.problems import _inside, _members
 from animetune.recipe.config import load_recipe
@@ -16,7 +16,7 @@ from animetune.shards.config import ShardConfig
 
 
 def test_the_stages_are_those_of_the_command_line() -> None:
-    assert {name: (kind.config, kind.function) for name, kind in STAGES.items()} == cli.STAGES
+    assert STAGES.keys() == stages.STAGES.keys()
 
 
 def lead_to(model: type, pattern: str) -> list[Any]:
@@ -97,3 +97,9 @@ def test_what_the_shipped_recipe_reads() -> None:
     )
     assert set(reads["card"]) >= {"runs/dashanime/export", "runs/dashanime/stage2", "runs/dashanime/samples"}
     assert all(dict(settings_of(step.cfg)) for step in recipe.steps)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_where_it_is_worked_on_runs_nothing_again(stage: str) -> None:
+    for name in {"device", "executor", "batch"} & set(model_of(stage).model_fields):
+        assert is_handling(stage, (name,)), name
