@@ -16,7 +16,7 @@ from typing import Any
 import pydantic
 
 from animetune import fsio
-from animetune.errors import ConfigError, DataError, FormatVersionError
+from animetune.errors import ConfigError, DataError, FormatVersionError, SetupError
 
 MANIFEST_NAME = "manifest.json"
 
@@ -125,6 +125,21 @@ def check_place(folder: str | os.PathLike[str], kind: str, *, setting: str = "ou
         ) from error
     if found != kind:
         raise ConfigError(f"{setting}: {folder} is {_one(found)}; choose another folder")
+
+
+def same_output(folder: str | os.PathLike[str], announced: Manifest, *, remedy: str = "") -> Manifest:
+    """The manifest of `folder`, if that holds what `announced` says: the same configuration over the same inputs.
+
+    For stages whose output is published once and never replaced. Raises SetupError for anything else, with `remedy`.
+    """
+    if has_manifest(folder):
+        existing = read_manifest(folder, kind=announced.kind, format_version=announced.format_version)
+        if (existing.config_digest, existing.inputs) == (announced.config_digest, announced.inputs):
+            return existing
+    raise SetupError(
+        f"out: {folder}: holds another {announced.kind} (or something else)"
+        + (remedy or "; choose another folder or remove that one")
+    )
 
 
 def read_manifest(

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from animetune import fsio
 from animetune.config import digest
-from animetune.errors import ConfigError, SetupError
+from animetune.errors import ConfigError
 from animetune.export.config import ExportConfig
 from animetune.licences import check_licence
-from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
+from animetune.manifest import Manifest, check_place, read_manifest, same_output, write_manifest
 from animetune.models.config import ModelConfig
 from animetune.models.sdxl import Parameterization
 from animetune.models.sources import Source, open_source
-from animetune.weights.config import AboutConfig
 from animetune.weights.metadata import flow_hint
 from animetune.weights.write import write_weights
 
@@ -52,11 +51,11 @@ def run(cfg: ExportConfig) -> Manifest:
             format_version=EXPORT_FORMAT,
             # Places are no part of what is exported; `inputs` says what was read.
             config_digest=digest(_without_places(cfg)),
-            inputs=source.digests() | _thumbnail(cfg.about),
+            inputs=source.digests() | cfg.about.digests(),
             facts=dict(source.facts),
         )
         if out.exists():
-            return _same_export(out, manifest)
+            return same_output(out, manifest)
         if source.parameterization.prediction == "flow" and "single_file" in cfg.formats:
             _log.warning("%s: %s", cfg.out, flow_hint(source.parameterization))
         with fsio.publish_dir(out) as folder:
@@ -66,13 +65,7 @@ def run(cfg: ExportConfig) -> Manifest:
 
 
 def _without_places(cfg: ExportConfig) -> ExportConfig:
-    about = cfg.about.model_copy(update={"thumbnail": None})
-    return cfg.model_copy(update={"out": "", "base": "", "vae": None, "about": about})
-
-
-def _thumbnail(about: AboutConfig) -> dict[str, str]:
-    found = about.thumbnail is not None and about.thumbnail.is_file()
-    return {"thumbnail": fsio.sha256_file(about.thumbnail)} if found and about.thumbnail else {}
+    return cfg.model_copy(update={"out": "", "base": "", "vae": None, "about": cfg.about.without_places()})
 
 
 def _parameterization(cfg: ExportConfig, source: Source) -> Parameterization:
@@ -89,11 +82,3 @@ def _parameterization(cfg: ExportConfig, source: Source) -> Parameterization:
     if zero_terminal_snr:
         raise ConfigError("zero_terminal_snr: a flow has no such thing, it ends in pure noise anyway; set it to false")
     return known._replace(prediction=prediction)
-
-
-def _same_export(out: Path, manifest: Manifest) -> Manifest:
-    if has_manifest(out):
-        existing = read_manifest(out, kind=EXPORT_KIND, format_version=EXPORT_FORMAT)
-        if (existing.config_digest, existing.inputs) == (manifest.config_digest, manifest.inputs):
-            return existing
-    raise SetupError(f"out: {out}: holds another export (or something else); choose another folder or remove that one")

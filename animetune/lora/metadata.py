@@ -8,8 +8,7 @@ from animetune import fsio
 from animetune.lora.config import LoraConfig
 from animetune.lora.extract import Extracted
 from animetune.models.source import Source
-from animetune.records import PIXELS_PER_CELL
-from animetune.version import VERSION
+from animetune.weights.metadata import SDXL_ARCHITECTURE, described
 
 _SEVERAL = "Dynamic"
 """What kohya's tools write where ranks differ between layers."""
@@ -18,31 +17,10 @@ _SEVERAL = "Dynamic"
 def lora_metadata(
     cfg: LoraConfig, base: Source, extracted: Sequence[Extracted], *, facts: Mapping[str, str]
 ) -> dict[str, str]:
-    """All metadata but the hash, which is known once all is written; `facts` become `animetune.<name>`."""
-    side = PIXELS_PER_CELL * base.architecture.unet["sample_size"]
-    spec = {
-        "sai_model_spec": "1.0.1",
-        "architecture": "stable-diffusion-xl-v1-base/lora",
-        "implementation": "https://github.com/Stability-AI/generative-models",
-        "implementation_version": f"animetune/{VERSION}",
-        "title": cfg.about.title,
-        "resolution": f"{side}x{side}",
-        "license": cfg.about.license,
-        "author": cfg.about.author,
-        "description": cfg.about.description,
-        "date": cfg.about.date,
-        "usage_hint": cfg.about.usage_hint,
-        "trigger_phrase": cfg.about.trigger_phrase,
-        "tags": ", ".join(cfg.about.tags),
-        "timestep_range": cfg.about.timestep_range,
-        "prediction_type": base.parameterization.prediction,
-    }
-    return {
-        **{f"modelspec.{key}": value for key, value in spec.items() if value},
-        **_kohya(cfg, extracted),
-        **{f"animetune.{name}": value for name, value in facts.items()},
-        "format": "pt",
-    }
+    """All metadata but the hash, which is known once all is written; `facts`, of the tuned model, become
+    `animetune.<name>`. Raises ConfigError for a thumbnail that cannot be used."""
+    said = described(cfg.about, base, trained=facts, architecture=f"{SDXL_ARCHITECTURE}/lora")
+    return said | _kohya(cfg, extracted)
 
 
 def _kohya(cfg: LoraConfig, extracted: Sequence[Extracted]) -> dict[str, str]:

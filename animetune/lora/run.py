@@ -22,15 +22,16 @@ import torch
 
 from animetune import fsio
 from animetune.config import digest
-from animetune.errors import DataError, SetupError
+from animetune.errors import DataError
 from animetune.licences import check_licence
 from animetune.lora.config import LoraConfig
 from animetune.lora.extract import Extracted, extract, left_out
 from animetune.lora.layers import chosen_layers
 from animetune.lora.metadata import lora_metadata
 from animetune.lora.table import held, summarize
-from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, record_files, write_manifest
+from animetune.manifest import Manifest, check_place, read_manifest, record_files, same_output, write_manifest
 from animetune.models.config import ModelConfig
+from animetune.models.device import pick_device
 from animetune.models.likeness import network_difference
 from animetune.models.lora import LORA_COMPONENTS, Layer
 from animetune.models.source import Source
@@ -62,14 +63,13 @@ def run(cfg: LoraConfig) -> Manifest:
         manifest = Manifest(
             kind=LORA_KIND,
             format_version=LORA_FORMAT,
-            # Places are no part of what is published; `inputs` says what was read.
-            config_digest=digest(cfg.model_copy(update={"out": "", "tuned": "", "base": "", "device": "auto"})),
-            inputs={**_inputs("tuned", tuned), **_inputs("base", base)},
+            config_digest=digest(_without_places(cfg)),
+            inputs={**_inputs("tuned", tuned), **_inputs("base", base), **cfg.about.digests()},
         )
         if out.exists():
-            return _same_lora(out, manifest)
+            return same_output(out, manifest)
         layers = chosen_layers(cfg, base.architecture)
-        device = _device(cfg)
+        device = pick_device(cfg.device)
         with track("lora", len(layers)) as progress:
             extracted = extract(cfg, layers, tuned, base, device=device, done=progress.advance)
         if not extracted:
@@ -126,22 +126,12 @@ def _facts(extracted: Sequence[Extracted], layers: Sequence[Layer], tuned: Sourc
     }
 
 
-def _device(cfg: LoraConfig) -> torch.device:
-    if cfg.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise SetupError("device: cuda: PyTorch sees no GPU here; write auto or cpu")
-    return torch.device(cfg.device)
+def _without_places(cfg: LoraConfig) -> LoraConfig:
+    """The configuration without places, which are no part of what is published (`inputs` says what was read)."""
+    changes = {"out": "", "tuned": "", "base": "", "device": "auto", "about": cfg.about.without_places()}
+    return cfg.model_copy(update=changes)
 
 
 def _inputs(name: str, source: Source) -> dict[str, str]:
     """`tuned/unet` ... -> SHA-256."""
     return {f"{name}/{part}": digest for part, digest in source.digests(LORA_COMPONENTS).items()}
-
-
-def _same_lora(out: Path, manifest: Manifest) -> Manifest:
-    if has_manifest(out):
-        existing = read_manifest(out, kind=LORA_KIND, format_version=LORA_FORMAT)
-        if (existing.config_digest, existing.inputs) == (manifest.config_digest, manifest.inputs):
-            return existing
-    raise SetupError(f"out: {out}: holds another LoRA (or something else); choose another folder or remove that one")

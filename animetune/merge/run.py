@@ -22,9 +22,8 @@ from typing import Any
 from animetune import fsio
 from animetune.assets import sha256_of
 from animetune.config import digest
-from animetune.errors import SetupError
 from animetune.licences import check_licence
-from animetune.manifest import Manifest, check_place, has_manifest, read_manifest, write_manifest
+from animetune.manifest import Manifest, check_place, read_manifest, same_output, write_manifest
 from animetune.merge.config import MergeConfig
 from animetune.merge.fitting import check_fit
 from animetune.merge.source import merged_source
@@ -76,7 +75,7 @@ def run(cfg: MergeConfig) -> Manifest:
             },
         )
         if out.exists():
-            return _same_merge(out, manifest)
+            return same_output(out, manifest)
         if source.parameterization.prediction == "flow" and "single_file" in cfg.formats:
             _log.warning("%s: %s", cfg.out, flow_hint(source.parameterization))
         with fsio.publish_dir(out) as folder:
@@ -123,10 +122,7 @@ def _hub_ids(cfg: MergeConfig) -> dict[str, str]:
 def _inputs(cfg: MergeConfig, sources: Mapping[str, Source], loras: list[Lora]) -> dict[str, str]:
     """`model/unet` ..., `loras/0` ... -> SHA-256."""
     found = {f"{name}/{part}": sha for name, source in sources.items() for part, sha in source.digests().items()}
-    found |= {f"loras/{place}": sha256_of(lora.path) for place, lora in enumerate(loras)}
-    if cfg.about.thumbnail is not None and cfg.about.thumbnail.is_file():
-        found["thumbnail"] = sha256_of(cfg.about.thumbnail)
-    return found
+    return found | {f"loras/{place}": sha256_of(lora.path) for place, lora in enumerate(loras)} | cfg.about.digests()
 
 
 def _without_places(cfg: MergeConfig) -> MergeConfig:
@@ -134,14 +130,5 @@ def _without_places(cfg: MergeConfig) -> MergeConfig:
     the VAE named."""
     models = {name: each.model_copy(update={"base": "", "vae": None}) for name, each in cfg.models.items()}
     loras = tuple(each.model_copy(update={"file": Path(each.file).name}) for each in cfg.loras)
-    about = cfg.about.model_copy(update={"thumbnail": None})
-    changes = {"out": "", "vae": cfg.vae_from, "models": models, "loras": loras, "about": about}
+    changes = {"out": "", "vae": cfg.vae_from, "models": models, "loras": loras, "about": cfg.about.without_places()}
     return cfg.model_copy(update=changes)
-
-
-def _same_merge(out: Path, manifest: Manifest) -> Manifest:
-    if has_manifest(out):
-        existing = read_manifest(out, kind=MERGE_KIND, format_version=MERGE_FORMAT)
-        if (existing.config_digest, existing.inputs) == (manifest.config_digest, manifest.inputs):
-            return existing
-    raise SetupError(f"out: {out}: holds another merge (or something else); choose another folder or remove that one")

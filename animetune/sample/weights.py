@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animetune import fsio
+from animetune.assets import sha256_of
 from animetune.diffusion.config import DiffusionConfig
 from animetune.models.config import ModelConfig
 from animetune.models.sdxl import COMPONENTS
@@ -33,7 +34,6 @@ class WeightsReader:
     """Looks at models, at each once."""
 
     def __init__(self) -> None:
-        self._hashes: dict[Path, str] = {}
         self._seen: dict[ModelConfig, Weights] = {}
 
     def look(self, cfg: ModelConfig) -> Weights:
@@ -42,38 +42,26 @@ class WeightsReader:
         Raises what `open_source` does, DataError naming tensors that are missing or of another shape.
         """
         if cfg not in self._seen:
-            self._seen[cfg] = self._look(cfg)
+            self._seen[cfg] = _look(cfg)
         return self._seen[cfg]
 
-    def _look(self, cfg: ModelConfig) -> Weights:
-        source = open_source(cfg)
-        for component in COMPONENTS[:3]:  # drawing says itself that it needs a VAE
-            if source.files[component]:
-                source.state(component)  # now: another model may draw for hours before this one's turn
-        hashes = {component: [self._hash(file) for file in files] for component, files in source.files.items()}
-        made = cfg.base if not any(hashes.values()) else ""
-        settings = {name: getattr(cfg, name) for name in _DRAWS_WITH}
-        which = cfg.weights if any("manifest.json" in map(_name, files) for files in source.files.values()) else ""
-        identity = [made, which, settings, hashes, list(source.parameterization)]
-        base = Path(cfg.base)
-        return Weights(
-            name=_shown(cfg, which),
-            digest=fsio.short_digest(fsio.canonical_json(identity)),
-            file_hash=self._hash(base)[:10] if base.is_file() else None,
-            diffusion=DiffusionConfig(**source.parameterization._asdict()),
-        )
 
-    def _hash(self, file: Path) -> str:
-        if file not in self._hashes:
-            self._hashes[file] = fsio.sha256_file(file)
-        return self._hashes[file]
+def _look(cfg: ModelConfig) -> Weights:
+    source = open_source(cfg)
+    for component in COMPONENTS[:3]:  # drawing says itself that it needs a VAE
+        if source.files[component]:
+            source.state(component)  # now: another model may draw for hours before this one's turn
+    settings = {name: getattr(cfg, name) for name in _DRAWS_WITH}
+    base = Path(cfg.base)
+    return Weights(
+        name=_shown(cfg, is_run="weights" in source.facts and not base.is_file()),
+        digest=fsio.short_digest(fsio.canonical_json([source.digests(), settings])),
+        file_hash=sha256_of(base)[:10] if base.is_file() else None,
+        diffusion=DiffusionConfig(**source.parameterization._asdict()),
+    )
 
 
-def _shown(cfg: ModelConfig, which: str) -> str:
+def _shown(cfg: ModelConfig, *, is_run: bool) -> str:
     base = Path(cfg.base)
     name = base.stem if base.is_file() else base.resolve().name if base.exists() else cfg.base
-    return f"{name} ({which})" if which and which != "ema" else name
-
-
-def _name(file: Path) -> str:
-    return file.name
+    return f"{name} ({cfg.weights})" if is_run and cfg.weights != "ema" else name

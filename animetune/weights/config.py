@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from animetune.assets import sha256_of
 from animetune.config import StrictModel
 
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -71,3 +72,12 @@ class AboutConfig(StrictModel):
         if date and not re.fullmatch(r"\d{4}-\d{2}-\d{2}(T[\d:.+Z-]+)?", date):
             raise ValueError("should be a date as in 2026-11-21")
         return date
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that it names, which are inputs of what is published."""
+        found = self.thumbnail is not None and self.thumbnail.is_file()
+        return {"thumbnail": sha256_of(self.thumbnail)} if self.thumbnail is not None and found else {}
+
+    def without_places(self) -> AboutConfig:
+        """What is published of it, wherever its files lie."""
+        return self.model_copy(update={"thumbnail": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from animetune.records import PIXELS_PER_CELL
 from animetune.version import VERSION
 from animetune.weights.config import AboutConfig
 
+SDXL_ARCHITECTURE = "stable-diffusion-xl-v1-base"
 LARGEST_THUMBNAIL = 256 * 1024
 """Bytes; every reader of the file's header loads it."""
 _MEDIA = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
@@ -33,41 +35,56 @@ def model_spec(about: AboutConfig, source: Source, *, dtype: torch.dtype, vae_dt
 
     Raises ConfigError for a thumbnail that cannot be used.
     """
-    side = PIXELS_PER_CELL * source.architecture.unet["sample_size"]
     parameterization = source.parameterization
     is_flow = parameterization.prediction == "flow"
-    usage_hint = f"{about.usage_hint} {flow_hint(parameterization)}".strip() if is_flow else about.usage_hint
-    spec = {
-        "sai_model_spec": "1.0.1",
-        "architecture": "stable-diffusion-xl-v1-base",
-        "implementation": "https://github.com/Stability-AI/generative-models",
-        "implementation_version": f"animetune/{VERSION}",
-        "title": about.title,
-        "resolution": f"{side}x{side}",
-        "license": about.license,
-        "author": about.author,
-        "description": about.description,
-        "date": about.date,
-        "usage_hint": usage_hint,
-        "trigger_phrase": about.trigger_phrase,
-        "tags": ", ".join(about.tags),
-        "merged_from": ", ".join(about.merged_from),
-        "timestep_range": about.timestep_range or source.facts.get(TIMESTEPS_FACT, ""),
-        "encoder_layer": _PENULTIMATE,
-        "prediction_type": parameterization.prediction,
-        "predict_key": "" if is_flow else parameterization.prediction,  # the name in ComfyUI's own files
-        "unet_dtype": _short(dtype),
-        "vae_dtype": _short(vae_dtype),
-        "thumbnail": "" if about.thumbnail is None else _data_url(about.thumbnail),
-    }
-    metadata = {f"modelspec.{key}": value for key, value in spec.items() if value}
-    metadata |= {f"{FACTS_PREFIX}{name}": value for name, value in source.facts.items()}
-    if not is_sdxl(source.architecture):
-        metadata[ARCHITECTURE_KEY] = fsio.canonical_json(asdict(source.architecture))
+    metadata = described(about, source, trained=source.facts) | stated(
+        encoder_layer=_PENULTIMATE,
+        predict_key="" if is_flow else parameterization.prediction,  # the name in ComfyUI's own files
+        unet_dtype=_short(dtype),
+        vae_dtype=_short(vae_dtype),
+    )
     if is_flow:
+        metadata |= stated(usage_hint=f"{about.usage_hint} {flow_hint(parameterization)}".strip())
         flow = {"shift": parameterization.shift, "shift_by_area": parameterization.shift_by_area}
         metadata[FLOW_KEY] = fsio.canonical_json(flow)
-    return metadata | {"format": "pt"}
+    if not is_sdxl(source.architecture):
+        metadata[ARCHITECTURE_KEY] = fsio.canonical_json(asdict(source.architecture))
+    return metadata
+
+
+def described(
+    about: AboutConfig, source: Source, *, trained: Mapping[str, str], architecture: str = SDXL_ARCHITECTURE
+) -> dict[str, str]:
+    """What a model, and a LoRA for one, say alike; `trained` is what is known of the training that made it.
+
+    Raises ConfigError for a thumbnail that cannot be used.
+    """
+    side = PIXELS_PER_CELL * source.architecture.unet["sample_size"]
+    spec = stated(
+        sai_model_spec="1.0.1",
+        architecture=architecture,
+        implementation="https://github.com/Stability-AI/generative-models",
+        implementation_version=f"animetune/{VERSION}",
+        title=about.title,
+        resolution=f"{side}x{side}",
+        license=about.license,
+        author=about.author,
+        description=about.description,
+        date=about.date,
+        usage_hint=about.usage_hint,
+        trigger_phrase=about.trigger_phrase,
+        tags=", ".join(about.tags),
+        merged_from=", ".join(about.merged_from),
+        timestep_range=about.timestep_range or trained.get(TIMESTEPS_FACT, ""),
+        prediction_type=source.parameterization.prediction,
+        thumbnail="" if about.thumbnail is None else _data_url(about.thumbnail),
+    )
+    return spec | {f"{FACTS_PREFIX}{name}": value for name, value in trained.items()} | {"format": "pt"}
+
+
+def stated(**spec: str) -> dict[str, str]:
+    """Entries of ModelSpec under their full names; empty ones are left out."""
+    return {f"modelspec.{key}": value for key, value in spec.items() if value}
 
 
 def flow_hint(parameterization: Parameterization) -> str:

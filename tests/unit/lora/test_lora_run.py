@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -244,6 +245,20 @@ def test_diffusers_loads_it(tmp_path: Path, tuned_all: Path, base: Path) -> None
         assert torch.allclose(tensor, wanted[name].load(), atol=2e-6), name
 
 
+def test_its_thumbnail_is_in_the_file_and_decides_what_it_is(tmp_path: Path, tuned: Path, base: Path) -> None:
+    picture = tmp_path / "shown.png"
+    Image.new("RGB", (4, 4)).save(picture)
+    about = ABOUT | {"thumbnail": picture}
+    run(config(tmp_path / "lora", tuned, base, about=about))
+    with safe_open(tmp_path / "lora" / "lora.safetensors", framework="pt") as stream:
+        assert stream.metadata()["modelspec.thumbnail"].startswith("data:image/png;base64,")
+    moved = picture.rename(tmp_path / "moved.png")
+    run(config(tmp_path / "lora", tuned, base, about=about | {"thumbnail": moved}))
+    Image.new("RGB", (5, 5)).save(moved)
+    with pytest.raises(SetupError, match="holds another lora"):
+        run(config(tmp_path / "lora", tuned, base, about=about | {"thumbnail": moved}))
+
+
 # ---- what is refused
 
 
@@ -274,7 +289,7 @@ def test_again_and_something_else(tmp_path: Path, tuned: Path, base: Path) -> No
 
     first = take()
     assert take() == first
-    with pytest.raises(SetupError, match="holds another LoRA"):
+    with pytest.raises(SetupError, match="holds another lora"):
         take(dtype="bfloat16")
 
 
