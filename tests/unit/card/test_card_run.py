@@ -261,7 +261,7 @@ def test_usage_suits_what_the_weights_predict(made, prediction, said, scheduler)
     assert ast.literal_eval(assigned["prompt"]) == 'say "hi" \\(x\\)'
     assert said in text
     record = read_manifest(Path(export)).files["model.safetensors"]
-    assert f"| `model.safetensors` | 7 B | `{record.sha256}` |" in text
+    assert f"| `model.safetensors` | 7 bytes | `{record.sha256}` |" in text
 
 
 @pytest.mark.parametrize(("sampler", "package"), [("lms", "scipy"), ("dpmpp_sde", "torchsde"), ("unipc", None)])
