@@ -16,7 +16,7 @@ from animetune.records import Request, Size
 _PLACES = re.compile(r"(\{prefix\}|\{prompt\}|\{words\})")
 
 Answer = Mapping[str, Any]
-"""What the scorers say of one picture: scorer -> its answer, JSON."""
+"""What is known of one picture: scorer -> its answer, JSON; featurizer ("ccip", "features") -> float32 (d,)."""
 Answers = Mapping[str, Mapping[str, Answer]]
 """Model -> key of a case -> its answer; a picture that is missing has none."""
 

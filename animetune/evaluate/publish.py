@@ -15,7 +15,7 @@ from animetune.evaluate.config import EvaluateConfig, ProbeConfig
 from animetune.evaluate.pictures import Pictures
 from animetune.evaluate.plan import Plan
 from animetune.evaluate.probes.registry import PROBES
-from animetune.evaluate.probes.shape import Grid
+from animetune.evaluate.probes.shape import Grid, Looked
 from animetune.evaluate.results import Evaluation, Found, results_json
 from animetune.figures import image_grid
 from animetune.manifest import Manifest, read_manifest, record_files, write_manifest
@@ -108,7 +108,7 @@ def _score(probe: ProbeConfig, cases: Sequence[Case], answers: Answers, cfg: Eva
     mine = {
         model: {case.key: by_key[case.key] for case in cases if case.key in by_key} for model, by_key in answers.items()
     }
-    score = asker.score(probe, cases, mine, cfg.reference)
+    score = asker.score(probe, Looked(cases, mine, cfg.reference))
     prompts = len({case.item for case in cases})
     return Found(probe.name, asker.TITLE, asker.ABOUT, cases, prompts, score, not_scored)
 

@@ -45,6 +45,18 @@ class Scorer(Protocol):
         """One a picture, JSON values only; RGB pictures of any size. Raises DataError where there can be none."""
 
 
+class Featurizer(Protocol):
+    """Gives a vector for a picture, by which pictures are compared."""
+
+    name: str
+    """What its vectors are filed under: `ccip`, `features`."""
+    digest: str
+    """Of everything that they depend on."""
+
+    def features(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """float32 (n, d), finite, a row a picture; RGB pictures of any size. Raises DataError where there are none."""
+
+
 class TagScorer:
     """What a tagger sees: `tags` name -> probability, down to its floor; `ratings` all of them."""
 

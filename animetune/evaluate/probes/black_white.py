@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from animetune.evaluate.cases import Answer, Answers, Asked, Case, expand
+from animetune.evaluate.cases import Answer, Asked, Case, expand
 from animetune.evaluate.config import BlackWhiteConfig, EvaluateConfig
 from animetune.evaluate.measures import Measure, group, values_of
-from animetune.evaluate.probes.shape import Needs, Score, Table, worst
+from animetune.evaluate.probes.shape import Looked, Needs, Score, Table, no_references, worst
 from animetune.evaluate.prompt_files import Shade, read_prompts
 
 TITLE = "Black and white"
@@ -19,6 +19,8 @@ ABOUT = (
 )
 FILE = "black_white.jsonl"
 ASKED = {"dark": "asked dark", "bright": "asked bright"}
+
+references = no_references
 
 
 def cases(probe: BlackWhiteConfig, cfg: EvaluateConfig) -> list[Case]:
@@ -34,8 +36,9 @@ def needs(probe: BlackWhiteConfig) -> Needs:
     return Needs(("luminance",))
 
 
-def score(probe: BlackWhiteConfig, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+def score(probe: BlackWhiteConfig, looked: Looked) -> Score:
     """Mean luminance and range by what was asked, and the share of pixels that are black or white."""
+    cases, answers, baseline = looked.cases, looked.answers, looked.baseline
     arms = {arm: [case for case in cases if case.arm == arm] for arm in ASKED}
     arms = {arm: asked for arm, asked in arms.items() if asked}
     means = values_of(cases, answers, lambda case, answer: _number(answer, "mean"))

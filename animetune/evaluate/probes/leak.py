@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from animetune.evaluate.cases import Answer, Answers, Asked, Case, expand
+from animetune.evaluate.cases import Answer, Asked, Case, expand
 from animetune.evaluate.config import EvaluateConfig, LeakConfig
 from animetune.evaluate.measures import Measure, contrast, group, values_of
-from animetune.evaluate.probes.shape import Needs, Score, worst
+from animetune.evaluate.probes.shape import Looked, Needs, Score, no_references, worst
 from animetune.evaluate.prompt_files import Prompt, read_prompts
 
 TITLE = "People where none was asked for"
@@ -26,6 +26,8 @@ WITHOUT_NO_HUMANS = frozenset({"solo", "solo_focus", "male_focus", "female_focus
 """Also said of an animal that is alone."""
 NO_HUMANS = "no_humans"
 ARMS = {"plain": "without the prefix", "prefix": "with the prefix"}
+
+references = no_references
 
 
 def cases(probe: LeakConfig, cfg: EvaluateConfig) -> list[Case]:
@@ -47,8 +49,9 @@ def needs(probe: LeakConfig) -> Needs:
     return Needs(("tags",), (("1girl",), ("1boy",)))
 
 
-def score(probe: LeakConfig, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+def score(probe: LeakConfig, looked: Looked) -> Score:
     """Share of pictures with a person, by arm and by kind of prompt."""
+    cases, answers, baseline = looked.cases, looked.answers, looked.baseline
     values = values_of(cases, answers, lambda case, answer: has_person(answer, probe.threshold))
     arms = {arm: [case for case in cases if case.arm == arm] for arm in probe.arms}
     kinds = list(dict.fromkeys(str(case.facts["kind"]) for case in cases))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from animetune.evaluate.cases import Answer, Answers, Asked, Case, expand
+from animetune.evaluate.cases import Answer, Asked, Case, expand
 from animetune.evaluate.config import EvaluateConfig, LengthsConfig
 from animetune.evaluate.measures import Measure, contrast, group, values_of
-from animetune.evaluate.probes.shape import Needs, Score, worst
+from animetune.evaluate.probes.shape import Looked, Needs, Score, no_references, worst
 from animetune.evaluate.prompt_files import Content, read_prompts
 
 TITLE = "Short prompts against long ones"
@@ -18,6 +18,8 @@ ABOUT = (
 )
 FILE = "lengths.jsonl"
 ARMS = {"short": "short", "long": "over 75 tokens", "longer": "over 150 tokens"}
+
+references = no_references
 
 
 def cases(probe: LengthsConfig, cfg: EvaluateConfig) -> list[Case]:
@@ -41,8 +43,9 @@ def needs(probe: LengthsConfig) -> Needs:
     return Needs(("tags",), tuple((tag,) for tag in dict.fromkeys(named)))
 
 
-def score(probe: LengthsConfig, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+def score(probe: LengthsConfig, looked: Looked) -> Score:
     """Mean recall by length, and what more length changes."""
+    cases, answers, baseline = looked.cases, looked.answers, looked.baseline
     values = values_of(cases, answers, lambda case, answer: recall(case, answer, probe.threshold))
     arms = {arm: [case for case in cases if case.arm == arm] for arm in ARMS}
     measure = Measure(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from animetune.evaluate.cases import Answer, Answers, Asked, Case, expand
+from animetune.evaluate.cases import Answer, Asked, Case, expand
 from animetune.evaluate.config import EvaluateConfig, PrefixConfig
 from animetune.evaluate.measures import Measure, contrast, group, values_of
 from animetune.evaluate.probes.leak import ARMS
-from animetune.evaluate.probes.shape import Needs, Score, worst
+from animetune.evaluate.probes.shape import Looked, Needs, Score, no_references, worst
 from animetune.evaluate.prompt_files import Prompt, read_prompts
 
 TITLE = "Photos in place of drawings"
@@ -31,6 +29,8 @@ REALISTIC = (
 )
 """Which of them a tagger knows differs: WD's lists have the general ones alone."""
 
+references = no_references
+
 
 def cases(probe: PrefixConfig, cfg: EvaluateConfig) -> list[Case]:
     """Every prompt plain and with the prefix."""
@@ -51,8 +51,9 @@ def needs(probe: PrefixConfig) -> Needs:
     return Needs(("tags",), (REALISTIC,))
 
 
-def score(probe: PrefixConfig, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+def score(probe: PrefixConfig, looked: Looked) -> Score:
     """Share of realistic pictures in both arms, and what the prefix changes."""
+    cases, answers, baseline = looked.cases, looked.answers, looked.baseline
     values = values_of(cases, answers, lambda case, answer: is_realistic(answer, probe.threshold))
     arms = {arm: [case for case in cases if case.arm == arm] for arm in ARMS}
     measure = Measure(

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from animetune.evaluate.cases import Answer, Answers, Asked, Case, expand, filled
+from animetune.evaluate.cases import Answer, Asked, Case, expand, filled
 from animetune.evaluate.config import EvaluateConfig, QualityConfig
 from animetune.evaluate.intervals import bootstrap, spearman
 from animetune.evaluate.measures import Measure, Values, contrast, group, values_of
-from animetune.evaluate.probes.shape import Grid, Needs, Score, Table
+from animetune.evaluate.probes.shape import Grid, Looked, Needs, Score, Table, no_references
 from animetune.evaluate.prompt_files import Prompt, read_prompts
 
 TITLE = "Quality words"
@@ -22,6 +22,8 @@ ABOUT = (
 FILE = "people.jsonl"
 NONE = "no word"
 LADDERS = ("quality", "aesthetic")
+
+references = no_references
 
 
 def cases(probe: QualityConfig, cfg: EvaluateConfig) -> list[Case]:
@@ -48,8 +50,9 @@ def needs(probe: QualityConfig) -> Needs:
     return Needs(("aesthetic",))
 
 
-def score(probe: QualityConfig, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+def score(probe: QualityConfig, looked: Looked) -> Score:
     """Mean score by word, the order of each ladder, and its grid."""
+    cases, answers, baseline = looked.cases, looked.answers, looked.baseline
     values = values_of(cases, answers, _score_of)
     arms = {arm: [case for case in cases if case.arm == arm] for arm, _ in _arms(probe)}
     measures = []

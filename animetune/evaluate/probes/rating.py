@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from animetune.evaluate.cases import Answer, Answers, Asked, Case, expand, filled
 from animetune.evaluate.config import EvaluateConfig, RatingConfig
 from animetune.evaluate.measures import Better, Measure, group, values_of
-from animetune.evaluate.probes.shape import Matrix, Needs, Score, worst
+from animetune.evaluate.probes.shape import Looked, Matrix, Needs, Score, no_references, worst
 from animetune.evaluate.prompt_files import Prompt, read_prompts
 
 TITLE = "Ratings"
@@ -18,6 +18,8 @@ ABOUT = (
 FILE = "people.jsonl"
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 """Of the tagger, the mildest first."""
+
+references = no_references
 
 
 def cases(probe: RatingConfig, cfg: EvaluateConfig) -> list[Case]:
@@ -44,8 +46,9 @@ def needs(probe: RatingConfig) -> Needs:
     return Needs(("tags",), tuple((rating,) for rating in RATINGS))
 
 
-def score(probe: RatingConfig, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+def score(probe: RatingConfig, looked: Looked) -> Score:
     """Confusion matrix, share of pictures as asked and of those beyond what was asked."""
+    cases, answers, baseline = looked.cases, looked.answers, looked.baseline
     arms = {word: [case for case in cases if case.arm == word] for word in probe.words}
     as_asked = _shares("as_asked", "As asked", "higher", lambda steps: steps == 0, arms, answers, baseline)
     beyond = _shares("beyond", "More explicit than asked", "lower", lambda steps: steps > 0, arms, answers, baseline)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from animetune.evaluate.cases import Answers, Case
+import numpy as np
+
+from animetune.evaluate.cases import Answer, Answers, Case
 from animetune.evaluate.config import EvaluateConfig
 from animetune.evaluate.measures import Measure
 
@@ -19,9 +22,37 @@ class Needs:
     """What a probe's numbers rest on."""
 
     scorers: tuple[str, ...] = ()
-    """Names of `scorers`; a probe without one of them still has its pictures."""
+    """Names of `scorers`, featurizers too; a probe without one of them still has its pictures."""
     tags: tuple[tuple[str, ...], ...] = ()
     """Tags of which the tagger's list must have one, each."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A real picture of what a probe compares with; the probe's scorers look at it, too."""
+
+    key: str
+    """Names it within the probe, wherever its file lies."""
+    file: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the probe has to know to score it."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """All that a probe's numbers are made of."""
+
+    cases: Sequence[Case]
+    answers: Answers
+    """Of this probe's cases."""
+    baseline: str
+    """Name of the model that the others are compared with."""
+    references: Sequence[Reference] = ()
+    reference_answers: Mapping[str, Answer] = field(default_factory=dict)
+    """By the key of the reference."""
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = field(default_factory=dict)
+    """What measures two sets of vectors of a featurizer, such as "ccip": float32 (n, d), (m, d) -> differences (n, m).
+    """
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,8 @@ class Shown:
 
     key: str
     note: str
+    beside: str = ""
+    """Key of the reference to show with it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +87,17 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How a number is distributed over pictures."""
+
+    title: str
+    edges: Sequence[float]
+    """Of the bins, ascending; one more than bins."""
+    counts: Mapping[str, Sequence[int]]
+    """Model, and `reference` for the real pictures -> pictures in each bin."""
+
+
+@dataclass(frozen=True)
 class Grid:
     """Prompts (rows) by arms (columns), as pictures of every model."""
 
@@ -72,6 +116,7 @@ class Score:
     measures: Sequence[Measure] = ()
     matrices: Sequence[Matrix] = ()
     tables: Sequence[Table] = ()
+    histograms: Sequence[Histogram] = ()
     grids: Sequence[Grid] = ()
     worst_title: str = ""
     worst: Mapping[str, Sequence[Shown]] = field(default_factory=dict)
@@ -96,8 +141,17 @@ class Probe(Protocol):
     def needs(self, probe: Any) -> Needs:
         """What its numbers rest on."""
 
-    def score(self, probe: Any, cases: Sequence[Case], answers: Answers, baseline: str) -> Score:
+    def references(self, probe: Any, cfg: EvaluateConfig) -> Sequence[Reference]:
+        """The real pictures to compare with; `no_references` where there are none. Raises DataError or SetupError for a
+        folder that is not there or cannot be read."""
+
+    def score(self, probe: Any, looked: Looked) -> Score:
         """Numbers of what scorers said; pure."""
+
+
+def no_references(probe: Any, cfg: EvaluateConfig) -> Sequence[Reference]:
+    """None: the probe compares models alone."""
+    return ()
 
 
 def worst(

@@ -9,6 +9,7 @@ import pytest
 
 from animetune.evaluate.cases import filled
 from animetune.evaluate.probes import black_white, leak, lengths, prefix, quality, rating
+from animetune.evaluate.probes.shape import Looked
 from animetune.evaluate.scorers import luminance
 from tests.evaluated import cases_of, config, tagged
 
@@ -26,7 +27,7 @@ def test_leak_counts_people(tmp_path: Path) -> None:
     )
     tuned = dict(zip([case.key for case in cases], [girl, nobody, nobody, nobody, *[nobody] * 4], strict=True))
     del tuned[cases[-1].key]
-    found = leak.score(cfg.probes[0], cases, {"base": base, "tuned": tuned}, "base")
+    found = leak.score(cfg.probes[0], Looked(cases, {"base": base, "tuned": tuned}, "base"))
     plain, with_prefix, *_ = found.measures[0].groups
     assert [(plain.estimates[m].count, plain.estimates[m].n) for m in ("base", "tuned")] == [(3, 4), (1, 4)]
     assert (with_prefix.estimates["tuned"].count, with_prefix.estimates["tuned"].n) == (0, 3)
@@ -72,7 +73,7 @@ def test_prefix_counts_what_is_no_drawing(tmp_path: Path) -> None:
     cases = cases_of(cfg, BOTH)
     photo, drawing = tagged(realistic=0.8), tagged(**{"1girl": 0.9, "photo_background": 0.9})
     answers = {"base": dict(zip([c.key for c in cases], [photo] * 3 + [drawing] * 5, strict=True))}
-    found = prefix.score(cfg.probes[0], cases, answers, "base").measures[0]
+    found = prefix.score(cfg.probes[0], Looked(cases, answers, "base")).measures[0]
     assert [group.estimates["base"].value for group in found.groups] == [0.75, 0]
     assert found.contrasts[0].differences["base"].p == pytest.approx(0.25)
 
@@ -83,7 +84,7 @@ def test_lengths_recall_what_all_name(tmp_path: Path) -> None:
     cases = cases_of(cfg, {"short": ["p1"], "long": ["p1"]}, tags=["a", "b", "c", "d"])
     half, quarter = tagged(a=0.4, b=0.9, c=0.1, z=1.0), tagged(d=0.5)
     answers = {"base": {case.key: half if case.arm == "short" else quarter for case in cases}}
-    found = lengths.score(cfg.probes[0], cases, answers, "base")
+    found = lengths.score(cfg.probes[0], Looked(cases, answers, "base"))
     assert [group.estimates["base"].value for group in found.measures[0].groups] == [0.5, 0.25]
     assert found.measures[0].contrasts[0].differences["base"].value == -0.25
     assert found.facts["recall_by_tag"]["base"]["a"] == {"asked": 4, "found": 2}
@@ -97,7 +98,9 @@ def test_ratings_make_a_matrix(tmp_path: Path) -> None:
     sensitive = cases_of(cfg, {"sensitive": ["p1", "p2"]}, expected="sensitive")
     cases = [*safe, *sensitive]
     rated = [tagged("general"), tagged("sensitive"), tagged("general"), tagged("sensitive")]
-    found = rating.score(cfg.probes[0], cases, {"base": dict(zip([c.key for c in cases], rated, strict=True))}, "base")
+    found = rating.score(
+        cfg.probes[0], Looked(cases, {"base": dict(zip([c.key for c in cases], rated, strict=True))}, "base")
+    )
     assert found.matrices[0].counts["base"] == [[1, 1, 0, 0], [1, 1, 0, 0]]
     as_asked, beyond = found.measures
     assert [group.estimates["base"].value for group in as_asked.groups] == [0.5, 0.5, 0.5]
@@ -116,7 +119,7 @@ def test_quality_words_have_an_order(tmp_path: Path) -> None:
         "base": {case.key: {"aesthetic": {"score": float(s)}} for case, s in zip(cases, scores, strict=True)},
         "tuned": {case.key: {} for case in cases},
     }
-    found = quality.score(cfg.probes[0], cases, answers, "base")
+    found = quality.score(cfg.probes[0], Looked(cases, answers, "base"))
     order = found.facts["order"]["quality"]
     assert order["base"]["each"] == pytest.approx(0.75)
     assert order["base"]["n"] == 2
@@ -140,7 +143,7 @@ def test_black_and_white_by_hand(tmp_path: Path) -> None:
             for case, level in zip(cases, levels, strict=True)
         }
     }
-    found = black_white.score(cfg.probes[0], cases, answers, "base")
+    found = black_white.score(cfg.probes[0], Looked(cases, answers, "base"))
     dark, bright = found.measures[0].groups
     assert dark.estimates["base"].value == pytest.approx(0.1)
     assert bright.estimates["base"].value == pytest.approx(0.9)
