@@ -1,0 +1,1 @@
+"""The arena: people vote between pictures of models, blindly, and the votes are turned into ratings."""
