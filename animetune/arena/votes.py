@@ -14,7 +14,7 @@ class Vote:
     """One answer of one voter to one battle."""
 
     battle: str
-    """Token of the battle."""
+    """Name of the battle; not its token, which is worth a vote."""
     mode: Mode
     voter: str
     prompt: str
@@ -27,6 +27,6 @@ class Vote:
     at: str
     """When the vote came in: ISO 8601, UTC."""
     repeat_of: str | None
-    """Token of the battle that this one showed again, its order changed."""
+    """Name of the battle that this one showed again, its order turned round."""
     flags: tuple[str, ...]
     """What is odd about it, such as that it came too fast."""
