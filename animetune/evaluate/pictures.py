@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from PIL import Image
 
 from animetune import samples
 from animetune.errors import DataError, SetupError
 from animetune.evaluate.config import EvaluateConfig, EvaluatedModel
-from animetune.manifest import has_manifest
 from animetune.progress import first_of
 from animetune.records import Request, Size
 from animetune.sample.drawing import Drawing
 from animetune.sample.parts import Where, draw_folder
 from animetune.sample.weights import WeightsReader
-from animetune.samples.parameters import read_parameters
+from animetune.samples.found import FoundPicture, find_pictures
 
 NAMED = 3
 """Missing pictures that a message names."""
@@ -43,12 +38,6 @@ class MissingPictures(DataError):
         super().__init__(message)
 
 
-class _Found(NamedTuple):
-    file: Path
-    request: Request
-    knows_negative: bool
-
-
 def draw(
     name: str, model: EvaluatedModel, requests: Sequence[Request], cfg: EvaluateConfig, reader: WeightsReader
 ) -> Pictures:
@@ -70,8 +59,8 @@ def find(name: str, model: EvaluatedModel, requests: Sequence[Request]) -> Pictu
     assert folder is not None
     if not folder.is_dir():
         raise SetupError(f"models.{name}.pictures: {folder}: there is no such folder")
-    by_key: dict[tuple[str, int, Size], _Found] = {}
-    for found in _pictures_of(folder):
+    by_key: dict[tuple[str, int, Size], FoundPicture] = {}
+    for found in find_pictures(folder):
         first = by_key.setdefault(_key(found.request), found)
         if first is not found and _key(found.request) in {_key(request) for request in requests}:
             raise DataError(
@@ -101,62 +90,3 @@ def _missing(name: str, folder: Path, absent: Sequence[Request], total: int) -> 
 
 def _key(request: Request) -> tuple[str, int, Size]:
     return " ".join(request.prompt.split()), request.seed, request.size
-
-
-def _pictures_of(folder: Path) -> Iterator[_Found]:
-    """All pictures of a folder whose requests are known, in the order of their names."""
-    if has_manifest(folder):
-        for drawn in samples.read(folder):
-            yield _Found(drawn.file, drawn.request, knows_negative=True)
-    elif (folder / samples.INDEX_NAME).is_file():
-        yield from _indexed(folder)
-    else:
-        for file in sorted(folder.rglob("*.png")):
-            found = _described(file)
-            if found is not None:
-                yield found
-
-
-def _indexed(folder: Path) -> Iterator[_Found]:
-    index = folder / samples.INDEX_NAME
-    for number, line in enumerate(index.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-            file = folder / _text(values["file"])
-            size = Size(int(values["width"]), int(values["height"]))
-            negative = values.get("negative")
-            request = Request(_text(values["prompt"]), int(values["seed"]), size, negative or "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{index}:{number}: is no line of a picture ({error!r}); it needs file, prompt, seed, width and height"
-            ) from error
-        if not file.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{index}:{number}: file: {values['file']!r} leads out of the folder")
-        if not file.is_file():
-            raise DataError(f"{index}:{number}: {file}: there is no such file; restore it, or remove the line")
-        yield _Found(file, request, knows_negative=negative is not None)
-
-
-def _described(file: Path) -> _Found | None:
-    """By the parameters in the PNG; None where it has none."""
-    try:
-        with Image.open(file) as image:
-            text = image.info.get("parameters")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: cannot be opened as a PNG ({error}); remove it, or get it again") from error
-    if not isinstance(text, str):
-        return None
-    read = read_parameters(text)
-    try:
-        request = Request(read.prompt, int(read.fields["Seed"]), Size.parse(read.fields["Size"]), read.negative)
-    except (KeyError, ValueError):
-        return None
-    return _Found(file, request, knows_negative=True)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
