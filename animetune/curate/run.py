@@ -17,7 +17,7 @@ import polars as pl
 
 from animetune import config, fsio, tables
 from animetune.curate import pictures
-from animetune.curate.caption.usage import costs
+from animetune.curate.caption.costs import costs
 from animetune.curate.chain import chain
 from animetune.curate.classify.content import UNASSIGNED
 from animetune.curate.config import CurateConfig

@@ -88,15 +88,15 @@ def settings(base_url: str, concurrency: int) -> Any:
 
 def captions(*, folder: str, concurrency: int, picture: str = SMALL) -> dict[str, float]:
     """All that the step does for a picture."""
-    from animetune.curate.caption.asking import Asker
-    from animetune.curate.caption.client import Server
-    from animetune.curate.caption.encode import PictureEncoder, decoding_in_threads
     from animetune.curate.caption.facts import PictureFacts
-    from animetune.curate.caption.log import AnswerLog
-    from animetune.curate.caption.pool import work_through
-    from animetune.curate.caption.usage import Usage
     from animetune.curate.caption.write import Wanted, Writer
     from animetune.curate.config.pictures import PicturesConfig
+    from animetune.vlm.asking import Asker
+    from animetune.vlm.client import Server
+    from animetune.vlm.encode import PictureEncoder, decoding_in_threads
+    from animetune.vlm.log import AnswerLog
+    from animetune.vlm.pool import work_through
+    from animetune.vlm.usage import Usage
 
     count = round(SECONDS * concurrency / LATENCY)
     facts = PictureFacts("bench/1", ("1girl", "solo"), tags_general=("long_hair", "garden", "pond", "sky", "standing"))
@@ -133,10 +133,10 @@ def large(*, folder: str, concurrency: int) -> dict[str, float]:
 
 def bare(*, folder: str, concurrency: int) -> dict[str, float]:
     """The client alone."""
-    from animetune.curate.caption.client import Server
-    from animetune.curate.caption.pool import work_through
-    from animetune.curate.caption.requests import first_request
-    from animetune.curate.caption.usage import Usage
+    from animetune.vlm.client import Server
+    from animetune.vlm.pool import work_through
+    from animetune.vlm.requests import first_request
+    from animetune.vlm.usage import Usage
 
     count = round(SECONDS * concurrency / LATENCY)
 

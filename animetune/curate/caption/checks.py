@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from animetune.curate.caption import colour_checks, people_checks, text_checks
 from animetune.curate.caption.facts import PictureFacts
 from animetune.curate.caption.outcomes import CODES, Problem
-from animetune.curate.caption.refusals import refusal
 from animetune.curate.caption.style import style_references
 from animetune.curate.config.caption_text import ChecksConfig, StyleConfig
 from animetune.tokens import count_tokens
+from animetune.vlm.refusals import refusal
 
 __all__ = ["CODES", "Problem", "problems"]
 

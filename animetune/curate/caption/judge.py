@@ -9,9 +9,9 @@ from animetune.curate.caption.checks import problems
 from animetune.curate.caption.facts import PictureFacts
 from animetune.curate.caption.outcomes import Form, Problem, Rejected
 from animetune.curate.caption.parse import parse
-from animetune.curate.caption.replies import Reply
 from animetune.curate.caption.style import remove_style, style_references
 from animetune.curate.config.caption_text import ChecksConfig, StyleConfig
+from animetune.vlm.replies import Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pydantic
 
 from animetune.curate.caption.characters import Scene, to_text
 from animetune.curate.caption.outcomes import Draft, Form, Rejected
-from animetune.curate.caption.refusals import refusal
+from animetune.vlm.refusals import refusal
 
 __all__ = ["Draft", "Rejected", "parse"]
 

@@ -1,11 +1,15 @@
-"""What is said to a model whose answer was no good: the problem by name, and what to do."""
+"""What is said to a model whose answer was no good: the problem by name, what to do, and the request for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from animetune.curate.caption.outcomes import CODES, Problem
 from animetune.curate.caption.templates import plain
+from animetune.vlm.requests import Request
+
+QUOTED = 1000
+"""Characters of an answer that was no good that the model is shown again."""
 
 ADVICE: dict[str, str] = {
     "empty": "Write the caption.",
@@ -44,3 +48,10 @@ def retry_request(problems: Iterable[Problem]) -> str:
     return "\n".join(
         ["That answer cannot be used:", *lines, "Write the whole answer again, in the form that was asked for."]
     )
+
+
+def another_request(first: Request, answer: str, faults: Sequence[Problem], again: int) -> Request:
+    """The question for another answer in place of one with faults, the `again`th: a new seed, and the faults named."""
+    quoted = [{"role": "assistant", "content": answer[:QUOTED]}] if answer.strip() else []
+    said = {"role": "user", "content": retry_request(faults)}
+    return Request(first.model, (*first.messages, *quoted, said), first.seed + again, first.picture)

@@ -19,14 +19,7 @@ from typing import Any
 import polars as pl
 
 from animetune import fsio, tables
-from animetune.curate.caption.asking import Asker
-from animetune.curate.caption.client import Server
-from animetune.curate.caption.encode import PictureEncoder, decoding_in_threads
 from animetune.curate.caption.facts import PictureFacts
-from animetune.curate.caption.log import AnswerLog
-from animetune.curate.caption.pool import work_through
-from animetune.curate.caption.replies import FAILED, REFUSED, Backend, UnansweredError
-from animetune.curate.caption.usage import Usage
 from animetune.curate.caption.write import Captions, Wanted, Writer, load_templates, nested
 from animetune.curate.config import CurateConfig
 from animetune.curate.config.captions import CaptionsConfig, ModelConfig
@@ -35,7 +28,16 @@ from animetune.curate.parts import ROW, part_name, write_part
 from animetune.curate.steps import Step, Workplace, Written, added
 from animetune.errors import RequestLimitError
 from animetune.manifest import read_manifest
+from animetune.vlm.asking import Asker
+from animetune.vlm.client import Server
+from animetune.vlm.encode import PictureEncoder, decoding_in_threads
+from animetune.vlm.errand import Errand
+from animetune.vlm.log import AnswerLog
+from animetune.vlm.pool import work_through
+from animetune.vlm.replies import FAILED, REFUSED, Backend, UnansweredError
+from animetune.vlm.usage import Usage
 
+ERRAND = Errand("captions", "captions.ask_again=true", "`captions: null` does without")
 CAPTIONS_FORMAT = 1
 """Of what is made of answers; another one makes the captions again, of the same answers."""
 FACTS = ("tags_count", "tags_character", "tags_copyright", "tags_artist", "tags_general", "tags_special")
@@ -88,7 +90,7 @@ def write_captions(cfg: CaptionsConfig, pictures: PicturesConfig, at: Workplace,
     Raises SetupError when a server cannot be asked or answers nothing, or another process asks the same model;
     RequestLimitError when `max_requests` were sent. All answers that came are kept.
     """
-    usage = Usage(cfg.max_requests)
+    usage = Usage(cfg.max_requests, ERRAND)
     job = _Job(cfg, at, usage)
     dropped, facts = [], []
     with contextlib.ExitStack() as stack:
@@ -240,7 +242,7 @@ async def _build(
 def _backend(model: ModelConfig, cfg: CaptionsConfig, encoder: PictureEncoder, usage: Usage) -> Backend:
     if model.folder is None:
         return Server(model, cfg.client, encoder, usage)
-    from animetune.curate.caption.local import LocalModel
+    from animetune.vlm.local import LocalModel
 
     return LocalModel(model, encoder, usage)
 

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from animetune.curate.caption.asking import Asker
 from animetune.curate.caption.describe import describe
 from animetune.curate.caption.facts import PictureFacts
 from animetune.curate.caption.judge import judge
 from animetune.curate.caption.outcomes import Form
-from animetune.curate.caption.replies import UNREADABLE
-from animetune.curate.caption.requests import PictureRef, another_request, first_request
+from animetune.curate.caption.retries import another_request
 from animetune.curate.caption.shorten import shorten
 from animetune.curate.caption.templates import Template
 from animetune.curate.config.captions import CaptionsConfig, ModelConfig
 from animetune.errors import PictureError
 from animetune.tokens import count_tokens
+from animetune.vlm.asking import Asker
+from animetune.vlm.replies import UNREADABLE
+from animetune.vlm.requests import PictureRef, first_request
 
 SEEDS_APART = 1000
 """Between the seeds of two captions by one template; those of rewrites lie between."""

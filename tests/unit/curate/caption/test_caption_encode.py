@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from animetune.curate.caption.encode import PictureEncoder, as_it_is, decoding_in_threads
-from animetune.curate.caption.requests import PictureRef
-from animetune.curate.config.captions import SentPictureConfig
 from animetune.curate.config.pictures import PicturesConfig
 from animetune.errors import PictureError
+from animetune.vlm.config import SentPictureConfig
+from animetune.vlm.encode import PictureEncoder, as_it_is, decoding_in_threads
+from animetune.vlm.requests import PictureRef
 from tests.builders import picture
 
 FORM = SentPictureConfig()

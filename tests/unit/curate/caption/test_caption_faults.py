@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 
 from animetune import tables
-from animetune.curate.caption.pacing import Failure, Pace
-from animetune.curate.config.captions import ClientConfig
 from animetune.curate.run import run
 from animetune.errors import AnimetuneError, RequestLimitError, SetupError
 from animetune.fsio import read_lines
+from animetune.vlm.config import ClientConfig
+from animetune.vlm.pacing import Failure, Pace
 from tests.builders import picture, write_posts
 from tests.caption_server import MODES, REJECTED, TRANSIENT, Mode, by_colour, caption_server, faults
 from tests.captioned import captioned_config

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from animetune.curate.caption.local import LocalModel, TransformersGenerator
-from animetune.curate.caption.replies import Reply
-from animetune.curate.caption.requests import PictureRef, first_request
-from animetune.curate.caption.usage import Usage
-from animetune.curate.config.captions import ModelConfig, SentPictureConfig
+from animetune.curate.config.captions import ModelConfig
 from animetune.errors import RequestLimitError, SetupError
+from animetune.vlm.config import SentPictureConfig
+from animetune.vlm.local import LocalModel, TransformersGenerator
+from animetune.vlm.replies import Reply
+from animetune.vlm.requests import PictureRef, first_request
+from animetune.vlm.usage import Usage
 from tests.builders import picture
 
 

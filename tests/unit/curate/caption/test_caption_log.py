@@ -12,10 +12,10 @@ import pytest
 from hypothesis import strategies as st
 
 from animetune import fsio
-from animetune.curate.caption import log as log_module
-from animetune.curate.caption.log import ANSWERS, AnswerLog
-from animetune.curate.caption.replies import FAILED, Reply
 from animetune.errors import DataError
+from animetune.vlm import log as log_module
+from animetune.vlm.log import ANSWERS, AnswerLog
+from animetune.vlm.replies import FAILED, Reply
 
 
 def digest(number: int) -> str:

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animetune.config import load_config
-from animetune.curate.caption.encode import encode
 from animetune.curate.caption.outcomes import Problem
-from animetune.curate.caption.pacing import Failure, Pace, backoff, retry_after
-from animetune.curate.caption.replies import BadReplyError, Reply, read_reply
-from animetune.curate.caption.requests import PictureRef, another_request, first_request
-from animetune.curate.config.captions import CaptionsConfig, ClientConfig, ModelConfig, SentPictureConfig
+from animetune.curate.caption.retries import another_request
+from animetune.curate.config.captions import CaptionsConfig, ModelConfig
 from animetune.errors import ConfigError, SetupError
+from animetune.vlm.config import ClientConfig, SentPictureConfig
+from animetune.vlm.encode import encode
+from animetune.vlm.pacing import Failure, Pace, backoff, retry_after
+from animetune.vlm.replies import BadReplyError, Reply, read_reply
+from animetune.vlm.requests import PictureRef, first_request
 from tests.builders import picture
 from tests.caption_server import completion
 

@@ -6,34 +6,28 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
-from animetune.curate.caption.replies import Reply
-from animetune.curate.config.captions import CaptionsConfig
 from animetune.errors import RequestLimitError
+from animetune.vlm.config import ModelConfig
+from animetune.vlm.errand import Errand
+from animetune.vlm.replies import Reply
 
 
-def costs(cfg: CaptionsConfig, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """`cost` of the answers that a table stands on, whenever they were paid for, where prices are given.
-
-    `facts` are those of the step: tokens of the `long` and the `short` captions.
-    """
-    found = {}
-    for kind, model in (("long", cfg.long), ("short", cfg.compress)):
-        if model is not None and (model.prompt_price is not None or model.completion_price is not None):
-            tokens = facts.get(kind, {})
-            prompt = tokens.get("prompt_tokens", 0) * (model.prompt_price or 0.0)
-            completion = tokens.get("completion_tokens", 0) * (model.completion_price or 0.0)
-            found[kind] = round((prompt + completion) / 1e6, 6)
-    return {"cost": found | {"total": round(sum(found.values()), 6)}} if found else {}
+def cost(model: ModelConfig, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """Price of so many tokens, in the currency of the model's prices; None where it has none."""
+    if model.prompt_price is None and model.completion_price is None:
+        return None
+    paid = prompt_tokens * (model.prompt_price or 0.0) + completion_tokens * (model.completion_price or 0.0)
+    return round(paid / 1e6, 6)
 
 
 class Usage:
     """Counts of one run, for its progress, its end, and the log of runs. Not for manifests: a run that was killed has
     others than one that was not."""
 
-    def __init__(self, max_requests: int | None = None):
+    def __init__(self, max_requests: int | None = None, errand: Errand | None = None):
+        self.errand = errand or Errand()
         self.max_requests = max_requests
         self.requests = 0
         self.cached = 0
@@ -76,8 +70,8 @@ class Usage:
 
     def _limit_reached(self) -> RequestLimitError:
         return RequestLimitError(
-            f"captions: all {self.max_requests} requests that this run may send (max_requests) were sent, and "
-            "pictures are left; all answers are kept: run the same command again to go on"
+            f"{self.errand.name}: all {self.max_requests} requests that this run may send (max_requests) were sent, "
+            "and pictures are left; all answers are kept: run the same command again to go on"
         )
 
     @property

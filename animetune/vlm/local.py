@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
-from animetune.curate.caption.replies import Reply
-from animetune.curate.caption.requests import PICTURE, PictureRef, Request
-from animetune.curate.caption.usage import Usage
-from animetune.curate.config.captions import ModelConfig
 from animetune.errors import SetupError
 from animetune.seeding import Purpose, key_for
+from animetune.vlm.config import ModelConfig
+from animetune.vlm.errand import Errand
+from animetune.vlm.replies import Reply
+from animetune.vlm.requests import PICTURE, PictureRef, Request
+from animetune.vlm.usage import Usage
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ class LocalModel:
 
     def __init__(self, model: ModelConfig, encode: Encode, usage: Usage, generator: Generator | None = None):
         self._model, self._encode, self._usage = model, encode, usage
-        self._thread = ThreadPoolExecutor(1, "caption-model")
+        self._thread = ThreadPoolExecutor(1, "vision-model")
         self._generator = generator
         self._waiting: list[tuple[Prompt, asyncio.Future[Reply]]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -86,23 +87,24 @@ class LocalModel:
 
     def _generate(self, prompts: Sequence[Prompt]) -> list[Reply]:
         if self._generator is None:
-            self._generator = TransformersGenerator(self._model)
+            self._generator = TransformersGenerator(self._model, self._usage.errand)
         return self._generator(prompts)
 
 
 class TransformersGenerator:
     """AutoModelForImageTextToText and its processor, from a folder."""
 
-    def __init__(self, cfg: ModelConfig):
+    def __init__(self, cfg: ModelConfig, errand: Errand | None = None):
+        name = (errand or Errand()).name
         assert cfg.folder is not None
         if not (cfg.folder / "config.json").is_file():
-            raise SetupError(f"captions: {cfg.folder}: holds no model of transformers: there is no config.json")
+            raise SetupError(f"{name}: {cfg.folder}: holds no model of transformers: there is no config.json")
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         has_cuda = torch.cuda.is_available()
         if cfg.device == "cuda" and not has_cuda:
-            raise SetupError("captions: device: cuda: torch sees no GPU; set device: auto or cpu")
+            raise SetupError(f"{name}: device: cuda: torch sees no GPU; set device: auto or cpu")
         self._device = "cuda" if has_cuda and cfg.device != "cpu" else "cpu"
         dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
         only_this = {"local_files_only": True, "trust_remote_code": False}
@@ -112,7 +114,7 @@ class TransformersGenerator:
                 cfg.folder, use_safetensors=True, torch_dtype=dtype, **only_this
             )
         except (OSError, ValueError, ImportError) as error:
-            raise SetupError(f"captions: {cfg.folder}: cannot be loaded by transformers: {error}") from error
+            raise SetupError(f"{name}: {cfg.folder}: cannot be loaded by transformers: {error}") from error
         self._model = model.to(self._device).eval()
         self._takes = inspect.signature(self._model.forward).parameters
         tokenizer = self._processor.tokenizer

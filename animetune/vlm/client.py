@@ -16,18 +16,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from animetune.curate.caption.pacing import Failure, Pace, backoff, retry_after
-from animetune.curate.caption.replies import FAILED, REFUSED, BadReplyError, Reply, UnansweredError, read_reply
-from animetune.curate.caption.requests import PictureRef, Request
-from animetune.curate.caption.usage import Usage
-from animetune.curate.config.captions import ClientConfig, ModelConfig
 from animetune.errors import SetupError
+from animetune.vlm.config import ClientConfig, ModelConfig
+from animetune.vlm.errand import Errand
+from animetune.vlm.pacing import Failure, Pace, backoff, retry_after
+from animetune.vlm.replies import FAILED, REFUSED, BadReplyError, Reply, UnansweredError, read_reply
+from animetune.vlm.requests import PictureRef, Request
+from animetune.vlm.usage import Usage
 
 if TYPE_CHECKING:
     import openai
 
 MOST_BYTES = 64 * 1024
-"""Of a response; a caption has one or two thousand."""
+"""Of a response; an answer has one or two thousand."""
 CONNECTIONS = 8
 """Of one pool: for every request a pool looks at each of its connections, with system calls."""
 BUSY_ATTEMPTS = 3
@@ -56,9 +57,10 @@ class Server:
 
         assert model.base_url is not None
         self._name = model.base_url
-        self._key = _key(model)
+        self._key = _key(model, usage.errand)
         self._model, self._cfg, self._encode, self._usage = model, cfg, encode, usage
-        self._pace = Pace(cfg, self._name)
+        self._errand = usage.errand
+        self._pace = Pace(cfg, self._name, self._errand)
         httpx = self._httpx = _httpx()
         trusted = httpx.create_ssl_context()  # once: it reads a hundred certificates
         self._free: list[openai.AsyncOpenAI] = []
@@ -166,10 +168,11 @@ class Server:
         said = self._scrub(str(error.message))
         if status in _STOP:
             remedy = _STOP[status].format(key=self._model.api_key_env or "named by api_key_env, which is not set,")
-            raise SetupError(f"captions: {self._name} answers with status {status} ({said}): {remedy}")
+            raise SetupError(f"{self._errand.name}: {self._name} answers with status {status} ({said}): {remedy}")
         if 300 <= status < 400:
             raise SetupError(
-                f"captions: {self._name} redirects to another place (status {status}): give its final URL as base_url"
+                f"{self._errand.name}: {self._name} redirects to another place (status {status}): give its "
+                "final URL as base_url"
             )
         if status in _TRANSIENT or status >= 500:
             wait = retry_after(error.response.headers.get("retry-after"), datetime.datetime.now(datetime.UTC))
@@ -232,14 +235,14 @@ def _capped(stream: Any, base: type) -> Any:
     return Capped()
 
 
-def _key(model: ModelConfig) -> str | None:
+def _key(model: ModelConfig, errand: Errand) -> str | None:
     """The key of the environment. SetupError when it is not there."""
     if model.api_key_env is None:
         return None
     key = os.environ.get(model.api_key_env, "").strip()
     if not key:
         raise SetupError(
-            f"captions: {model.model}: the environment variable {model.api_key_env} (api_key_env) is not set: "
+            f"{errand.name}: {model.model}: the environment variable {model.api_key_env} (api_key_env) is not set: "
             f"export {model.api_key_env}=... and run the same command again"
         )
     return key

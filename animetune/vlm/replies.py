@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from animetune.curate.caption.requests import Request
+from animetune.vlm.requests import Request
 
 REFUSED = "refused"
 """Code: the server takes no such request about this picture (status 400 and the like)."""

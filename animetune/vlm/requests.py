@@ -12,20 +12,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from animetune import fsio
-from animetune.curate.caption.outcomes import Problem
-from animetune.curate.caption.retries import retry_request
-from animetune.curate.config.captions import ModelConfig, SentPictureConfig
 from animetune.picture_urls import split_region
+from animetune.vlm.config import ModelConfig, SentPictureConfig
 
 REQUEST_FORMAT = 1
 """Of what the digest is made of; another one asks everything again."""
-QUOTED = 1000
-"""Characters of an answer that was no good that the model is shown again."""
 PICTURE = "picture"
 _MIME = {"JPEG": "image/jpeg", "WEBP": "image/webp", "PNG": "image/png"}
 
@@ -88,13 +84,6 @@ def first_request(model: ModelConfig, text: str, seed: int, picture: PictureRef 
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
     content: Any = text if picture is None else [*parts, {"type": PICTURE}]
     return Request(model, ({"role": "user", "content": content},), seed, picture)
-
-
-def another_request(first: Request, answer: str, faults: Sequence[Problem], again: int) -> Request:
-    """The question for another answer in place of one with faults, the `again`th: a new seed, and the faults named."""
-    quoted = [{"role": "assistant", "content": answer[:QUOTED]}] if answer.strip() else []
-    said = {"role": "user", "content": retry_request(faults)}
-    return Request(first.model, (*first.messages, *quoted, said), first.seed + again, first.picture)
 
 
 def _with_picture(message: Mapping[str, Any], picture: PictureRef | None, encoded: bytes | None) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import email.utils
 import time
 from dataclasses import dataclass
 
-from animetune.curate.config.captions import ClientConfig
 from animetune.errors import SetupError
 from animetune.seeding import Purpose, rng_for, text_counter
+from animetune.vlm.config import ClientConfig
+from animetune.vlm.errand import Errand
 
 UNREACHED = 3
 """Attempts in a row without a connection, before there ever was one, after which it is not waited for."""
@@ -56,9 +57,10 @@ class Failure:
 class Pace:
     """Shared by all who ask one server: nobody asks while it wants to rest, and nobody for ever."""
 
-    def __init__(self, cfg: ClientConfig, server: str):
+    def __init__(self, cfg: ClientConfig, server: str, errand: Errand | None = None):
         self._cfg = cfg
         self._server = server
+        self._errand = errand or Errand()
         self._not_before = 0.0
         self._in_row = 0
         self._pauses = 0
@@ -83,8 +85,9 @@ class Pace:
         self._refused_in_row += 1
         if self._refused_in_row >= self._limit:
             raise SetupError(
-                f"captions: {self._server} refused {self._refused_in_row} requests in a row, the last with: {what}; "
-                "if the settings are to blame, correct them and run the same command with captions.ask_again=true"
+                f"{self._errand.name}: {self._server} refused {self._refused_in_row} requests in a row, the last with: "
+                f"{what}; if the settings are to blame, correct them and run the same command with "
+                f"{self._errand.ask_again}"
             )
 
     def failed(self, failure: Failure) -> bool:
@@ -101,13 +104,13 @@ class Pace:
         """Give the server a rest; SetupError after too many, and at once when nobody ever listened."""
         if self._was_never_there(failure):
             raise SetupError(
-                f"captions: nobody listens at {self._server}: it does not answer ({failure.what}). Start a server of "
-                "models there (such as `vllm serve MODEL`), wait until it has loaded, or correct base_url, and run the "
-                "same command again; `captions: null` does without"
+                f"{self._errand.name}: nobody listens at {self._server}: it does not answer ({failure.what}). Start a "
+                "server of models there (such as `vllm serve MODEL`), wait until it has loaded, or correct base_url, "
+                f"and run the same command again{self._errand.without and f'; {self._errand.without}'}"
             )
         if self._pauses >= self._cfg.breaker_pauses:
             raise SetupError(
-                f"captions: {self._server} does not answer: {self._in_row} requests in a row failed, and "
+                f"{self._errand.name}: {self._server} does not answer: {self._in_row} requests in a row failed, and "
                 f"{self._pauses} pauses of {self._cfg.breaker_pause:g} s did not help; the last one: {failure.what}. "
                 "See whether the server runs, and run the same command again: it resumes with what is missing"
             )

@@ -14,14 +14,14 @@ import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
 
 from PIL import ExifTags, Image
 
 from animetune import picture_urls
-from animetune.curate.caption.requests import PictureRef
-from animetune.curate.config.captions import SentPictureConfig
-from animetune.curate.config.pictures import PicturesConfig
 from animetune.pictures import cut_picture, decode, read_image
+from animetune.vlm.config import SentPictureConfig
+from animetune.vlm.requests import PictureRef
 
 _START_OF_SCAN = 0xDA
 _BESIDE_PIXELS = (*range(0xE1, 0xEE), 0xEF, 0xFE)
@@ -71,12 +71,31 @@ def as_it_is(data: bytes, form: SentPictureConfig) -> bytes | None:
     return None if end < 0 else b"".join((*kept, data[place : end + len(_END)]))
 
 
+class Decoding(Protocol):
+    """How pictures are decoded before they are encoded."""
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """Red, green, blue behind transparent pixels."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Larger pictures are refused before they are decoded."""
+
+
+class PlainDecoding(NamedTuple):
+    """As `pictures.decode` does it, where nothing else is said."""
+
+    background: tuple[int, int, int] = (255, 255, 255)
+    max_pixels: int = 64_000_000
+
+
 class PictureEncoder:
     """Opens and encodes on a few threads; at most one picture a request that waits for an answer is in memory."""
 
-    def __init__(self, cfg: PicturesConfig, threads: int | None = None):
+    def __init__(self, cfg: Decoding, threads: int | None = None):
         self._cfg = cfg
-        self._threads = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), "caption-pictures")
+        self._threads = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), "sent-pictures")
 
     def close(self) -> None:
         """End the threads."""

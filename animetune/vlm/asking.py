@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from animetune.curate.caption.log import AnswerLog
-from animetune.curate.caption.replies import Backend, Reply
-from animetune.curate.caption.requests import Request
-from animetune.curate.caption.usage import Usage
+from animetune.vlm.log import AnswerLog
+from animetune.vlm.replies import Backend, Reply
+from animetune.vlm.requests import Request
+from animetune.vlm.usage import Usage
 
 
 class Asker:

@@ -1,7 +1,7 @@
 """Answers as they came, one JSON line each, appended and flushed to the disk before anybody may use them.
 
-    <answers>/captions-<model>/answers.jsonl      digest, text, finish, prompt_tokens, completion_tokens[, code]
-                               runs.jsonl         what each run asked of the server: requests, retries, tokens
+    <folder>/answers.jsonl      digest, text, finish, prompt_tokens, completion_tokens[, code, tops]
+    <folder>/runs.jsonl         what each run asked of the server: requests, retries, tokens
 
 Whole answers that were no good are kept, and so are refusals: nothing that was answered is asked again. Lines are only
 ever added. A kill costs those requests that were under way.
@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from animetune import fsio
-from animetune.curate.caption.replies import Reply
 from animetune.errors import DataError
+from animetune.vlm.replies import Reply
 
 ANSWERS = "answers.jsonl"
 RUNS = "runs.jsonl"
