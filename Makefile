@@ -6,7 +6,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 WORKERS ?= 2
-STAGES := curate shard labels train sample export merge lora evaluate card recipe
+STAGES := curate shard labels train sample export merge lora evaluate card arena recipe
 FAST := not slow and not crash and not dist and not gpu
 PYTEST := $(BIN)/python -m pytest --dist loadgroup -n $(WORKERS)
 

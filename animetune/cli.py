@@ -18,7 +18,7 @@ import typer
 
 from animetune import __version__
 from animetune.errors import AnimetuneError, ConfigError, SetupError
-from animetune.stages import RECIPE, STAGES, load_target
+from animetune.stages import CONFIGS, STAGES, load_target
 
 PLANS = {
     "shard": "animetune.plan.shards:describe",
@@ -382,7 +382,7 @@ def _without_data(path: Path, cfg: Any) -> list[str]:
 
 
 @config_app.command("schema")
-def config_schema(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", ".join(STAGES))]) -> None:
+def config_schema(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", ".join(CONFIGS))]) -> None:
     """JSON schema of a stage's configuration, for editors that complete and check YAML."""
     from animetune.config import json_schema
     from animetune.fsio import canonical_json
@@ -391,7 +391,7 @@ def config_schema(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", 
 
 
 @config_app.command("reference")
-def config_reference(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", ".join(STAGES))]) -> None:
+def config_reference(stage: Annotated[str, typer.Argument(metavar="STAGE", help=", ".join(CONFIGS))]) -> None:
     """Every setting of a stage, what it takes and what it does, as Markdown; docs/reference/ holds these pages."""
     from animetune.reference import markdown
 
@@ -441,11 +441,9 @@ def _load(stage: str, path: Path, overrides: list[str]) -> Any:
 
 
 def _model(stage: str) -> Any:
-    if stage == "recipe":
-        return load_target(RECIPE)
-    if stage not in STAGES:
-        raise ConfigError(f"stage: {stage!r} is not one of {', '.join(STAGES)}")
-    return load_target(STAGES[stage].config)
+    if stage not in CONFIGS:
+        raise ConfigError(f"stage: {stage!r} is not one of {', '.join(CONFIGS)}")
+    return load_target(CONFIGS[stage])
 
 
 def _summary(stage: str, manifest: Any) -> str:

@@ -32,6 +32,12 @@ STAGES = {
 RECIPE = "animetune.recipe.config:RecipeConfig"
 """The configuration of a whole recipe, which is no stage but a chain of them."""
 
+ARENA = "animetune.arena.config:ArenaConfig"
+"""The configuration of the arena, which is no stage: it serves people until it is stopped, and ends in no manifest."""
+
+CONFIGS = {**{name: stage.config for name, stage in STAGES.items()}, "recipe": RECIPE, "arena": ARENA}
+"""`stage:` of a file -> the model of its YAML."""
+
 
 def load_target(target: str) -> Any:
     """What stands at a place, its module imported."""

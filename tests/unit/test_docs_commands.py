@@ -156,7 +156,7 @@ PARTS = [
 @functools.cache
 def schemas() -> list[dict[str, Any]]:
     """The JSON schema of every stage and of recipes."""
-    return [json_schema(model) for model in (RecipeConfig, *map(model_of, cli.STAGES))]
+    return [json_schema(model_of(stage)) for stage in cli.CONFIGS]
 
 
 @functools.cache

@@ -11,12 +11,12 @@ import pydantic
 import pytest
 
 from animetune import problems
-from animetune.cli import RECIPE, STAGES
+from animetune.cli import CONFIGS
 from animetune.config import StrictModel
 from animetune.reference import markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
-TARGETS = {**{stage: target for stage, (target, _) in STAGES.items()}, "recipe": RECIPE}
+TARGETS = CONFIGS
 
 
 class Inner(StrictModel):

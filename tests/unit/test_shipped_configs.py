@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from animetune import problems
-from animetune.cli import STAGES
+from animetune.cli import CONFIGS
 from animetune.config import digest, json_schema, load_config, shipped_configs, stage_of, to_yaml
-from animetune.recipe.config import RecipeConfig
 
 FILES = sorted(path for path in shipped_configs().rglob("*.yaml") if path.name != "recipe.yaml")
 """Of stages; what holds for a whole recipe is in test_recipe_chains.py."""
@@ -19,14 +18,12 @@ WHOLE = sorted(shipped_configs().rglob("recipe.yaml"))
 
 
 def model_of(stage: str) -> Any:
-    if stage == "recipe":
-        return RecipeConfig
-    module, _, name = STAGES[stage][0].partition(":")
+    module, _, name = CONFIGS[stage].partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def test_every_stage_has_a_configuration() -> None:
-    assert {stage_of(path) for path in FILES if path.parent == shipped_configs()} == set(STAGES)
+    assert {stage_of(path) for path in FILES if path.parent == shipped_configs()} == {*CONFIGS} - {"recipe"}
 
 
 @pytest.mark.parametrize("path", [*FILES, *WHOLE], ids=lambda path: path.relative_to(shipped_configs()).as_posix())
@@ -41,7 +38,7 @@ def test_a_shipped_configuration(path: Path, tmp_path: Path) -> None:
     assert digest(again) == digest(cfg)
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "recipe"])
+@pytest.mark.parametrize("stage", [*CONFIGS])
 def test_settings_are_documented_and_not_deep(stage: str) -> None:
     """`section.group.field` at most; every setting has a description, which is its help."""
     model = model_of(stage)
