@@ -80,3 +80,27 @@ def save_tagger(folder: Path, *, shape: Sequence[int | str] = ("b", 8, 8, 3)) ->
         "model": {"path": str(save_colour_model(folder / "model.onnx", colours, offsets, shape=shape))},
         "tags": {"path": str(save_tag_list(folder / "selected_tags.csv", tags))},
     }
+
+
+def save_ccip(folder: Path) -> dict[str, dict[str, str]]:
+    """`feature` and `metric` of a CCIP whose feature is the mean of each channel of its input, and whose difference of
+    two features is the mean of |a - b| over their numbers."""
+    feature = save_network(
+        folder / "model_feat.onnx",
+        ("b", 3, "h", "w"),
+        [("ReduceMean", ["pixels"], "output", {"axes": [2, 3], "keepdims": 0})],
+    )
+    metric = save_network(
+        folder / "model_metrics.onnx",
+        ("n", 3),
+        [
+            ("Unsqueeze", ["pixels", "one"], "rows", {}),
+            ("Unsqueeze", ["pixels", "zero"], "columns", {}),
+            ("Sub", ["rows", "columns"], "gaps", {}),
+            ("Abs", ["gaps"], "sizes", {}),
+            ("ReduceMean", ["sizes"], "output", {"axes": [2], "keepdims": 0}),
+        ],
+        one=np.array([1]),
+        zero=np.array([0]),
+    )
+    return {"feature": {"path": str(feature)}, "metric": {"path": str(metric)}}

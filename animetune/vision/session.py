@@ -50,6 +50,7 @@ class OnnxSession:
         self._input = inputs[0].name
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
         self.input_shape = tuple(side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape)
+        self.output_names = tuple(output.name for output in session.get_outputs())
 
     @property
     def providers(self) -> list[str]:
