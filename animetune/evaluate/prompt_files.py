@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import pydantic
 
@@ -21,8 +21,22 @@ SHORTEST = {"long": CHUNK_BODY, "longer": 2 * CHUNK_BODY}
 """Tokens that such a prompt has to exceed."""
 
 
-class Prompt(StrictModel):
+class Listed(StrictModel):
+    """What a line of a file of prompts asks."""
+
+    line_field: ClassVar[str | None] = None
+    """The field that a line of plain text gives; None where more than a text is needed."""
+
+    @property
+    def key(self) -> str:
+        """Names it in the keys of its pictures, whatever else is asked."""
+        raise NotImplementedError
+
+
+class Prompt(Listed):
     """A prompt, without prefix and words."""
+
+    line_field = "prompt"
 
     prompt: Text
     """What is asked."""
@@ -33,18 +47,20 @@ class Prompt(StrictModel):
 
     @property
     def key(self) -> str:
-        """Names it in the keys of its pictures, whatever else is asked."""
+        """See `Listed`."""
         return fsio.short_digest(self.prompt)
 
 
 class Shade(Prompt):
     """A prompt for a black or a white picture."""
 
+    line_field = None
+
     asked: Literal["dark", "bright"]
     """What it should become."""
 
 
-class Content(StrictModel):
+class Content(Listed):
     """One content as prompts of several lengths."""
 
     short: Text
@@ -70,11 +86,11 @@ class Content(StrictModel):
 
     @property
     def key(self) -> str:
-        """As of `Prompt`."""
+        """See `Listed`."""
         return fsio.short_digest(self.short)
 
 
-Item = TypeVar("Item", Prompt, Shade, Content)
+Item = TypeVar("Item", bound=Listed)
 
 
 def read_prompts(probe: ProbeConfig, item: type[Item], shipped: str) -> list[Item]:
@@ -100,7 +116,7 @@ def parse(text: str, item: type[Item], name: str, *, known: set[str] | None = No
     Raises ConfigError with every mistake, as `file:line: what`.
     """
     is_json = name.endswith(".jsonl")
-    if not is_json and item is not Prompt:
+    if not is_json and item.line_field is None:
         raise ConfigError(f"{name}: these prompts need more than their text; write JSON lines, in a file named .jsonl")
     items: list[Item] = []
     problems: list[str] = []
@@ -109,7 +125,7 @@ def parse(text: str, item: type[Item], name: str, *, known: set[str] | None = No
         if not line.strip() or (not is_json and line.startswith("#")):
             continue
         try:
-            made = item.model_validate(json.loads(line) if is_json else {"prompt": line})
+            made = item.model_validate(json.loads(line) if is_json else {item.line_field: line})
         except json.JSONDecodeError as error:
             problems.append(f"{name}:{number}: is not JSON ({error.msg} at column {error.colno})")
         except pydantic.ValidationError as error:
