@@ -44,6 +44,7 @@ class Purpose(enum.IntEnum):
     ROUNDING = 19
     BOOTSTRAP = 20
     SKETCH = 21
+    PAIRING = 22
 
 
 def key_for(seed: int, purpose: Purpose, *counters: int) -> int:

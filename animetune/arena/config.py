@@ -76,7 +76,7 @@ class ArenaConfig(StrictModel):
     modes: ModesConfig = ModesConfig()
     """The ways to vote, and how often each is played."""
     repeats: Annotated[float, pydantic.Field(ge=0, le=0.5)] = 0.05
-    """Share of battles that show a voter an earlier one of theirs again, the other way round: how consistent they are."""
+    """Share of battles that show a voter an earlier one of theirs again, turned round: how consistent they are."""
     fastest_ms: Annotated[int, pydantic.Field(ge=0)] = 400
     """Votes that came in less time are flagged as fast."""
     explicit: bool = False

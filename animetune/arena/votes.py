@@ -1,4 +1,4 @@
-"""A vote: what was shown to whom, and what they preferred. Votes are only ever added; ratings are a function of them."""
+"""A vote: what was shown to whom, and what they preferred. Votes are only added; ratings are a function of them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,69 @@
+"""Keeping the tally up with the store, whoever wrote there: this process, another thread or another process."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from animetune.arena.gallery import Gallery, Subject
+from animetune.arena.tally import Field, Shown, Tally
+from animetune.records import Size
+
+
+class Counting:
+    """A tally, and how far it has read. One thread at a time."""
+
+    def __init__(self, gallery: Gallery):
+        """Nothing is read before `up_to_date`."""
+        self._gallery = gallery
+        self._pictures: dict[int, tuple[str, Subject]] = {}
+        self._begin()
+
+    def up_to_date(self, connection: sqlite3.Connection) -> Tally:
+        """The tally of all battles and votes; begun anew when pictures went, or voters were excluded."""
+        exclusions = connection.execute("SELECT max(number) FROM exclusion").fetchone()[0] or 0
+        if self._gallery.version != self._tally.field.version or exclusions != self._exclusions:
+            self._begin()
+            self._exclusions = exclusions
+            rows = connection.execute("SELECT voter, excluded FROM exclusion ORDER BY number").fetchall()
+            self._excluded = {voter for voter, is_out in dict(rows).items() if is_out}
+        connection.execute("BEGIN")  # so that both reads see the same moment
+        try:
+            battles = connection.execute(
+                "SELECT number, mode, voter, pictures, repeat_of FROM battle WHERE number > ? ORDER BY number",
+                (self._battles,),
+            ).fetchall()
+            votes = connection.execute(
+                "SELECT vote.number, vote.battle, vote.ranks, battle.voter FROM vote JOIN battle "
+                "ON battle.number = vote.battle WHERE vote.number > ? ORDER BY vote.number",
+                (self._votes,),
+            ).fetchall()
+        finally:
+            connection.execute("COMMIT")
+        for number, mode, voter, pictures, repeat_of in battles:
+            self._battles = number
+            subject, models = self._places(connection, json.loads(pictures))
+            again = None if repeat_of is None else str(repeat_of)
+            self._tally.add_battle(voter, Shown(str(number), mode, subject, models, again))
+        for number, battle, ranks, voter in votes:
+            self._votes = number
+            counts = voter not in self._excluded
+            self._tally.add_vote(str(battle), None if ranks is None else json.loads(ranks), counts=counts)
+        return self._tally
+
+    def _begin(self) -> None:
+        self._tally = Tally(Field(self._gallery))
+        self._model_places = {name: place for place, name in enumerate(self._tally.field.models)}
+        self._battles = self._votes = self._exclusions = 0
+        self._excluded: set[str] = set()
+
+    def _places(self, connection: sqlite3.Connection, pictures: list[int]) -> tuple[int, tuple[int, ...]]:
+        """Places of the subject and the models in the field; -1 for what is there no more."""
+        for id_ in pictures:
+            if id_ not in self._pictures:
+                model, prompt, seed, *size = connection.execute(
+                    "SELECT model, prompt, seed, width, height FROM picture WHERE id = ?", (id_,)
+                ).fetchone()
+                self._pictures[id_] = model, Subject(prompt, int(seed), Size(*size))
+        subject = self._tally.field.place.get(self._pictures[pictures[0]][1], -1)
+        return subject, tuple(self._model_places.get(self._pictures[id_][0], -1) for id_ in pictures)
