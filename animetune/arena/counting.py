@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from animetune.arena import schema
 from animetune.arena.gallery import Gallery, Subject
 from animetune.arena.tally import Field, Shown, Tally
 from animetune.records import Size
@@ -25,8 +26,7 @@ class Counting:
         if self._gallery.version != self._tally.field.version or exclusions != self._exclusions:
             self._begin()
             self._exclusions = exclusions
-            rows = connection.execute("SELECT voter, excluded FROM exclusion ORDER BY number").fetchall()
-            self._excluded = {voter for voter, is_out in dict(rows).items() if is_out}
+            self._excluded = schema.excluded_voters(connection)
         connection.execute("BEGIN")  # so that both reads see the same moment
         try:
             battles = connection.execute(
@@ -55,7 +55,7 @@ class Counting:
         self._tally = Tally(Field(self._gallery))
         self._model_places = {name: place for place, name in enumerate(self._tally.field.models)}
         self._battles = self._votes = self._exclusions = 0
-        self._excluded: set[str] = set()
+        self._excluded: frozenset[str] = frozenset()
 
     def _places(self, connection: sqlite3.Connection, pictures: list[int]) -> tuple[int, tuple[int, ...]]:
         """Places of the subject and the models in the field; -1 for what is there no more."""

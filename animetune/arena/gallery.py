@@ -34,6 +34,8 @@ INDEX_NAME = "pictures.jsonl"
 """In `out`: what files hash to, so that a start reads only those that are new or changed."""
 PLAYERS: Mapping[Mode, int] = {"fixed": 2, "duel": 2, "four": 4}
 """Pictures of a battle."""
+NAMED = 3
+"""Files that a note names."""
 _ID_BITS = 52
 """Of an id: whole numbers that JavaScript knows exactly; of a million pictures, two meet once in 9,000 arenas."""
 
@@ -133,12 +135,22 @@ class Gallery:
 
     def drop(self, picture: int, why: str) -> None:
         """Show a picture no more; `why` completes `<file> ...` for whoever runs the arena."""
+        self._drop([picture], why)
+
+    def drop_missing(self) -> None:
+        """Show no more those whose files are gone."""
+        self._drop([id_ for id_, picture in self._pictures.items() if not picture.file.is_file()], "is gone")
+
+    def _drop(self, pictures: Sequence[int], why: str) -> None:
         with self._lock:
-            known = self._pictures.get(picture)
-            if known is not None:
-                self._pictures = {id_: each for id_, each in self._pictures.items() if id_ != picture}
-                self.notes.append(f"models.{known.model}: {known.file} {why}; it is shown no more")
-                self.version += 1
+            gone = {id_: self._pictures[id_] for id_ in pictures if id_ in self._pictures}
+            if not gone:
+                return
+            self._pictures = {id_: each for id_, each in self._pictures.items() if id_ not in gone}
+            self.version += 1
+            for model in sorted({each.model for each in gone.values()}):
+                files = [str(each.file) for each in gone.values() if each.model == model]
+                self.notes.append(f"models.{model}: {first_of(files, NAMED)} {why}; not shown until the next start")
 
     def _gone(self, known: GalleryPicture, why: str) -> Stale:
         self.drop(known.id, why)

@@ -19,7 +19,7 @@ import numpy as np
 
 from animetune.arena.battles import NothingToShow
 from animetune.arena.gallery import PLAYERS
-from animetune.arena.tally import REPEAT_GAP, Field, History, Shown, Tally
+from animetune.arena.tally import REPEAT_GAP, Field, History, Tally
 from animetune.arena.votes import Mode
 
 EVEN = 0.1

@@ -36,7 +36,23 @@ _TABLES = {
         at TEXT NOT NULL""",
 }
 """`seed` is text: seeds of other programs have 64 bits without a sign, which SQLite's integers do not hold."""
-_INDEXES = ("CREATE INDEX battle_of_voter ON battle(voter, number)",)
+_TRIGGERS = (
+    "CREATE TRIGGER TABLE_no_update BEFORE UPDATE ON TABLE "
+    "BEGIN SELECT RAISE(ABORT, 'TABLE: rows are only added'); END",
+    "CREATE TRIGGER TABLE_no_delete BEFORE DELETE ON TABLE "
+    "BEGIN SELECT RAISE(ABORT, 'TABLE: rows are only added'); END",
+    # `INSERT OR REPLACE` would remove the old row without a word
+    "CREATE TRIGGER TABLE_no_replace BEFORE INSERT ON TABLE WHEN EXISTS (SELECT 1 FROM TABLE WHERE KEY = NEW.KEY) "
+    "BEGIN SELECT RAISE(ABORT, 'TABLE: rows are only added'); END",
+)
+"""Of every table."""
+_OTHERS = (
+    "CREATE TRIGGER vote_no_second BEFORE INSERT ON vote WHEN EXISTS (SELECT 1 FROM vote WHERE battle = NEW.battle) "
+    "BEGIN SELECT RAISE(ABORT, 'vote: the battle has its vote'); END",
+    "CREATE TRIGGER battle_no_second BEFORE INSERT ON battle WHEN EXISTS "
+    "(SELECT 1 FROM battle WHERE token = NEW.token) BEGIN SELECT RAISE(ABORT, 'battle: the token is taken'); END",
+    "CREATE INDEX battle_of_voter ON battle(voter, number)",
+)
 
 
 def connect(file: Path) -> sqlite3.Connection:
@@ -63,7 +79,7 @@ def connect(file: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def writing(connection: sqlite3.Connection, file: Path) -> Iterator[None]:
-    """One transaction: all of it is kept or nothing. DiskFull where there is no room, SetupError where it takes long."""
+    """One transaction: all of it is kept or nothing; DiskFull where there is no room, else SetupError."""
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -75,6 +91,12 @@ def writing(connection: sqlite3.Connection, file: Path) -> Iterator[None]:
             raise
     except sqlite3.OperationalError as error:
         raise _explained(file, error) from error
+
+
+def excluded_voters(connection: sqlite3.Connection) -> frozenset[str]:
+    """Whose last exclusion was not taken back."""
+    found = connection.execute("SELECT voter, excluded FROM exclusion ORDER BY number").fetchall()
+    return frozenset(voter for voter, is_out in dict(found).items() if is_out)
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
@@ -101,23 +123,9 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
 def _statements() -> Iterator[str]:
     for table, columns in _TABLES.items():
         yield f"CREATE TABLE {table}({columns})"
-        key = "id" if table == "picture" else "number"
-        for what in ("UPDATE", "DELETE"):
-            yield (
-                f"CREATE TRIGGER {table}_keeps_on_{what.lower()} BEFORE {what} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table}: rows are only added'); END"
-            )
-        yield (  # `INSERT OR REPLACE` would remove the old row without a word
-            f"CREATE TRIGGER {table}_keeps_on_insert BEFORE INSERT ON {table} "
-            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key}) "
-            f"BEGIN SELECT RAISE(ABORT, '{table}: rows are only added'); END"
-        )
-    yield (
-        "CREATE TRIGGER vote_is_the_only_one BEFORE INSERT ON vote "
-        "WHEN EXISTS (SELECT 1 FROM vote WHERE battle = NEW.battle) "
-        "BEGIN SELECT RAISE(ABORT, 'vote: the battle has its vote'); END"
-    )
-    yield from _INDEXES
+        for trigger in _TRIGGERS:
+            yield trigger.replace("TABLE", table).replace("KEY", "id" if table == "picture" else "number")
+    yield from _OTHERS
     yield f"PRAGMA application_id = {APPLICATION}"
     yield f"PRAGMA user_version = {VERSION}"
 
