@@ -65,7 +65,7 @@ def _with_others(
     for vote in votes:
         for first, second, score in comparisons(vote):
             theta = thetas[row[vote.voter]]
-            ahead = theta[number[first]] - theta[number[second]]
+            ahead = float(theta[number[first]] - theta[number[second]])
             if score != 0.5 and abs(ahead) > 1e-9:
                 agreed, n = found.get(vote.voter, (0, 0))
                 found[vote.voter] = (agreed + ((score == 1) == (ahead > 0)), n + 1)
