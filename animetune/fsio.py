@@ -21,7 +21,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -168,11 +169,29 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def turn(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Wait until no other process is inside the same `turn`, however many ask at once."""
+def turn(
+    folder: str | os.PathLike[str], waiting: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+) -> Iterator[None]:
+    """Wait until no other process is inside the same `turn`, however many ask at once; meanwhile in `waiting()`."""
     with _open_in(Path(folder), ".turn") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with waiting():
+                fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def turn_if_free(folder: str | os.PathLike[str]) -> Iterator[bool]:
+    """As `turn`, without waiting: yields whether no other process was inside."""
+    with _open_in(Path(folder), ".turn") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from animetune.config import load_config
 from animetune.evaluate.cases import Asked, Case, expand
@@ -56,11 +57,13 @@ def config(folder: Path, **settings: Any) -> EvaluateConfig:
 
 
 def paint(folder: Path, asked: list[Mapping[str, Any]], colour: Callable[[Mapping[str, Any]], Colour]) -> Path:
-    """A picture for each line of requests, with an images.jsonl."""
+    """A picture for each line of requests, with an images.jsonl; no two folders or requests have equal files."""
     folder.mkdir(parents=True)
     lines = []
     for place, request in enumerate(asked):
-        Image.new("RGB", (16, 16), colour(request)).save(folder / f"{place}.png")
+        info = PngInfo()
+        info.add_text("comment", f"{folder.name} {place}")
+        Image.new("RGB", (16, 16), colour(request)).save(folder / f"{place}.png", pnginfo=info)
         lines.append({**request, "file": f"{place}.png"})
     (folder / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return folder

@@ -1,11 +1,16 @@
 """Ask scorers about pictures: in chunks, which stay when a run is killed, in as many processes as are given.
 
-pictures --cut--> chunks of CHUNK --executor--> <out>/.answers/<scorer>-<number>/ --> {request: answer}
+    pictures that nobody asked about --cut--> chunks of CHUNK --executor--> <answers>/<scorer>-<digest>/<piece>/
+
+Several evaluations may ask at the same time and share `answers`. The first hexadecimal digit of a picture's digest says
+whose turn it is: an evaluation takes the digits that no other holds, looks what was answered by now, and asks the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,67 +18,102 @@ from PIL import Image
 
 from animetune import fsio
 from animetune.errors import DataError, PictureError
-from animetune.evaluate.scorers import ScorerSpec, build
-from animetune.executor import Chunk, ExecutorConfig, build_executor
+from animetune.evaluate.scorers import FEATURIZERS, ScorerSpec, build_featurizer, build_scorer
+from animetune.evaluate.store import Shelf, piece_name, write_answers, write_features
+from animetune.executor import Chunk, Executor
 from animetune.manifest import Manifest
 from animetune.pictures import decode
 from animetune.progress import track
-from animetune.records import Request
 
 CHUNK = 64
 """Pictures looked at between two results that are kept."""
-PART_KIND = "answers-part"
-PART_FORMAT = 1
-FILE = "answers.jsonl"
-
-
-class Question(NamedTuple):
-    """A picture, and what it was drawn from."""
-
-    model: str
-    request: Request
-    file: Path
+ROUND = 4
+"""Chunks for each worker that an evaluation keeps others from asking."""
+PIECE_KIND = "answers-piece"
+PIECE_FORMAT = 1
+_DIGITS = "0123456789abcdef"
+_TURNS = "turns"
 
 
 class Part(NamedTuple):
     """What a worker is given."""
 
     spec: ScorerSpec
-    questions: tuple[Question, ...]
+    pictures: tuple[tuple[str, Path], ...]
+    """Digest and file of each."""
 
 
-def ask(
-    specs: Sequence[ScorerSpec], questions: Sequence[Question], folder: Path, executor: ExecutorConfig
-) -> dict[tuple[str, Request], dict[str, Any]]:
-    """(model, request) -> scorer -> its answer. What lies in `folder`, of an earlier run, is not asked again.
+def ask(spec: ScorerSpec, pictures: Mapping[str, Path], answers: Path, workers: Executor) -> dict[str, Any]:
+    """Digest of a picture's bytes -> what the scorer says of it: JSON, or float32 (d,) of a featurizer.
 
-    Raises ChunkError when a picture cannot be read or a scorer has no answer.
+    `pictures` are files by digest. Nothing is asked that `answers` knows. Raises ChunkError when a picture cannot be
+    read or a scorer has no answer, DataError for answers that are damaged.
     """
-    answers: dict[tuple[str, Request], dict[str, Any]] = {(each.model, each.request): {} for each in questions}
-    with build_executor(executor) as workers:
-        for spec in specs:
-            parts = [tuple(questions[start : start + CHUNK]) for start in range(0, len(questions), CHUNK)]
-            chunks = [Chunk(f"{spec.name}-{place:05d}", Part(spec, part)) for place, part in enumerate(parts)]
-            with track(f"evaluate: {spec.name}") as progress:
-                workers.run(answer_part, chunks, folder, progress=progress.reach)
-            for chunk, part in zip(chunks, parts, strict=True):
-                found = fsio.read_lines(folder / chunk.name / FILE)
-                if len(found) != len(part):
-                    raise DataError(
-                        f"{folder / chunk.name}: has {len(found)} answers for {len(part)} pictures; remove it"
-                    )
-                for question, answer in zip(part, found, strict=True):
-                    answers[question.model, question.request][spec.name] = answer
-    return answers
+    folder = answers / spec.folder_name
+    shelf = Shelf(folder)
+    _sweep(folder)
+    found = shelf.take(pictures)
+    waiting: dict[str, list[str]] = {}
+    for digest in pictures:
+        if digest not in found:
+            waiting.setdefault(digest[0], []).append(digest)
+    with track(f"evaluate: {spec.name}", len(pictures), done=len(found)) as progress:
+        while waiting:
+            with contextlib.ExitStack() as turns:
+                taken = _take_turns(turns, folder, waiting, CHUNK * ROUND * max(1, workers.workers))
+                asked = [digest for digit in taken for digest in waiting.pop(digit)]
+                found |= shelf.take(asked)
+                missing = [(digest, pictures[digest]) for digest in asked if digest not in found]
+                done = len(found)
+
+                def reached(finished: int, _: int, done: int = done, count: int = len(missing)) -> None:
+                    progress.reach(done + min(finished * CHUNK, count), len(pictures))
+
+                workers.run(answer_part, _chunks(spec, missing), folder, progress=reached)
+                found |= shelf.take(digest for digest, _ in missing)
+    return {digest: found[digest] for digest in pictures}
 
 
 def answer_part(part: Part, folder: Path) -> Manifest:
-    """Look at the pictures of a part and write the answers, a line each; what workers do."""
-    scorer = build(part.spec)
-    pictures = [_read(question.file) for question in part.questions]
-    answers = scorer.answers(pictures, [question.request for question in part.questions])
-    fsio.atomic_write(folder / FILE, "".join(fsio.canonical_json(answer) + "\n" for answer in answers))
-    return Manifest(kind=PART_KIND, format_version=PART_FORMAT, seen=len(answers), kept=len(answers))
+    """Look at the pictures of a part and write what is to be said of them; what workers do."""
+    pictures = [_read(file) for _, file in part.pictures]
+    digests = [digest for digest, _ in part.pictures]
+    if part.spec.name in FEATURIZERS:
+        write_features(folder, digests, build_featurizer(part.spec).features(pictures))
+    else:
+        write_answers(folder, digests, build_scorer(part.spec).answers(pictures))
+    return Manifest(kind=PIECE_KIND, format_version=PIECE_FORMAT, seen=len(pictures), kept=len(pictures))
+
+
+def _chunks(spec: ScorerSpec, missing: Sequence[tuple[str, Path]]) -> list[Chunk]:
+    parts = [tuple(missing[start : start + CHUNK]) for start in range(0, len(missing), CHUNK)]
+    return [Chunk(piece_name([digest for digest, _ in part]), Part(spec, part)) for part in parts]
+
+
+def _take_turns(
+    turns: contextlib.ExitStack, folder: Path, waiting: Mapping[str, Sequence[str]], enough: int
+) -> list[str]:
+    """Digits that are this evaluation's to ask, about `enough` pictures together; waits where others hold all."""
+    taken: list[str] = []
+    for digit in sorted(waiting):
+        if taken and sum(len(waiting[each]) for each in taken) + len(waiting[digit]) > enough:
+            break
+        if turns.enter_context(fsio.turn_if_free(folder / _TURNS / digit)):
+            taken.append(digit)
+    if not taken:
+        first = min(waiting)
+        waiting_for = functools.partial(track, f"evaluate: wait for another evaluation at {folder}")
+        turns.enter_context(fsio.turn(folder / _TURNS / first, waiting_for))
+        taken.append(first)
+    return taken
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed evaluations left, unless another one is at work."""
+    with contextlib.ExitStack() as turns:
+        held = (turns.enter_context(fsio.turn_if_free(folder / _TURNS / digit)) for digit in _DIGITS)
+        if all(held):
+            fsio.sweep(folder)
 
 
 def _read(file: Path) -> Image.Image:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from animetune import samples
+from animetune import fsio, samples
 from animetune.errors import DataError, SetupError
 from animetune.evaluate.config import EvaluateConfig, EvaluatedModel
+from animetune.manifest import read_manifest
 from animetune.progress import first_of
 from animetune.records import Request, Size
 from animetune.sample.drawing import Drawing
@@ -26,6 +27,8 @@ class Pictures:
 
     root: Path
     files: Mapping[Request, Path]
+    digests: Mapping[Request, str]
+    """SHA-256 of the files' bytes."""
     notes: Sequence[str] = ()
     """What the reader should know of them."""
 
@@ -46,7 +49,13 @@ def draw(
     drawings = [Drawing(request, model.model, cfg.sampler, cfg.text) for request in requests]
     where = Where(device=cfg.device, batch=cfg.batch, executor=cfg.executor)
     draw_folder(folder, drawings, where=where, reader=reader)
-    return Pictures(folder, {drawn.request: drawn.file for drawn in samples.read(folder)})
+    records = read_manifest(folder, kind=samples.SAMPLES_KIND).files
+    drawn = samples.read(folder)
+    return Pictures(
+        folder,
+        {each.request: each.file for each in drawn},
+        {each.request: records[each.file.name].sha256 for each in drawn},
+    )
 
 
 def find(name: str, model: EvaluatedModel, requests: Sequence[Request]) -> Pictures:
@@ -77,7 +86,16 @@ def find(name: str, model: EvaluatedModel, requests: Sequence[Request]) -> Pictu
     others = sum(f.knows_negative and f.request.negative != request.negative for request, f in matched.items())
     if others:
         notes.append(f"{name}: {others} pictures were drawn with another negative prompt.")
-    return Pictures(folder, {request: found.file for request, found in matched.items()}, notes)
+    files = {request: found.file for request, found in matched.items()}
+    return Pictures(folder, files, {request: digest_of(file) for request, file in files.items()}, notes)
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of its bytes. Raises DataError for a file that cannot be read."""
+    try:
+        return fsio.sha256_file(file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); restore it, or change its rights") from error
 
 
 def _missing(name: str, folder: Path, absent: Sequence[Request], total: int) -> str:

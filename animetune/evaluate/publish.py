@@ -1,4 +1,4 @@
-"""Write what was found: answers, numbers, grids, the page and the manifest."""
+"""Write what was found: answers, vectors, numbers, grids, the page and the manifest."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from animetune import fsio, samples
 from animetune.evaluate import page
-from animetune.evaluate.cases import Answers, Case
-from animetune.evaluate.config import EvaluateConfig, ProbeConfig
+from animetune.evaluate.config import REFERENCE, EvaluateConfig
+from animetune.evaluate.looking import Seen
 from animetune.evaluate.pictures import Pictures
-from animetune.evaluate.plan import Plan
-from animetune.evaluate.probes.registry import PROBES
-from animetune.evaluate.probes.shape import Grid, Looked
-from animetune.evaluate.results import Evaluation, Found, results_json
+from animetune.evaluate.plan import QUESTIONS, Plan
+from animetune.evaluate.probes.shape import Grid
+from animetune.evaluate.results import Evaluation, results_json
+from animetune.evaluate.scorers import FEATURIZERS
+from animetune.evaluate.scoring import answers_of, evaluate
+from animetune.evaluate.store import write_vectors
 from animetune.figures import image_grid
-from animetune.manifest import Manifest, read_manifest, record_files, write_manifest
+from animetune.manifest import MANIFEST_NAME, Manifest, has_manifest, read_manifest, record_files, write_manifest
 from animetune.records import Request
 
 EVALUATION_KIND = "evaluation"
@@ -29,50 +32,52 @@ ANSWERS_NAME = "answers.jsonl"
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
 GRIDS = "grids"
+FEATURES = "features"
 GRID_CELL = 192
-_ABSENT = {
-    "tags": "no tagger is configured; give `tagger`",
-    "aesthetic": "no aesthetic scorer is configured; give `aesthetic`",
-}
-
-ByRequest = Mapping[tuple[str, Request], Mapping[str, Any]]
-"""(model, request) -> scorer -> its answer."""
 
 
-def publish(
-    cfg: EvaluateConfig,
-    plan: Plan,
-    drawn: Mapping[str, Pictures],
-    by_request: ByRequest,
-) -> Manifest:
-    """Score every probe and write all files but the pictures, the manifest last."""
-    every = [case for asked in plan.cases.values() for case in asked]
-    answers: Answers = {
-        model: {case.key: by_request.get((model, case.request), {}) for case in every if case.request in found.files}
-        for model, found in drawn.items()
-    }
+def request_json(cfg: EvaluateConfig, plan: Plan) -> dict[str, Any]:
+    """What `out` holds, or is to hold: model -> digest of the weights that drew; null where pictures were given."""
+    models = {name: None if name in plan.found else plan.digests[name] for name in cfg.models}
+    return {"request": plan.digest, "asked": plan.asked, "models": models}
+
+
+def publish(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], seen: Seen) -> Manifest:
+    """Score every probe and write all files but the pictures, the manifest last.
+
+    What lies there of the same evaluation with other models is replaced; it counts no more from the first file on.
+    """
+    answers: dict[str, dict[str, Any]] = {model: {} for model in drawn}
+    for probe in plan.cases:
+        for model, said in answers_of(probe, plan, drawn, seen).items():
+            answers[model] |= said
     files = {
-        model: {case.key: found.files[case.request] for case in every if case.request in found.files}
+        model: {
+            case.key: found.files[case.request]
+            for asked in plan.cases.values()
+            for case in asked
+            if case.request in found.files
+        }
         for model, found in drawn.items()
     }
-    evaluation = _evaluation(cfg, plan, drawn, answers)
+    evaluation = evaluate(cfg, plan, drawn, seen)
     out = cfg.out
-    _write_answers(out / ANSWERS_NAME, plan, drawn, by_request)
+    if has_manifest(out):
+        fsio.remove(out / MANIFEST_NAME)
+    fsio.write_json(out / REQUEST_NAME, request_json(cfg, plan))
+    lines = [*_picture_lines(plan, drawn, seen), *_reference_lines(plan, seen)]
+    fsio.atomic_write(out / ANSWERS_NAME, "".join(fsio.canonical_json(line) + "\n" for line in lines))
     fsio.write_json(out / RESULTS_NAME, results_json(evaluation))
-    for found in evaluation.probes:
-        for grid in found.score.grids:
-            for model in cfg.models:
-                _write_grid(out / GRIDS / f"{grid.name}-{model}.png", grid, files[model])
     page.write(out / REPORT_NAME, evaluation, answers, files)
     names = [REQUEST_NAME, REQUESTS_NAME, ANSWERS_NAME, RESULTS_NAME, REPORT_NAME]
-    names += sorted(path.relative_to(out).as_posix() for path in (out / GRIDS).glob("*.png"))
+    names += _write_grids(out, evaluation, files) + _write_features(out, plan, drawn, seen)
     total = sum(len(found.files) for found in drawn.values())
     manifest = Manifest(
         kind=EVALUATION_KIND,
         format_version=EVALUATION_FORMAT,
         inputs={
             **{f"model {name}": digest for name, digest in plan.digests.items()},
-            **{f"scorer {spec.name}": spec.digest for spec in plan.scorers},
+            **{f"scorer {name}": digest for name, digest in plan.scorer_digests.items()},
             **{
                 f"pictures {name}": read_manifest(out / "pictures" / name, kind=samples.SAMPLES_KIND).digest
                 for name in cfg.models
@@ -87,74 +92,82 @@ def publish(
     return write_manifest(out, manifest)
 
 
-def _evaluation(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], answers: Answers) -> Evaluation:
-    return Evaluation(
-        title=cfg.title,
-        models=plan.names,
-        baseline=cfg.reference,
-        pictures={model: len(found.files) for model, found in drawn.items()},
-        probes=[_score(probe, plan.cases[probe.name], answers, cfg, plan) for probe in cfg.probes],
-        scorers={spec.name: spec.digest for spec in plan.scorers},
-        setup=_setup(cfg),
-        notes=[note for found in drawn.values() for note in found.notes],
-    )
-
-
-def _score(probe: ProbeConfig, cases: Sequence[Case], answers: Answers, cfg: EvaluateConfig, plan: Plan) -> Found:
-    asker = PROBES[probe.name]
-    have = {spec.name for spec in plan.scorers}
-    absent = [_ABSENT[scorer] for scorer in asker.needs(probe).scorers if scorer not in have]
-    not_scored = f"Not scored: {'; '.join(absent)}." if absent else ""
-    mine = {
-        model: {case.key: by_key[case.key] for case in cases if case.key in by_key} for model, by_key in answers.items()
-    }
-    score = asker.score(probe, Looked(cases, mine, cfg.reference))
-    prompts = len({case.item for case in cases})
-    return Found(probe.name, asker.TITLE, asker.ABOUT, cases, prompts, score, not_scored)
-
-
-def _setup(cfg: EvaluateConfig) -> dict[str, str]:
-    sampler = ", ".join(
-        f"{name} {value}" for name, value in cfg.sampler.model_dump(mode="json", exclude_none=True).items()
-    )
-    thresholds = {probe.name: probe.threshold for probe in cfg.probes if hasattr(probe, "threshold")}
-    tagger = "none" if cfg.tagger is None else cfg.tagger.name
-    return {
-        "prefix": cfg.prefix or "(none)",
-        "negative prompt": cfg.negative or "(none)",
-        "seeds": ", ".join(map(str, cfg.seeds)),
-        "sizes": ", ".join(cfg.sizes),
-        "sampler": sampler,
-        "prompts": ", ".join(f"{name} {value}" for name, value in cfg.text),
-        "tagger": tagger,
-        "thresholds": ", ".join(f"{name} {value:g}" for name, value in thresholds.items()) or "(none)",
-        "aesthetic scorer": "none" if cfg.aesthetic is None else cfg.aesthetic.name,
-    }
-
-
-def _write_answers(
-    path: Path,
-    plan: Plan,
-    drawn: Mapping[str, Pictures],
-    by_request: ByRequest,
-) -> None:
+def _picture_lines(plan: Plan, drawn: Mapping[str, Pictures], seen: Seen) -> list[dict[str, Any]]:
     """A line a picture: its model, file, the cases that it answers and what each scorer says."""
     keys: dict[Request, list[str]] = {}
     for asked in plan.cases.values():
         for case in asked:
             keys.setdefault(case.request, []).append(case.key)
-    lines = [
+    lines = []
+    for model, found in drawn.items():
+        for request in plan.requests:
+            if request in found.files:
+                line = {
+                    "model": model,
+                    "file": found.files[request].relative_to(found.root).as_posix(),
+                    "sha256": found.digests[request],
+                    "cases": keys[request],
+                    "answers": _told(seen.pictures[model][request]),
+                }
+                asked = {key: seen.questions[model, key] for key in keys[request] if (model, key) in seen.questions}
+                lines.append({**line, QUESTIONS: asked} if asked else line)
+    return lines
+
+
+def _reference_lines(plan: Plan, seen: Seen) -> list[dict[str, Any]]:
+    """A line a real picture of each probe."""
+    return [
         {
-            "model": model,
-            "file": found.files[request].relative_to(found.root).as_posix(),
-            "cases": keys[request],
-            "answers": by_request.get((model, request), {}),
+            "model": REFERENCE,
+            "file": each.file.name,
+            "sha256": plan.reference_digests[each.file],
+            "cases": [f"{probe}/{each.key}"],
+            "answers": _told(seen.references[probe][each.key]),
         }
-        for model, found in drawn.items()
-        for request in plan.requests
-        if request in found.files
+        for probe, group in plan.references.items()
+        for each in group
     ]
-    fsio.atomic_write(path, "".join(fsio.canonical_json(line) + "\n" for line in lines))
+
+
+def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Without vectors, which have files of their own."""
+    return {name: said for name, said in answer.items() if name not in FEATURIZERS}
+
+
+def _write_features(out: Path, plan: Plan, drawn: Mapping[str, Pictures], seen: Seen) -> list[str]:
+    """`features/<name>-<model>.safetensors`: a row for each line of answers.jsonl that the featurizer looked at."""
+    rows: dict[str, list[np.ndarray]] = {}
+    for name in [spec.name for spec in plan.scorers if spec.name in FEATURIZERS]:
+        for model in drawn:
+            said = seen.pictures[model]
+            rows[f"{name}-{model}"] = [said[each][name] for each in plan.requests if name in said.get(each, {})]
+        compared = [seen.references[probe][each.key] for probe, group in plan.references.items() for each in group]
+        rows[f"{name}-{REFERENCE}"] = [answer[name] for answer in compared if name in answer]
+    names = []
+    for name, vectors in rows.items():
+        if vectors:
+            names.append(f"{FEATURES}/{name}.safetensors")
+            write_vectors(out / names[-1], np.stack(vectors))
+    _remove_others(out / FEATURES, out, names)
+    return names
+
+
+def _write_grids(out: Path, evaluation: Evaluation, files: Mapping[str, Mapping[str, Path]]) -> list[str]:
+    names = []
+    for found in evaluation.probes:
+        for grid in found.score.grids:
+            for model, mine in files.items():
+                names.append(f"{GRIDS}/{grid.name}-{model}.png")
+                _write_grid(out / names[-1], grid, mine)
+    _remove_others(out / GRIDS, out, names)
+    return names
+
+
+def _remove_others(folder: Path, out: Path, names: Sequence[str]) -> None:
+    """Remove what is left of models that are no more in the evaluation."""
+    for path in sorted(folder.glob("*")):
+        if path.relative_to(out).as_posix() not in names:
+            fsio.remove(path)
 
 
 def _write_grid(path: Path, grid: Grid, files: Mapping[str, Path]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from animetune.evaluate.cases import Case
 from animetune.evaluate.measures import as_json
-from animetune.evaluate.probes.shape import Score
+from animetune.evaluate.probes.shape import Reference, Score, Shown
 
 RESULTS_FORMAT = 1
 
@@ -23,6 +23,8 @@ class Found:
     cases: Sequence[Case]
     prompts: int
     score: Score
+    references: Sequence[Reference] = ()
+    """Its real pictures."""
     not_scored: str = ""
     """Why its numbers are missing; empty where they are not."""
 
@@ -42,6 +44,8 @@ class Evaluation:
     """Name -> digest of all that its answers depend on."""
     setup: Mapping[str, str]
     """Sampler, prefix, seeds ... in words."""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Model -> where in training it stands, where that is known."""
     notes: Sequence[str] = ()
 
 
@@ -52,6 +56,7 @@ def results_json(evaluation: Evaluation) -> dict[str, Any]:
         "title": evaluation.title,
         "models": dict(evaluation.models),
         "baseline": evaluation.baseline,
+        "steps": dict(evaluation.steps),
         "pictures": dict(evaluation.pictures),
         "scorers": dict(evaluation.scorers),
         "setup": dict(evaluation.setup),
@@ -66,6 +71,7 @@ def _probe_json(found: Found) -> dict[str, Any]:
         "title": found.title,
         "prompts": found.prompts,
         "cases": len(found.cases),
+        "references": len(found.references),
         "not_scored": found.not_scored,
         "measures": {measure.name: as_json(measure) for measure in score.measures},
         "matrices": {
@@ -76,13 +82,22 @@ def _probe_json(found: Found) -> dict[str, Any]:
             }
             for matrix in score.matrices
         },
-        "worst": {
-            model: [{"case": shown.key, "note": shown.note} for shown in pictures]
-            for model, pictures in score.worst.items()
+        "histograms": {
+            histogram.title: {
+                "edges": [_rounded(float(edge)) for edge in histogram.edges],
+                "counts": {model: [int(count) for count in counts] for model, counts in histogram.counts.items()},
+            }
+            for histogram in score.histograms
         },
+        "worst": {model: [_shown_json(shown) for shown in pictures] for model, pictures in score.worst.items()},
         "facts": _rounded(score.facts),
         "notes": list(score.notes),
     }
+
+
+def _shown_json(shown: Shown) -> dict[str, str]:
+    written = {"case": shown.key, "note": shown.note}
+    return {**written, "beside": shown.beside} if shown.beside else written
 
 
 def _rounded(value: Any) -> Any:

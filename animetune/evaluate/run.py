@@ -2,14 +2,17 @@
 
     <out>/requests.jsonl            what every model is asked
     <out>/pictures/<model>/         as of the stage `sample`
-    <out>/answers.jsonl             what the scorers say of every picture
+    <out>/answers/                  what the scorers said of single pictures, unless `answers` names another folder
+    <out>/answers.jsonl, features/  the same by model, with what they say of the real pictures
     <out>/results.json, report.html, grids/, manifest.json
 
-A killed run goes on where it stopped: pictures stay as `sample` keeps them, answers by chunks.
+A killed run goes on where it stopped: pictures stay as `sample` keeps them, answers by pieces. So does a run with other
+models: what was drawn and said of the same ones is there, and the rest of the files is made anew, as if at once.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +20,24 @@ from typing import Any
 from animetune import fsio
 from animetune.errors import SetupError
 from animetune.evaluate import pictures
-from animetune.evaluate.asking import Question, ask
-from animetune.evaluate.cases import requests_of
+from animetune.evaluate.checkpoints import with_checkpoints
 from animetune.evaluate.config import EvaluateConfig
-from animetune.evaluate.pictures import MissingPictures, Pictures
+from animetune.evaluate.looking import look
+from animetune.evaluate.pictures import MissingPictures
 from animetune.evaluate.plan import Plan, make_plan
-from animetune.evaluate.probes.registry import PROBES
-from animetune.evaluate.publish import EVALUATION_FORMAT, EVALUATION_KIND, REQUEST_NAME, REQUESTS_NAME, publish
+from animetune.evaluate.publish import (
+    EVALUATION_FORMAT,
+    EVALUATION_KIND,
+    REQUEST_NAME,
+    REQUESTS_NAME,
+    publish,
+    request_json,
+)
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest
 from animetune.records import Request
 from animetune.sample.weights import WeightsReader
 
-PARTS = ".answers"
+PICTURES = "pictures"
 
 
 def run(cfg: EvaluateConfig) -> Manifest:
@@ -40,43 +49,59 @@ def run(cfg: EvaluateConfig) -> Manifest:
     check_place(cfg.out, EVALUATION_KIND)
     reader = WeightsReader()
     with fsio.claim(cfg.out):
+        begun = _begun(cfg.out)
+        folders = {name: cfg.out / PICTURES / name for name in begun.get("models", {})}
+        cfg = with_checkpoints(cfg, {name: folder for name, folder in folders.items() if has_manifest(folder)})
         try:
             plan = make_plan(cfg, reader)
         except MissingPictures as error:
             if _is_free(cfg.out):  # so that they can be drawn elsewhere
                 _write_requests(cfg.out, error.requests)
             raise
-        done = _begun(cfg.out, plan)
+        done = _finished(cfg, plan, begun)
         if done is not None:
             return done
-        fsio.write_json(cfg.out / REQUEST_NAME, {"request": plan.digest})
-        _write_requests(cfg.out, plan.requests)
+        if not has_manifest(cfg.out):
+            fsio.write_json(cfg.out / REQUEST_NAME, request_json(cfg, plan))
+            _write_requests(cfg.out, plan.requests)
         drawn = {
             name: plan.found[name] if name in plan.found else pictures.draw(name, model, plan.requests, cfg, reader)
             for name, model in cfg.models.items()
         }
-        answers = _ask(cfg, plan, drawn)
-        manifest = publish(cfg, plan, drawn, answers)
-        if (cfg.out / PARTS).exists():
-            fsio.remove(cfg.out / PARTS)
-        return manifest
+        return publish(cfg, plan, drawn, look(cfg, plan, drawn))
 
 
-def _begun(out: Path, plan: Plan) -> Manifest | None:
+def _begun(out: Path) -> Mapping[str, Any]:
+    """What was begun there; empty where that cannot be said."""
+    try:
+        begun = json.loads((out / REQUEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return begun if isinstance(begun, dict) else {}
+
+
+def _finished(cfg: EvaluateConfig, plan: Plan, begun: Mapping[str, Any]) -> Manifest | None:
     """The manifest of an evaluation that is finished; SetupError where `out` holds something else."""
-    if not out.exists():
-        return None
-    begun = out / REQUEST_NAME
+    out = cfg.out
     if has_manifest(out):
         manifest = read_manifest(out, kind=EVALUATION_KIND, format_version=EVALUATION_FORMAT)
         if manifest.facts.get("request") == plan.digest:
             return manifest
-    elif _is_free(out) or (begun.is_file() and plan.digest in begun.read_text(encoding="utf-8")):
+    if _is_free(out):
         return None
-    raise SetupError(
-        f"out: {out}: holds another evaluation, or other files; choose another folder. Pictures that it has need not "
-        f"be drawn again: name {out / 'pictures'}/<model> as `pictures` of a model"
-    )
+    if begun.get("asked") != plan.asked:
+        raise SetupError(
+            f"out: {out}: holds another evaluation, or other files; choose another folder. Pictures that it has need "
+            f"not be drawn again: name {out / PICTURES}/<model> as `pictures` of a model. Only models may be added to "
+            "an evaluation, or left out"
+        )
+    for name, weights in begun["models"].items():
+        if name in cfg.models and name not in plan.found and weights is not None and weights != plan.digests[name]:
+            raise SetupError(
+                f"models.{name}: {out} has pictures of other weights under this name; give these another name, or "
+                "choose another folder"
+            )
+    return None
 
 
 def _is_free(out: Path) -> bool:
@@ -96,22 +121,3 @@ def _write_requests(out: Path, requests: Sequence[Request]) -> None:
         for each in requests
     ]
     fsio.atomic_write(out / REQUESTS_NAME, "".join(fsio.canonical_json(line) + "\n" for line in lines))
-
-
-def _ask(
-    cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures]
-) -> Mapping[tuple[str, Request], dict[str, Any]]:
-    """Every scorer about every picture of the probes that need it."""
-    answers: dict[tuple[str, Request], dict[str, Any]] = {}
-    for spec in plan.scorers:
-        names = [probe.name for probe in cfg.probes if spec.name in PROBES[probe.name].needs(probe).scorers]
-        wanted = requests_of([case for name in names for case in plan.cases[name]])
-        questions = [
-            Question(model, request, found.files[request])
-            for model, found in drawn.items()
-            for request in wanted
-            if request in found.files
-        ]
-        for key, answer in ask([spec], questions, cfg.out / PARTS, cfg.executor).items():
-            answers.setdefault(key, {}).update(answer)
-    return answers

@@ -1,16 +1,17 @@
-"""Scorers: what looks at the pictures of a folder whose requests are known, and says something of each.
+"""Scorers: what looks at pictures and says something of each.
 
-    Scorer.answers(pictures, requests) -> one JSON object a picture
+    Scorer.answers(pictures)        -> one JSON object a picture
+    Features.features(pictures)     -> one vector a picture, of a featurizer (`animetune.vision.features`)
 
 Probes read answers and make numbers of them; a scorer knows nothing of probes. Its `digest` names all that its answers
-depend on, so that an answer is never taken for another model's. A new scorer is a class with these three and a line in
-`build`.
+depend on beside the picture, so that an answer is never taken for another model's. A new scorer is a class with these
+three and a line in `specs` and `build_scorer`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,9 +21,15 @@ from animetune import fsio
 from animetune.errors import ConfigError, DataError
 from animetune.evaluate.config import EvaluateConfig
 from animetune.progress import first_of
-from animetune.records import Request
-from animetune.vision import aesthetics
-from animetune.vision.aesthetics import ScorerConfig
+from animetune.vision import aesthetics, ccip, features
+from animetune.vision.aesthetics import OnnxScorerConfig, ScorerConfig, TransformersScorerConfig
+from animetune.vision.ccip import CcipConfig
+from animetune.vision.features import (
+    ClipFeaturesConfig,
+    FeaturesConfig,
+    InceptionFeaturesConfig,
+    OnnxFeaturesConfig,
+)
 from animetune.vision.session import Device
 from animetune.vision.taggers import RATING, Tagger, TaggerConfig, TagList, load_tagger
 
@@ -31,6 +38,13 @@ LUMA = np.array([0.2126, 0.7152, 0.0722])
 BLACK, WHITE = 16 / 255, 239 / 255
 """Luma up to which a pixel counts as black, and from which as white."""
 DIGITS = 5
+FEATURIZERS = ("ccip", "features")
+"""Names of those that give vectors."""
+_AESTHETIC_FORMAT = 2
+
+
+Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Float32 vectors (n, d) and (m, d) -> differences (n, m)."""
 
 
 class Scorer(Protocol):
@@ -41,20 +55,8 @@ class Scorer(Protocol):
     digest: str
     """Of everything that they depend on."""
 
-    def answers(self, pictures: Sequence[Image.Image], requests: Sequence[Request]) -> list[dict[str, Any]]:
+    def answers(self, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """One a picture, JSON values only; RGB pictures of any size. Raises DataError where there can be none."""
-
-
-class Featurizer(Protocol):
-    """Gives a vector for a picture, by which pictures are compared."""
-
-    name: str
-    """What its vectors are filed under: `ccip`, `features`."""
-    digest: str
-    """Of everything that they depend on."""
-
-    def features(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """float32 (n, d), finite, a row a picture; RGB pictures of any size. Raises DataError where there are none."""
 
 
 class TagScorer:
@@ -67,7 +69,7 @@ class TagScorer:
         self._floor = floor
         self.digest = digest
 
-    def answers(self, pictures: Sequence[Image.Image], requests: Sequence[Request]) -> list[dict[str, Any]]:
+    def answers(self, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """See `Scorer`. Raises DataError where the tagger gives NaN."""
         found = self._tagger.probabilities(pictures)
         if np.isnan(found).any():
@@ -86,7 +88,7 @@ class TagScorer:
 
 
 class AestheticScorer:
-    """The score of an aesthetic classifier: `score`."""
+    """What an aesthetic classifier says: `grades`, label -> probability, and `score`, their weighted sum."""
 
     name = "aesthetic"
 
@@ -95,13 +97,19 @@ class AestheticScorer:
         self._weights = cfg.weights
         self.digest = digest
 
-    def answers(self, pictures: Sequence[Image.Image], requests: Sequence[Request]) -> list[dict[str, Any]]:
+    def answers(self, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """See `Scorer`. Raises DataError where the classifier gives NaN."""
         found = self._scorer.probabilities(pictures)
         if np.isnan(found).any():
             raise DataError("aesthetic: gives NaN for a picture; take another file of its weights, or device: cpu")
+        return [self._answer(row.tolist()) for row in found]
+
+    def _answer(self, row: list[float]) -> dict[str, Any]:
         labels = self._scorer.labels
-        return [{"score": round(aesthetics.score(labels, row.tolist(), self._weights), DIGITS)} for row in found]
+        return {
+            "score": round(aesthetics.score(labels, row, self._weights), DIGITS),
+            "grades": {label: round(value, DIGITS) for label, value in zip(labels, row, strict=True)},
+        }
 
 
 class LuminanceScorer:
@@ -111,19 +119,24 @@ class LuminanceScorer:
     name = "luminance"
     digest = "bt709-1"
 
-    def answers(self, pictures: Sequence[Image.Image], requests: Sequence[Request]) -> list[dict[str, Any]]:
+    def answers(self, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """See `Scorer`."""
         return [luminance(np.asarray(picture)) for picture in pictures]
 
 
 class ScorerSpec(NamedTuple):
-    """What a scorer is made of, in any process."""
+    """What a scorer, or a featurizer, is made of, in any process."""
 
     name: str
     digest: str
-    settings: TaggerConfig | ScorerConfig | None
+    settings: TaggerConfig | ScorerConfig | CcipConfig | FeaturesConfig | None
     device: Device
     batch: int
+
+    @property
+    def folder_name(self) -> str:
+        """Of the folder with what it said."""
+        return f"{self.name}-{self.digest}"
 
 
 def luminance(pixels: np.ndarray) -> dict[str, float]:
@@ -150,21 +163,52 @@ def specs(cfg: EvaluateConfig, needed: set[str]) -> list[ScorerSpec]:
         parts = [cfg.tagger.model.digest, cfg.tagger.tags.digest, cfg.tagger.floor]
         found.append(ScorerSpec("tags", _digest(parts), cfg.tagger, cfg.device, cfg.batch))
     if cfg.aesthetic is not None and "aesthetic" in needed:
-        parts = [aesthetics.digests(cfg.aesthetic), cfg.aesthetic.weights]
+        parts = [_AESTHETIC_FORMAT, aesthetics.digests(cfg.aesthetic), cfg.aesthetic.weights]
         found.append(ScorerSpec("aesthetic", _digest(parts), cfg.aesthetic, cfg.device, cfg.batch))
+    if cfg.ccip is not None and "ccip" in needed:
+        found.append(ScorerSpec("ccip", _digest(ccip.feature_digests(cfg.ccip)), cfg.ccip, cfg.device, cfg.batch))
+    if cfg.features is not None and "features" in needed:
+        digest = _digest(features.digests(cfg.features))
+        found.append(ScorerSpec("features", digest, cfg.features, cfg.device, cfg.batch))
     return found
 
 
 @functools.lru_cache(maxsize=4)
-def build(spec: ScorerSpec) -> Scorer:
+def build_scorer(spec: ScorerSpec) -> Scorer:
     """The scorer of a spec, loaded once a process."""
     if isinstance(spec.settings, TaggerConfig):
         tagger = load_tagger(spec.settings, spec.device, spec.batch)
         return TagScorer(tagger, spec.settings.floor, spec.digest)
-    if spec.settings is not None:
+    if isinstance(spec.settings, OnnxScorerConfig | TransformersScorerConfig):
         loaded = aesthetics.load_scorer(spec.settings, spec.device, spec.batch)
         return AestheticScorer(loaded, spec.settings, spec.digest)
     return LuminanceScorer()
+
+
+def build_featurizer(spec: ScorerSpec) -> features.Features:
+    """The featurizer of a spec, loaded once a process."""
+    if isinstance(spec.settings, CcipConfig):
+        return ccip.load_ccip(spec.settings, spec.device, spec.batch)
+    if isinstance(spec.settings, OnnxFeaturesConfig | ClipFeaturesConfig | InceptionFeaturesConfig):
+        return features.load_features(spec.settings, spec.device, spec.batch)
+    raise TypeError(f"{spec.name} is no featurizer")
+
+
+def metrics_of(cfg: EvaluateConfig) -> dict[str, Metric]:
+    """What measures two sets of vectors, by featurizer; a model is loaded when it is first asked."""
+    if cfg.ccip is None:
+        return {}
+    settings = cfg.ccip
+
+    def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return ccip.load_ccip(settings, cfg.device, cfg.batch).differences(first, second)
+
+    return {"ccip": differences}
+
+
+def metric_digests(cfg: EvaluateConfig, needed: set[str]) -> dict[str, Any]:
+    """What `metrics_of` depends on, of those that probes need."""
+    return {"ccip": ccip.metric_digests(cfg.ccip)} if cfg.ccip is not None and "ccip" in needed else {}
 
 
 def check_tags(tagger: TaggerConfig, needed: Sequence[tuple[str, Sequence[str]]]) -> None:
