@@ -18,15 +18,16 @@ class Counting:
         """Nothing is read before `up_to_date`."""
         self._gallery = gallery
         self._pictures: dict[int, tuple[str, Subject]] = {}
-        self._begin()
+        self._excluded: frozenset[str] = frozenset()
+        self._battles = self._votes = self._exclusions = 0
+        """Numbers of the last rows that were read."""
+        self._tally = Tally(Field(gallery))
 
     def up_to_date(self, connection: sqlite3.Connection) -> Tally:
         """The tally of all battles and votes; begun anew when pictures went, or voters were excluded."""
         exclusions = connection.execute("SELECT max(number) FROM exclusion").fetchone()[0] or 0
         if self._gallery.version != self._tally.field.version or exclusions != self._exclusions:
-            self._begin()
-            self._exclusions = exclusions
-            self._excluded = schema.excluded_voters(connection)
+            self._begin_anew(connection, exclusions)
         connection.execute("BEGIN")  # so that both reads see the same moment
         try:
             battles = connection.execute(
@@ -51,11 +52,11 @@ class Counting:
             self._tally.add_vote(str(battle), None if ranks is None else json.loads(ranks), counts=counts)
         return self._tally
 
-    def _begin(self) -> None:
+    def _begin_anew(self, connection: sqlite3.Connection, exclusions: int) -> None:
         self._tally = Tally(Field(self._gallery))
-        self._model_places = {name: place for place, name in enumerate(self._tally.field.models)}
-        self._battles = self._votes = self._exclusions = 0
-        self._excluded: frozenset[str] = frozenset()
+        self._battles = self._votes = 0
+        self._exclusions = exclusions
+        self._excluded = schema.excluded_voters(connection)
 
     def _places(self, connection: sqlite3.Connection, pictures: list[int]) -> tuple[int, tuple[int, ...]]:
         """Places of the subject and the models in the field; -1 for what is there no more."""
@@ -65,5 +66,6 @@ class Counting:
                     "SELECT model, prompt, seed, width, height FROM picture WHERE id = ?", (id_,)
                 ).fetchone()
                 self._pictures[id_] = model, Subject(prompt, int(seed), Size(*size))
-        subject = self._tally.field.place.get(self._pictures[pictures[0]][1], -1)
-        return subject, tuple(self._model_places.get(self._pictures[id_][0], -1) for id_ in pictures)
+        field = self._tally.field
+        subject = field.place.get(self._pictures[pictures[0]][1], -1)
+        return subject, tuple(field.model_place.get(self._pictures[id_][0], -1) for id_ in pictures)

@@ -125,7 +125,7 @@ def _subject(
     """A subject that all of the models have, and how often the voter has seen them with it."""
     field = tally.field
     places = field.played_in[mode]
-    places = places[field.has[np.ix_(places, models)].all(axis=1)]
+    places = places[field.has[places][:, list(models)].all(axis=1)]
     recent = [shown.subject for shown in history.battles[-RECENT:] if shown.subject >= 0]
     for count in range(len(recent)):  # the latest last: it is the one to be avoided longest
         fresh = places[~np.isin(field.prompt_of[places], field.prompt_of[recent[count:]])]

@@ -51,7 +51,7 @@ _OTHERS = (
     "BEGIN SELECT RAISE(ABORT, 'vote: the battle has its vote'); END",
     "CREATE TRIGGER battle_no_second BEFORE INSERT ON battle WHEN EXISTS "
     "(SELECT 1 FROM battle WHERE token = NEW.token) BEGIN SELECT RAISE(ABORT, 'battle: the token is taken'); END",
-    "CREATE INDEX battle_of_voter ON battle(voter, number)",
+    "CREATE INDEX battle_of_voter ON battle(voter, at)",
 )
 
 

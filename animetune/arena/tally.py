@@ -36,6 +36,7 @@ class Field:
         """Take stock of the pictures that are left."""
         self.version = gallery.version
         self.models = gallery.models
+        self.model_place = {name: place for place, name in enumerate(self.models)}
         by_mode = {mode: gallery.subjects(mode) for mode in PLAYERS}
         ids: dict[Subject, dict[str, int]] = {}
         for subjects in by_mode.values():
