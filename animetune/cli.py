@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -123,6 +124,28 @@ def lora(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 def evaluate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Models -> what they do with the probes' prompts: pictures, scores and a report."""
     _run_stage("evaluate", config, overrides)
+
+
+@app.command()
+def arena(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    rank: Annotated[bool, typer.Option("--rank", help="Serve nothing: say the ratings and write their page.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Serve nothing: write votes, preferences and ratings there.")
+    ] = None,
+) -> None:
+    """People vote between pictures of models, blindly, in their browsers; the votes become ratings."""
+    with _interruptible():
+        cfg = _load("arena", config, overrides)
+        from animetune.arena import run as arena_run
+
+        if rank:
+            arena_run.rank(cfg, typer.echo)
+        if export is not None:
+            arena_run.export(cfg, export, typer.echo)
+        if not rank and export is None:
+            _end_by(arena_run.serve(cfg, typer.echo))
 
 
 @app.command()
@@ -423,6 +446,13 @@ def _run_stage(stage: str, path: Path, overrides: list[str], **options: Any) -> 
         manifest = load_target(STAGES[stage].function)(cfg, **options)
         typer.echo(_summary(stage, manifest))
         return manifest
+
+
+def _end_by(number: int) -> None:
+    """End as a program does that a signal ended, after all was put in order."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise typer.Exit(128 + number)
 
 
 @contextlib.contextmanager

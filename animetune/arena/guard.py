@@ -121,6 +121,7 @@ class Guard:
         self._hosts = tuple(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

@@ -42,6 +42,11 @@ class Voters:
         self.cookie = f"arena_voter_{_mac(key, 'cookie')[:8]}"
         """Name of the cookie: cookies do not know ports, and two arenas on one host are not to share theirs."""
 
+    @property
+    def salt(self) -> str:
+        """What voters are hashed with in what others get to see."""
+        return _mac(self._key, "salt")
+
     def new(self) -> str:
         """A voter id, 32 hex digits."""
         return os.urandom(16).hex()
@@ -79,6 +84,8 @@ class Access:
     """What opens which page. Without a token everybody who reaches the server may vote."""
 
     def __init__(self, token: str, *, is_open: bool):
+        self.token = token
+        """The moderator's."""
         self._token = token.encode()
         self.is_open = is_open
         """Whether voting takes no invitation."""
@@ -99,7 +106,7 @@ class Access:
 
     def is_token(self, given: str) -> bool:
         """Whether it is the moderator's token."""
-        return _same(given, self._token.decode())
+        return _same(given, self.token)
 
     def is_invitation(self, given: str) -> bool:
         """Whether it is what voters are given."""
