@@ -69,7 +69,7 @@ docs: $(INSTALLED) ## write docs/reference/ anew, one page of settings a stage
 
 lock: ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --extra dev --extra bench --extra s3 --extra onnx --extra ray pyproject.toml -o requirements.lock
+		--python-version 3.11 --extra dev --extra bench --extra s3 --extra onnx --extra ray --extra arena pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and the demo's output
 	rm -rf .venv runs/demo
