@@ -16,6 +16,7 @@ import email.utils
 import hashlib
 import io
 import json
+import re
 import struct
 import threading
 import time
@@ -172,6 +173,34 @@ def plain_answer(about: str, body: dict[str, Any]) -> str:
     )
 
 
+_QUESTION = re.compile(r"(?:^|\n)(?:\d+\.\s*)?([^\n?]+\?)")
+
+
+def questions_of(body: dict[str, Any]) -> list[str]:
+    """What a request asks: all up to a question mark, a line each, without their numbers."""
+    return _QUESTION.findall(text_of(body))
+
+
+def by_question(body: dict[str, Any]) -> str:
+    """The question of a request; those of one with several with ` + ` between; empty for one without."""
+    return " + ".join(questions_of(body))
+
+
+def answers_from(answers: Mapping[str, str]) -> Answer:
+    """The answer of a vision model that knows `answers` to questions, and says no to all others.
+
+    To several questions as a JSON object of their numbers.
+    """
+
+    def answer(about: str, body: dict[str, Any]) -> str:
+        said = [answers.get(question, "No.") for question in questions_of(body)]
+        if len(said) == 1:
+            return said[0]
+        return json.dumps({str(number): each for number, each in enumerate(said, start=1)})
+
+    return answer
+
+
 @dataclass
 class CaptionServer:
     """What a test sees of the server."""
@@ -183,6 +212,8 @@ class CaptionServer:
     """Seconds before every answer."""
     journal: Path | None = None
     """File that gets the digest of every body, so that what other processes asked outlives them."""
+    tops: Mapping[str, float] | None = None
+    """Token -> log probability, said of the first token of answers to requests for `logprobs`."""
     key: str | None = None
     """When set, requests without it get 401."""
     asked: list[Asked] = field(default_factory=list)
@@ -236,6 +267,12 @@ def completion(text: str | None, *, finish: str = "stop", prompt: int = 100, tok
     }
 
 
+def _token(text: str, tops: Mapping[str, float]) -> dict[str, Any]:
+    """The first token of an answer, as the protocol tells its likelihood."""
+    listed = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in tops.items()]
+    return {"token": text, "logprob": tops.get(text, -9.0), "bytes": None, "top_logprobs": listed}
+
+
 def _error(message: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": "invalid_request_error", "code": None}}).encode()
 
@@ -272,7 +309,10 @@ class _Handler(BaseHTTPRequestHandler):
         good = json.dumps(completion(text)).encode()
         match asked.mode:
             case "ok":
-                self._whole(asked, completion(text))
+                body = completion(text)
+                if state.tops is not None and asked.body.get("logprobs"):
+                    body["choices"][0]["logprobs"] = {"content": [_token(text, state.tops)]}
+                self._whole(asked, body)
             case "http429":
                 self._send(429, _error("slow down"))
             case "http429_after":

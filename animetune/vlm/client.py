@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 * 1024
 """Of a response; an answer has one or two thousand."""
+LOGPROBS_TIMES = 8
+"""A response that lists likelihoods, too, may be so many times as long."""
 CONNECTIONS = 8
 """Of one pool: for every request a pool looks at each of its connections, with system calls."""
 BUSY_ATTEMPTS = 3
@@ -60,6 +62,7 @@ class Server:
         self._key = _key(model, usage.errand)
         self._model, self._cfg, self._encode, self._usage = model, cfg, encode, usage
         self._errand = usage.errand
+        self._most_bytes = MOST_BYTES * (LOGPROBS_TIMES if model.extra_body.get("logprobs") else 1)
         self._pace = Pace(cfg, self._name, self._errand)
         httpx = self._httpx = _httpx()
         trusted = httpx.create_ssl_context()  # once: it reads a hundred certificates
@@ -191,10 +194,10 @@ class Server:
         return Failure(f"connection: {self._scrub(f'{type(last).__name__} {last}'.strip())}", is_unreached=is_unreached)
 
     async def _cap(self, response: Any) -> None:
-        """Let the body of a response be read up to MOST_BYTES, as it came: nothing that unfolds to more."""
+        """Let the body of a response be read up to so many bytes, as it came: nothing that unfolds to more."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise _TooLargeError("the response is compressed, which was not asked for")
-        response.stream = _capped(response.stream, self._httpx.AsyncByteStream)
+        response.stream = _capped(response.stream, self._httpx.AsyncByteStream, self._most_bytes)
 
     def _scrub(self, said: str) -> str:
         """What a server says, on one line, short, and without what nobody else may read."""
@@ -217,16 +220,16 @@ def _httpx() -> Any:
     return importlib.import_module(next(name for name in modules if name.startswith("httpx")))
 
 
-def _capped(stream: Any, base: type) -> Any:
-    """The stream of a body up to MOST_BYTES; `base` is the library's class of streams."""
+def _capped(stream: Any, base: type, most: int) -> Any:
+    """The stream of a body up to `most` bytes; `base` is the library's class of streams."""
 
     class Capped(base):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             seen = 0
             async for chunk in stream:
                 seen += len(chunk)
-                if seen > MOST_BYTES:
-                    raise _TooLargeError(f"more than {MOST_BYTES} bytes")
+                if seen > most:
+                    raise _TooLargeError(f"more than {most} bytes")
                 yield chunk
 
         async def aclose(self) -> None:

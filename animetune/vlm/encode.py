@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -118,6 +118,24 @@ class PictureEncoder:
             longest_side=form.side if is_whole else None,
         )
         return encode(cut_picture(decoded, picture.url).image, form)
+
+
+class HeldPictures:
+    """Encodes a picture once, and holds it until it is dropped: its questions come one after the other."""
+
+    def __init__(self, encode: Callable[[PictureRef], Awaitable[bytes]]):
+        self._encode = encode
+        self._held: dict[str, bytes] = {}
+
+    async def __call__(self, picture: PictureRef) -> bytes:
+        """The encoded picture. Raises as what encodes it."""
+        if picture.identity not in self._held:
+            self._held[picture.identity] = await self._encode(picture)
+        return self._held[picture.identity]
+
+    def drop(self, identity: str) -> None:
+        """Let go of a picture, where it is held."""
+        self._held.pop(identity, None)
 
 
 @contextlib.contextmanager

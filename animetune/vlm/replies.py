@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,12 @@ HANDLING_CODES = {
 """Code -> meaning, of what stands in place of an answer; `outcomes.CODES` are of what is wrong with answers."""
 
 
+TOPS = 16
+"""Tokens of an answer whose likelihood is kept."""
+Top = tuple[str, Mapping[str, float]]
+"""A token, and token -> log probability of what could have stood there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer, or `code` (REFUSED, FAILED) and `text` why there is none. Kept, either way."""
@@ -33,16 +40,25 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     code: str | None = None
+    tops: tuple[Top, ...] = ()
+    """Of the first TOPS tokens, where the request asked for `logprobs`: the token, and what was likeliest there."""
 
     def to_record(self, digest: str) -> dict[str, Any]:
         """The line of a log."""
         kept = {name: getattr(self, name) for name in ("text", "finish", "prompt_tokens", "completion_tokens")}
-        return {"digest": digest, **kept, **({} if self.code is None else {"code": self.code})}
+        if self.code is not None:
+            kept["code"] = self.code
+        if self.tops:
+            kept["tops"] = [list(top) for top in self.tops]
+        return {"digest": digest, **kept}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Reply:
         """From the line of a log."""
-        return cls(**{name: value for name, value in record.items() if name != "digest"})
+        values = {name: value for name, value in record.items() if name != "digest"}
+        if "tops" in values:
+            values["tops"] = tuple((token, likeliest) for token, likeliest in values["tops"])
+        return cls(**values)
 
 
 class BadReplyError(Exception):
@@ -83,6 +99,7 @@ def read_reply(body: bytes) -> Reply:
                 finish=finish if isinstance(finish, str) else "stop",
                 prompt_tokens=_count(usage, "prompt_tokens"),
                 completion_tokens=_count(usage, "completion_tokens"),
+                tops=_tops(choice.get("logprobs")),
             )
     raise BadReplyError(f"not of the schema of chat completions: {body[:60]!r}")
 
@@ -95,3 +112,24 @@ def _clean(text: str) -> str:
 def _count(usage: Any, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else 0
+
+
+def _tops(logprobs: Any) -> tuple[Top, ...]:
+    """Of the field `logprobs` of a choice; none where it is not as the protocol has it."""
+    found: list[Top] = []
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    for each in content[:TOPS] if isinstance(content, list) else ():
+        match each:
+            case {"token": str() as token, "top_logprobs": list() as listed}:
+                found.append((_clean(token), _likeliest(listed)))
+    return tuple(found)
+
+
+def _likeliest(listed: list[Any]) -> dict[str, float]:
+    """Token -> log probability, of those that have a finite one."""
+    found = {}
+    for each in listed:
+        match each:
+            case {"token": str() as token, "logprob": int() | float() as logprob} if math.isfinite(logprob):
+                found[_clean(token)] = float(logprob)
+    return found

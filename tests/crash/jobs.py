@@ -106,6 +106,17 @@ def sample(workers: int, out: Path) -> None:
     run.run(SampleConfig.model_validate(settings))
 
 
+def questions(workers: int, out: Path, asked: Path) -> None:
+    """Questions of a JSON file (`vision`, `asked`: pairs of a picture and its questions); what was said in `out`."""
+    from animetune.evaluate.config.vision import VisionConfig
+    from animetune.evaluate.questions import PictureQuestions, ask_questions
+
+    settings = json.loads(asked.read_text())
+    listed = [PictureQuestions(Path(file), tuple(texts)) for file, texts in settings["asked"]]
+    said = ask_questions(VisionConfig.model_validate(settings["vision"]), listed, out / "answers")
+    fsio.write_json(out / "said.json", {f"{digest} {text}": each.to_answer() for (digest, text), each in said.items()})
+
+
 def _shard(workers: int, table: Path, **where: Any) -> None:
     from animetune.shards import run
     from animetune.shards.config import ShardConfig
@@ -127,11 +138,12 @@ PRELOADED = (
     "openai",
     "animetune.curate.run",
     "animetune.curate.pictures",
+    "animetune.evaluate.questions",
     "animetune.shards.run",
     "animetune.shards.labels",
     "animetune.sample.run",
 )
-JOBS = {job.__name__: job for job in (chunks, curate, pipeline, sample, shard, shard_s3)}
+JOBS = {job.__name__: job for job in (chunks, curate, pipeline, questions, sample, shard, shard_s3)}
 
 
 def serve() -> None:

@@ -5,9 +5,8 @@ An answer is data. It is measured before it is read, never run, and of a form th
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
@@ -15,6 +14,7 @@ import pydantic
 from animetune.curate.caption.characters import Scene, to_text
 from animetune.curate.caption.outcomes import Draft, Form, Rejected
 from animetune.vlm.refusals import refusal
+from animetune.vlm.texts import FENCE, is_open, is_thinking, json_objects, without_thoughts
 
 __all__ = ["Draft", "Rejected", "parse"]
 
@@ -24,10 +24,7 @@ MOST_CAPTION = 8000
 """Longest caption in characters."""
 MOST_CAPTIONS = 8
 """Most captions of a kind in one answer."""
-_MOST_OBJECTS = 40
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>|^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^\s*```[\w-]*[ \t]*\n?|\n?```\s*$")
 _LABEL = re.compile(
     r"^\s*(?:#+\s*)?[*_]{0,3}(?:(?:short|long|detailed|final|compressed|shortened|image|picture)\s+)*(?:caption"
     r"|description|answer|output|summary"
@@ -51,7 +48,6 @@ _AFTER = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r'^(?:"([^"]*)"|“([^”]*)”|\'([^\']*)\')$', re.DOTALL)
-_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
 _TEXT_KEYS = {
     "long": ("long", "caption", "description", "text"),
     "short": ("short", "caption", "description", "text"),
@@ -68,8 +64,8 @@ def parse(text: str, form: Form) -> Draft:
     """
     if len(text) > MOST_ANSWER:
         raise Rejected("too_big", f"{len(text)} characters, at most {MOST_ANSWER}")
-    text = _THOUGHT.sub("", text.lstrip("\ufeff")).strip()
-    if text.lower().startswith("<think"):
+    text = without_thoughts(text)
+    if is_thinking(text):
         raise Rejected("cut_off", "the answer ends before the thought does")
     if not text:
         raise Rejected("empty")
@@ -84,7 +80,7 @@ def parse(text: str, form: Form) -> Draft:
 
 def _plain(text: str, form: Form) -> tuple[str, ...]:
     """Captions of an answer that was to be plain text; a JSON object with one fitting key is one, too."""
-    bare = _FENCE.sub("", text).strip()
+    bare = FENCE.sub("", text).strip()
     if bare.startswith("{"):
         found = _object(bare, ())
         key = next((key for key in _TEXT_KEYS[form] if key in found), None)
@@ -92,7 +88,7 @@ def _plain(text: str, form: Form) -> tuple[str, ...]:
             raise Rejected("wrong_schema", f"plain text was asked for, and the object has {_keys(found)}")
         return _captions(found, key)
     bare = _LABEL.sub("", _BEFORE.sub("", bare, count=1), count=1)
-    bare = _FENCE.sub("", bare).strip()
+    bare = FENCE.sub("", bare).strip()
     while (shorter := _AFTER.sub("", bare)) != bare:
         bare = shorter
     if quoted := _QUOTED.match(bare.strip()):
@@ -135,11 +131,11 @@ def _scene(found: Mapping[str, Any]) -> Scene:
 
 def _object(text: str, keys: tuple[str, ...]) -> dict[str, Any]:
     """The first JSON object in a text that has the keys."""
-    bare = _FENCE.sub("", text).lstrip()
-    if bare.startswith("{") and _is_open(bare):  # what stands in its strings is no answer
+    bare = FENCE.sub("", text).lstrip()
+    if bare.startswith("{") and is_open(bare):  # what stands in its strings is no answer
         raise Rejected("cut_off", "the JSON object does not end")
     seen: dict[str, Any] | None = None
-    for found in _objects(text):
+    for found in json_objects(text):
         if all(key in found for key in keys):
             return found
         seen = seen or found
@@ -148,42 +144,8 @@ def _object(text: str, keys: tuple[str, ...]) -> dict[str, Any]:
     if said := refusal(text):
         raise Rejected("refusal", said)
     if "{" in text:
-        raise Rejected("cut_off" if _is_open(text) else "not_json", "the JSON object cannot be read")
+        raise Rejected("cut_off" if is_open(text) else "not_json", "the JSON object cannot be read")
     raise Rejected("not_json", text[:80])
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """JSON objects that stand anywhere in a text, none inside another; with a comma too many, too."""
-    decoder = json.JSONDecoder(strict=False)  # models write line breaks into strings
-    for candidate in dict.fromkeys((text, _TRAILING_COMMA.sub(r"\1", text))):
-        place, tried = candidate.find("{"), 0
-        while place >= 0 and tried < _MOST_OBJECTS:
-            tried += 1
-            try:
-                found, end = decoder.raw_decode(candidate, place)
-            except (ValueError, RecursionError):
-                end = place + 1
-            else:
-                if isinstance(found, dict):
-                    yield found
-            place = candidate.find("{", end)
-
-
-def _is_open(text: str) -> bool:
-    """Whether a JSON object begins and does not end."""
-    depth, quoted, escaped = 0, False, False
-    for char in text[text.find("{") :]:
-        if quoted:
-            quoted, escaped = char != '"' or escaped, char == "\\" and not escaped
-        elif char == '"':
-            quoted = True
-        elif char in "{[":
-            depth += 1
-        elif char in "}]":
-            depth -= 1
-            if depth == 0:
-                return False
-    return True
 
 
 def _keys(found: Mapping[str, Any]) -> str:

@@ -29,12 +29,12 @@ from animetune.curate.steps import Step, Workplace, Written, added
 from animetune.errors import RequestLimitError
 from animetune.manifest import read_manifest
 from animetune.vlm.asking import Asker
-from animetune.vlm.client import Server
+from animetune.vlm.backend import open_backend
 from animetune.vlm.encode import PictureEncoder, decoding_in_threads
 from animetune.vlm.errand import Errand
 from animetune.vlm.log import AnswerLog
 from animetune.vlm.pool import work_through
-from animetune.vlm.replies import FAILED, REFUSED, Backend, UnansweredError
+from animetune.vlm.replies import FAILED, REFUSED, UnansweredError
 from animetune.vlm.usage import Usage
 
 ERRAND = Errand("captions", "captions.ask_again=true", "`captions: null` does without")
@@ -235,16 +235,10 @@ def _open_logs(cfg: CaptionsConfig, answers: Path, stack: contextlib.ExitStack) 
 async def _build(
     cfg: CaptionsConfig, encoder: PictureEncoder, usage: Usage, logs: dict[str, AnswerLog]
 ) -> tuple[Writer, list[Asker]]:
-    askers = [Asker(_backend(model, cfg, encoder, usage), logs[model.model], usage) for model in _models(cfg)]
+    askers = [
+        Asker(open_backend(model, cfg.client, encoder, usage), logs[model.model], usage) for model in _models(cfg)
+    ]
     return Writer(cfg, askers[0], askers[1] if len(askers) > 1 else None), askers
-
-
-def _backend(model: ModelConfig, cfg: CaptionsConfig, encoder: PictureEncoder, usage: Usage) -> Backend:
-    if model.folder is None:
-        return Server(model, cfg.client, encoder, usage)
-    from animetune.vlm.local import LocalModel
-
-    return LocalModel(model, encoder, usage)
 
 
 async def _close(askers: Sequence[Asker]) -> None:
