@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -36,7 +37,7 @@ class Listed(StrictModel):
 class Prompt(Listed):
     """A prompt, without prefix and words."""
 
-    line_field = "prompt"
+    line_field: ClassVar[str | None] = "prompt"
 
     prompt: Text
     """What is asked."""
@@ -54,7 +55,7 @@ class Prompt(Listed):
 class Shade(Prompt):
     """A prompt for a black or a white picture."""
 
-    line_field = None
+    line_field: ClassVar[str | None] = None
 
     asked: Literal["dark", "bright"]
     """What it should become."""
@@ -91,22 +92,28 @@ class Content(Listed):
 
 
 Item = TypeVar("Item", bound=Listed)
+Each = TypeVar("Each")
 
 
-def read_prompts(probe: ProbeConfig, item: type[Item], shipped: str) -> list[Item]:
-    """The prompts of a probe: the file `shipped` of this package and the user's; `limit` takes some, evenly.
+def read_prompts(probe: ProbeConfig, item: type[Item], shipped: str | None) -> list[Item]:
+    """The prompts of a probe: the file `shipped` of this package, if any, and the user's; `limit` takes some, evenly.
 
     Raises ConfigError with every mistake in the user's file.
     """
     items: list[Item] = []
-    if not probe.replace:
+    if shipped is not None and not probe.replace:
         items += parse(_shipped(shipped), item, shipped)
     if probe.prompts is not None:
         known = {each.key for each in items}
         items += parse(_read(probe.prompts), item, str(probe.prompts), known=known)
-    if probe.limit is not None and probe.limit < len(items):
-        items = [items[place * len(items) // probe.limit] for place in range(probe.limit)]
-    return items
+    return evenly(items, probe.limit)
+
+
+def evenly(items: Sequence[Each], limit: int | None) -> list[Each]:
+    """`limit` of them from the whole list; all for None, and where there are no more."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[place * len(items) // limit] for place in range(limit)]
 
 
 def parse(text: str, item: type[Item], name: str, *, known: set[str] | None = None) -> list[Item]:
