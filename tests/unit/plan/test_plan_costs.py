@@ -46,6 +46,7 @@ def test_the_curve_never_lies_below_a_rehearsal(devices, checkpointing):
         assert curve.at(batch) <= 1.25 * exact
 
 
+@pytest.mark.slow
 def test_recomputation_is_counted_and_only_where_it_is_asked_for():
     architecture = tiny_configs()
     plain = training_costs(train_config(), architecture, SIZE, pixels=False, devices=1)

@@ -87,6 +87,7 @@ def row(text, *starts):
     return found[1].split()
 
 
+@pytest.mark.slow
 def test_what_is_stated_is_counted_and_the_rest_is_not(recipe):
     text = describe(recipe(), price=10.0)
     assert row(text, "first")[:7] == ["1,000", "stated", "3", "375", "8", "3,000", "2"]  # 125 steps an epoch
@@ -116,6 +117,7 @@ def test_assumed_pictures_are_of_every_step(recipe):
     assert "?" not in text.split("warnings:")[0].split("memory:")[0].split("steps:")[1]
 
 
+@pytest.mark.slow
 def test_shards_that_are_there_are_read_with_their_prompts(recipe, tmp_path):
     shards, labels = tiny_shards(tmp_path / "made", TINY_SOURCES * 8)
     text = describe(recipe(shards=shards, labels=labels))

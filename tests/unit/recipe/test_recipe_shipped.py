@@ -87,6 +87,7 @@ def test_names_that_no_recipe_has(name: str, said: str, tmp_path: Path) -> None:
     assert not (tmp_path / "my").exists()
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path) -> None:
     done = animetune("init", "demo", "--out", "configs/my", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -175,6 +175,7 @@ def test_validation_is_that_of_the_weights(cfg: TrainConfig) -> None:
     assert len({found["loss"] for found in figures}) == len(figures)
 
 
+@pytest.mark.slow
 def test_losses_by_class_go_on_after_a_stop(cfg: TrainConfig, tmp_path: Path, seen: list[tuple[Batch, Any]]) -> None:
     other = cfg.model_copy(update={"run": str(tmp_path / "stopped")})
     train_run.run(cfg)
