@@ -84,7 +84,7 @@ def finite(found: np.ndarray, name: str) -> np.ndarray:
 def _place_of(names: Sequence[str], cfg: OnnxFeaturesConfig) -> int:
     if cfg.output is None and len(names) == 1:
         return 0
-    if cfg.output in names:
+    if cfg.output is not None and cfg.output in names:
         return list(names).index(cfg.output)
     asked = "has more than one output" if cfg.output is None else f"has no output {cfg.output!r}"
     raise ConfigError(f"features.output: {cfg.name} {asked}; name one of {', '.join(names)}")

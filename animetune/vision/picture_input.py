@@ -55,11 +55,9 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, by: Filter) -> I
         return image if image.size == size else image.resize(size, _FILTERS[by])
     of_sides = [size[axis] / image.size[axis] for axis in (0, 1)]
     scale = max(of_sides) if fit == "crop" else min(of_sides)
-    # Rounded down as the image processors of CLIP do, but never below what is to be cut out of it.
-    scaled = tuple(
-        wanted if of_side == scale else max(1, int(side * scale))
-        for side, wanted, of_side in zip(image.size, size, of_sides, strict=True)
-    )
+    # Rounded down as the image processors of CLIP do.
+    across, down = (size[axis] if of_sides[axis] == scale else max(1, int(image.size[axis] * scale)) for axis in (0, 1))
+    scaled = (across, down)
     resized = image if image.size == scaled else image.resize(scaled, _FILTERS[by])
     if resized.size == size:
         return resized

@@ -1,0 +1,1 @@
+"""The numbers of the probe of the distribution of pictures."""
