@@ -7,27 +7,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from animetune import figures
-from animetune.evaluate.cases import Answers, Case
+from animetune.evaluate.cases import Answers
 from animetune.evaluate.charts import COLOURS, interval_chart
+from animetune.evaluate.curves import histogram_charts, step_chart
 from animetune.evaluate.measures import Difference, Estimate, Measure
-from animetune.evaluate.probes.rating import rating_of
-from animetune.evaluate.probes.shape import Grid
+from animetune.evaluate.page_pictures import Shelf, shown_over_steps
 from animetune.evaluate.results import Evaluation, Found
 from animetune.figures import Svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL, GRID_THUMBNAIL = 256, 160
-VEILED = ("questionable", "explicit")
-"""Ratings, of the tagger or asked for, whose pictures are blurred until they are clicked."""
-
-
-class Picture(NamedTuple):
-    """A picture of the page."""
-
-    file: Path
-    prompt: str
-    note: str
-    is_veiled: bool
+IN_TIME = 2
+"""Groups of a measure that are shown over training time."""
 
 
 class Row(NamedTuple):
@@ -50,25 +41,19 @@ class Shown(NamedTuple):
     contrasts: Sequence[Row]
 
 
-class GridShown(NamedTuple):
-    """A grid of one model."""
-
-    grid: Grid
-    model: str
-    pictures: Sequence[Sequence[Picture | None]]
-
-
 def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mapping[str, Mapping[str, Path]]) -> None:
     """Write report.html; `pictures` are the files by model and key of a case."""
     environment = figures.page_environment(TEMPLATES)
     environment.filters["thumbnail"] = figures.thumbnail
     others = [model for model in evaluation.models if model != evaluation.baseline]
+    in_time = len(evaluation.steps) > 1
     sections = [
         ("summary", "Summary"),
+        *([("time", "Over training time")] if in_time else []),
         *((found.name, found.name.replace("_", " ").capitalize()) for found in evaluation.probes),
         ("setup", "Setup"),
     ]
-    shelf = _Shelf(answers, pictures)
+    shelf = Shelf(answers, pictures)
     html = environment.get_template("evaluate.html.j2").render(
         title=evaluation.title,
         sections=sections,
@@ -76,7 +61,10 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
         models=list(evaluation.models),
         others=others,
         colours=COLOURS,
-        summary=[(found, _summary(found, evaluation.models, others)) for found in evaluation.probes],
+        summary=[(found, _summary(found, evaluation, others)) for found in evaluation.probes],
+        in_time=in_time,
+        step_models=shown_over_steps(evaluation),
+        times=[_over_time(found, evaluation, shelf) for found in evaluation.probes] if in_time else [],
         probes=[_probe(found, evaluation, others, shelf) for found in evaluation.probes],
         thumbnail_side=THUMBNAIL,
         grid_side=GRID_THUMBNAIL,
@@ -114,54 +102,51 @@ def difference_text(change: Difference | None, unit: str) -> tuple[str, str]:
     return told, "; ".join([*parts, f"{change.pairs:,} pairs"])
 
 
-class _Shelf:
-    """Pictures by model and key."""
-
-    def __init__(self, answers: Answers, pictures: Mapping[str, Mapping[str, Path]]):
-        self._answers = answers
-        self._pictures = pictures
-
-    def take(self, model: str, case: Case, note: str) -> Picture | None:
-        file = self._pictures.get(model, {}).get(case.key)
-        if file is None:
-            return None
-        answer = self._answers.get(model, {}).get(case.key, {})
-        is_veiled = rating_of(answer) in VEILED or case.facts.get("expected") in VEILED
-        return Picture(file, case.request.prompt, note, is_veiled)
-
-
-def _probe(found: Found, evaluation: Evaluation, others: Sequence[str], shelf: _Shelf) -> dict[str, Any]:
-    cases = {case.key: case for case in found.cases}
+def _probe(found: Found, evaluation: Evaluation, others: Sequence[str], shelf: Shelf) -> dict[str, Any]:
     models = list(evaluation.models)
-    worst = {
-        model: [picture for each in shown if (picture := shelf.take(model, cases[each.key], each.note)) is not None]
-        for model, shown in found.score.worst.items()
-    }
-    examples = {}
-    if not any(worst.values()) and not found.score.grids:
-        step = max(1, len(found.cases) // 6)
-        chosen = found.cases[::step][:6]
-        examples = {
-            model: [picture for case in chosen if (picture := shelf.take(model, case, "")) is not None]
-            for model in models
-        }
+    worst = shelf.worst(found)
     return {
         "found": found,
-        "measures": [_shown(measure, models, others) for measure in found.score.measures if _has_numbers(measure)],
-        "worst": worst if any(worst.values()) else {},
-        "examples": examples,
-        "grids": [
-            GridShown(grid, model, [[shelf.take(model, cases[key], "") for key in row] for row in grid.keys])
-            for grid in found.score.grids
-            for model in models
-        ],
+        "measures": [_shown(measure, evaluation, others) for measure in found.score.measures if _has_numbers(measure)],
+        "histograms": [chart for histogram in found.score.histograms for chart in histogram_charts(histogram, models)],
+        "worst": worst,
+        "examples": {} if worst or found.score.grids else shelf.examples(found, models),
+        "grids": shelf.grids(found, models),
     }
 
 
-def _shown(measure: Measure, models: Sequence[str], others: Sequence[str]) -> Shown:
-    unit = measure.unit
+def _over_time(found: Found, evaluation: Evaluation, shelf: Shelf) -> dict[str, Any]:
+    """The first measure of a probe by step, and some of its pictures."""
+    measures = [measure for measure in found.score.measures if _has_numbers(measure)][:1]
+    charts = [
+        step_chart(
+            measure.groups[:IN_TIME],
+            evaluation.steps,
+            evaluation.baseline,
+            title=measure.title,
+            shown=_writer(measure),
+        )
+        for measure in measures
+    ]
+    return {
+        "found": found,
+        "charts": [chart for chart in charts if chart is not None],
+        "rows": shelf.over_steps(found, shown_over_steps(evaluation)),
+    }
+
+
+def _charted(evaluation: Evaluation) -> list[str]:
+    """The models that bars have colours for: all, or the baseline and the last of them."""
+    models = list(evaluation.models)
+    if len(models) <= COLOURS:
+        return models
+    last = [model for model in models if model != evaluation.baseline][1 - COLOURS :]
+    return [model for model in models if model == evaluation.baseline or model in last]
+
+
+def _shown(measure: Measure, evaluation: Evaluation, others: Sequence[str]) -> Shown:
+    unit, models = measure.unit, list(evaluation.models)
     hint = {"lower": "less is better", "higher": "more is better", None: ""}[measure.better]
-    write_number: Callable[[float], str] = lambda value: number(value, unit)  # noqa: E731
     rows = [
         Row(
             group.title,
@@ -176,17 +161,25 @@ def _shown(measure: Measure, models: Sequence[str], others: Sequence[str]) -> Sh
         if each.differences
     ]
     return Shown(
-        measure, hint, interval_chart(measure.groups, models, title=measure.title, shown=write_number), rows, contrasts
+        measure,
+        hint,
+        interval_chart(measure.groups, _charted(evaluation), title=measure.title, shown=_writer(measure)),
+        rows,
+        contrasts,
     )
 
 
-def _summary(found: Found, models: Mapping[str, str], others: Sequence[str]) -> Shown | None:
+def _summary(found: Found, evaluation: Evaluation, others: Sequence[str]) -> Shown | None:
     """The first measure with its first two groups: what a reader looks for."""
     measures = [measure for measure in found.score.measures if _has_numbers(measure)]
     if not measures:
         return None
-    shown = _shown(measures[0], list(models), others)
+    shown = _shown(measures[0], evaluation, others)
     return shown._replace(rows=shown.rows[:2])
+
+
+def _writer(measure: Measure) -> Callable[[float], str]:
+    return lambda value: number(value, measure.unit)
 
 
 def _has_numbers(measure: Measure) -> bool:
