@@ -57,7 +57,7 @@ def teaching(strengths: Strengths) -> np.ndarray:
 
     A vote between i and j has the Fisher information w = p (1 - p), and takes w c^2 / (1 + w v) from the variance of
     any difference of two models, where v is the variance of the difference of i and j and c the covariance of both.
-    What it takes counts by how open the order of those two is: the density of their difference at 0.
+    What it takes, as a share of that variance, counts by how likely the order of those two is not what it seems.
     """
     mean, covariance = strengths
     count = len(mean)
@@ -66,10 +66,10 @@ def teaching(strengths: Strengths) -> np.ndarray:
     shared = over[:, first] - over[:, second]
     variance = shared.diagonal()
     gap = mean[first] - mean[second]
-    openness = np.exp(-0.5 * gap**2 / variance) / np.sqrt(2 * math.pi * variance)
+    doubt = np.array([math.erfc(abs(sigmas) / math.sqrt(2)) / 2 for sigmas in gap / np.sqrt(variance)])
     chance = _chance(mean)[first, second]
     information = chance * (1 - chance)
-    worth = information / (1 + information * variance) * (openness / variance @ shared**2)
+    worth = information / (1 + information * variance) * (doubt / variance @ shared**2)
     matrix = np.zeros((count, count))
     matrix[first, second] = matrix[second, first] = worth
     return matrix
