@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from animetune.evaluate.probes import black_white, leak, lengths, prefix, quality, rating
+from animetune.evaluate.probes import black_white, characters, distribution, leak, lengths, prefix, quality, rating
 from animetune.evaluate.probes.shape import Probe
 
 PROBES: Mapping[str, Probe] = {
@@ -14,4 +14,6 @@ PROBES: Mapping[str, Probe] = {
     "rating": rating,
     "quality": quality,
     "black_white": black_white,
+    "characters": characters,
+    "distribution": distribution,
 }
