@@ -61,7 +61,9 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
         models=list(evaluation.models),
         others=others,
         colours=COLOURS,
-        summary=[(found, _summary(found, evaluation, others)) for found in evaluation.probes],
+        summary=[
+            (found, _summary(found, evaluation, others)) for found in evaluation.probes if found.score.in_summary
+        ],
         in_time=in_time,
         step_models=shown_over_steps(evaluation),
         times=[_over_time(found, evaluation, shelf) for found in evaluation.probes] if in_time else [],

@@ -125,6 +125,10 @@ class Score:
     """Whatever else belongs into results.json."""
     notes: Sequence[str] = ()
     """Sentences for the reader: what was left out, and why."""
+    in_summary: bool = True
+    """Whether its first measure stands at the top of the page; not where a higher number may be no better."""
+    lines: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Name -> what `<out>/<name>.jsonl` holds, for whoever wants to count for themselves."""
 
 
 class Probe(Protocol):
