@@ -71,6 +71,7 @@ def publish(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], seen
     page.write(out / REPORT_NAME, evaluation, answers, files)
     names = [REQUEST_NAME, REQUESTS_NAME, ANSWERS_NAME, RESULTS_NAME, REPORT_NAME]
     names += _write_grids(out, evaluation, files) + _write_features(out, plan, drawn, seen)
+    names += _write_lines(out, evaluation)
     total = sum(len(found.files) for found in drawn.values())
     manifest = Manifest(
         kind=EVALUATION_KIND,
@@ -109,8 +110,8 @@ def _picture_lines(plan: Plan, drawn: Mapping[str, Pictures], seen: Seen) -> lis
                     "cases": keys[request],
                     "answers": _told(seen.pictures[model][request]),
                 }
-                asked = {key: seen.questions[model, key] for key in keys[request] if (model, key) in seen.questions}
-                lines.append({**line, QUESTIONS: asked} if asked else line)
+                said = {key: seen.questions[model, key] for key in keys[request] if (model, key) in seen.questions}
+                lines.append({**line, QUESTIONS: said} if said else line)
     return lines
 
 
@@ -149,6 +150,16 @@ def _write_features(out: Path, plan: Plan, drawn: Mapping[str, Pictures], seen: 
             names.append(f"{FEATURES}/{name}.safetensors")
             write_vectors(out / names[-1], np.stack(vectors))
     _remove_others(out / FEATURES, out, names)
+    return names
+
+
+def _write_lines(out: Path, evaluation: Evaluation) -> list[str]:
+    """What probes have counted, a line each, in files that are named after it."""
+    names = []
+    for found in evaluation.probes:
+        for name, lines in found.score.lines.items():
+            names.append(f"{name}.jsonl")
+            fsio.atomic_write(out / names[-1], "".join(fsio.canonical_json(line) + "\n" for line in lines))
     return names
 
 
