@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from animetune.evaluate.probes import black_white, characters, distribution, leak, lengths, prefix, quality, rating
+from animetune.evaluate.probes import (
+    adherence,
+    black_white,
+    characters,
+    distribution,
+    leak,
+    lengths,
+    prefix,
+    quality,
+    rating,
+)
 from animetune.evaluate.probes.shape import Probe
 
 PROBES: Mapping[str, Probe] = {
@@ -15,5 +25,6 @@ PROBES: Mapping[str, Probe] = {
     "quality": quality,
     "black_white": black_white,
     "characters": characters,
+    "adherence": adherence,
     "distribution": distribution,
 }
