@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,11 @@ class Deciles:
         return f"{part}: {start:,} to {self.ends[part - 1]:,} uses"
 
 
-def read_counts(path: Path) -> dict[str, int]:
+def read_counts(path: Path, *, must: bool = True) -> dict[str, int]:
     """Tag -> uses, of a CSV file with the columns name and count, or without a header name, category, count.
 
     Where there is a category, only general tags. Lines without a count are left out, as WD's lists have some. Raises
-    DataError for a file that is none, naming the line.
+    DataError for a file that is none, naming the line; unless it `must` have counts, one without gives none.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -66,27 +66,27 @@ def read_counts(path: Path) -> dict[str, int]:
         for cells in lines:
             if columns is None:
                 columns = _columns(cells)
+                if columns is None:
+                    if must:
+                        raise DataError(f"counts: {path}: has the columns {cells}, not name and count")
+                    return {}
                 if columns is not _NO_HEADER:
                     continue
             if cells:
                 _add(found, cells, columns, f"counts: {path}:{lines.line_num}")
     except csv.Error as error:
         raise DataError(f"counts: {path}:{lines.line_num}: is no CSV ({error})") from error
-    if not found:
+    if must and not found:
         raise DataError(f"counts: {path}: has no general tag with a count; it should have the columns name and count")
     return found
 
 
-def titles(deciles: Deciles, tags: Iterable[str]) -> dict[str, str]:
-    """Tag -> title of its part, of those that the table has."""
-    return {tag: deciles.title(part) for tag in tags if (part := deciles.part(tag)) is not None}
-
-
-def _columns(header: list[str]) -> Mapping[str, int]:
+def _columns(header: list[str]) -> Mapping[str, int] | None:
+    """Where name, category and count stand; None for a header without them."""
     names = [cell.strip().lower() for cell in header]
     if "name" in names and "count" in names:
         return {name: names.index(name) for name in _NO_HEADER if name in names}
-    return _NO_HEADER
+    return None if "name" in names else _NO_HEADER
 
 
 def _add(found: dict[str, int], cells: list[str], columns: Mapping[str, int], place: str) -> None:

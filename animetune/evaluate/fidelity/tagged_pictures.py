@@ -55,11 +55,8 @@ def read_tagged(place: Path) -> list[Tagged]:
     return sorted(found, key=lambda each: each.name)
 
 
-def chosen(
-    pictures: Sequence[Tagged], wanted: Collection[str], *, per_tag: int, limit: int
-) -> tuple[list[Tagged], dict[str, int]]:
-    """Pictures so that every wanted tag has `per_tag` of them where there are so many, `limit` in all at most; and how
-    many the tags have that are rarer than that.
+def chosen(pictures: Sequence[Tagged], wanted: Collection[str], *, per_tag: int, limit: int) -> list[Tagged]:
+    """Pictures so that every wanted tag has `per_tag` of them where there are so many, `limit` in all at most.
 
     The pictures are gone through in an order that depends on their names alone; one is taken if it helps a tag. Rare
     tags come first, so that `limit` cuts those that have enough.
@@ -74,9 +71,7 @@ def chosen(
         short = per_tag - sum(place in taken for place in places)
         fresh = [place for place in places if place not in taken]
         taken.update(fresh[: max(0, min(short, limit - len(taken)))])
-    found = [shuffled[place] for place in sorted(taken)]
-    counts = {tag: sum(place in taken for place in places) for tag, places in having.items()}
-    return sorted(found, key=lambda each: each.name), {tag: n for tag, n in sorted(counts.items()) if n < per_tag}
+    return sorted((shuffled[place] for place in taken), key=lambda each: each.name)
 
 
 def _of_folder(folder: Path) -> Iterator[Tagged]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from animetune.evaluate.probes import (
     adherence,
+    aesthetic,
     black_white,
     characters,
     distribution,
+    fidelity,
     leak,
     lengths,
     prefix,
@@ -27,4 +29,6 @@ PROBES: Mapping[str, Probe] = {
     "characters": characters,
     "adherence": adherence,
     "distribution": distribution,
+    "fidelity": fidelity,
+    "aesthetic": aesthetic,
 }
