@@ -22,6 +22,7 @@ class ClipFeatures:
 
     def __init__(self, cfg: ClipFeaturesConfig, device: Device, batch: int):
         import transformers
+        from safetensors import SafetensorError
 
         from animetune.models.device import pick_device
 
@@ -34,7 +35,7 @@ class ClipFeatures:
             model, said = transformers.CLIPVisionModelWithProjection.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise DataError(
                 f"{cfg.name}: {folder}: transformers cannot open it as a CLIP: {str(error).splitlines()[0]}"
             ) from error
