@@ -176,12 +176,12 @@ def read_gallery(cfg: ArenaConfig) -> Gallery:
     explicit = () if cfg.explicit else cfg.explicit_words
     hidden = {prompt for prompt in {each.subject.prompt for each in pictures} if asks_for(prompt, explicit)}
     if hidden:
-        notes.append(f"{len(hidden)} prompts ask for explicit pictures and are not shown (explicit: true shows them)")
+        notes.append(f"prompts that ask for explicit pictures, not shown (explicit: true shows them): {len(hidden):,}")
     shown = [each for each in pictures if each.subject.prompt not in hidden]
     models_of = Counter(each.subject for each in shown)
     partnered = [each for each in shown if models_of[each.subject] > 1]
     for model, alone in Counter(each.model for each in shown if models_of[each.subject] == 1).items():
-        notes.append(f"models.{model}: {alone} pictures are of a prompt, seed and size that no other model has")
+        notes.append(f"models.{model}: pictures whose prompt, seed and size no other model has, left out: {alone:,}")
     gallery = Gallery(tuple(cfg.models), partnered, lists, notes)
     _check_playable(gallery, lists)
     return gallery

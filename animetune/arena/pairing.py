@@ -65,7 +65,7 @@ def choose(tally: Tally, voter: str, rules: Rules, rng: np.random.Generator) -> 
 def _repeat(field: Field, history: History, rng: np.random.Generator) -> Choice | None:
     due = [
         shown
-        for place, shown in history.repeatable
+        for place, shown in history.repeatable.values()
         if place + REPEAT_GAP <= len(history.battles)
         and shown.mode in field.played_in
         and field.has[shown.subject, list(shown.models)].all()

@@ -70,8 +70,10 @@ class History:
     """Models -> subject -> how often."""
     battles: list[Shown] = field(default_factory=list)
     """In order, repeats among them."""
-    repeatable: list[tuple[int, Shown]] = field(default_factory=list)
-    """Battles that the voter has voted on and that were not repeated, each with its place in `battles`."""
+    repeatable: dict[str, tuple[int, Shown]] = field(default_factory=dict)
+    """Name -> place in `battles` and battle, of those that the voter has voted on and that were not repeated."""
+    repeated: set[str] = field(default_factory=set)
+    """Names of those that were."""
 
 
 class Tally:
@@ -100,7 +102,8 @@ class Tally:
         self._open[shown.name] = voter, shown, len(history.battles)
         history.battles.append(shown)
         if shown.repeat_of is not None:
-            history.repeatable = [each for each in history.repeatable if each[1].name != shown.repeat_of]
+            history.repeated.add(shown.repeat_of)
+            history.repeatable.pop(shown.repeat_of, None)
         models = [model for model in shown.models if model >= 0]
         self.shown_pairs[np.ix_(models, models)] += 1
         if shown.subject >= 0:
@@ -114,8 +117,9 @@ class Tally:
         voter, shown, place = self._open.pop(name)
         if shown.repeat_of is not None:
             return
-        if shown.subject >= 0 and min(shown.models) >= 0:
-            self.voters[voter].repeatable.append((place, shown))
+        history = self.voters[voter]
+        if shown.subject >= 0 and min(shown.models) >= 0 and name not in history.repeated:
+            history.repeatable[name] = place, shown
         if not counts or ranks is None:
             return
         self.votes += 1
