@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 def look(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures]) -> Seen:
     """Ask what was never asked of these pictures; the rest is known. Raises as `ask` and `answer_cases`."""
     folder = cfg.answers or cfg.out / ANSWERS
-    needs = {probe.name: frozenset(PROBES[probe.name].needs(probe).scorers) for probe in cfg.probes}
+    needs: dict[str, frozenset[str]] = {probe.name: frozenset(PROBES[probe.name].needs(probe).scorers) for probe in cfg.probes}
     said: dict[str, dict[str, Any]] = {}
     with build_executor(cfg.executor) as workers:
         for spec in plan.scorers:

@@ -62,10 +62,12 @@ class Plan:
 def make_plan(cfg: EvaluateConfig, reader: WeightsReader) -> Plan:
     """Check all that can be checked before drawing, and say what will be asked of whom."""
     cases: dict[str, Sequence[Case]] = {probe.name: PROBES[probe.name].cases(probe, cfg) for probe in cfg.probes}
-    needs = {probe.name: PROBES[probe.name].needs(probe) for probe in cfg.probes}
+    needs: dict[str, Needs] = {probe.name: PROBES[probe.name].needs(probe) for probe in cfg.probes}
     if cfg.tagger is not None:
         check_tags(cfg.tagger, [(name, tags) for name, need in needs.items() for tags in need.tags])
-    references = {probe.name: list(PROBES[probe.name].references(probe, cfg)) for probe in cfg.probes}
+    references: dict[str, Sequence[Reference]] = {
+        probe.name: list(PROBES[probe.name].references(probe, cfg)) for probe in cfg.probes
+    }
     _check_keys(references)
     reference_digests = {
         file: pictures.digest_of(file)
