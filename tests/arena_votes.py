@@ -82,7 +82,7 @@ def simulate(
                 prompt=f"p{number % 40}",
                 battle=f"t{number}",
                 at=stamp(number),
-            )  # fmt: skip
+            )
         )
     return votes
 

@@ -93,7 +93,7 @@ def _draw(
     shown: Callable[[float], str],
 ) -> None:
     group = ElementTree.SubElement(root, "g")
-    written = f"{label}: {shown(dot.value)}"
+    written = f"{visible(label, 80)}: {shown(dot.value)}"
     reach = place(dot.value) + 5
     if dot.low is not None and dot.high is not None:
         written += f", {shown(dot.low)} to {shown(dot.high)}"

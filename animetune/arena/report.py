@@ -67,7 +67,7 @@ def render(ratings: Ratings, *, title: str = "Arena") -> str:
     ]  # fmt: skip
     voters = sorted(ratings.voters, key=lambda each: (-each.votes, each.voter))
     return environment.get_template("ranking.html.j2").render(
-        title=title,
+        title=figures.visible(title, 200),
         sections=sections,
         ratings=ratings,
         overall=ratings.overall,

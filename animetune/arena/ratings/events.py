@@ -44,6 +44,13 @@ class Tally(NamedTuple):
     voters: tuple[str, ...]
     counts: np.ndarray
     """float64 (voters, events)."""
+    duels: np.ndarray
+    """int (2 x pairs): the events of either winning a duel, of all pairs that were ever compared."""
+
+    @property
+    def seen(self) -> tuple[Event, ...]:
+        """The events that there are votes of."""
+        return tuple(event for event, count in zip(self.events, self.counts.sum(axis=0), strict=True) if count)
 
 
 def check(vote: Vote) -> None:
@@ -85,7 +92,10 @@ def comparisons(vote: Vote) -> Iterator[Comparison]:
 
 
 def tally(votes: Iterable[Vote], models: Sequence[str]) -> Tally:
-    """Count events; the order of the votes and of what each showed does not matter."""
+    """Count events; the order of the votes and of what each showed does not matter.
+
+    A duel either way of every two models that some vote compares is among the events, also if it never was.
+    """
     numbers = {model: number for number, model in enumerate(models)}
     found: dict[tuple[str, Event], int] = {}
     for vote in votes:
@@ -94,10 +104,29 @@ def tally(votes: Iterable[Vote], models: Sequence[str]) -> Tally:
             key = (vote.voter, event)
             found[key] = found.get(key, 0) + 1
     voters = tuple(sorted({voter for voter, _ in found}))
-    events = tuple(sorted({event for _, event in found}))
+    seen = {event for _, event in found}
+    duels = {duel for event in seen for duel in _duels(event)}
+    events = tuple(sorted(seen | duels))
     counts = np.zeros((len(voters), len(events)))
     row = {voter: place for place, voter in enumerate(voters)}
     column = {event: place for place, event in enumerate(events)}
     for (voter, event), count in found.items():
         counts[row[voter], column[event]] = count
-    return Tally(tuple(models), events, voters, counts)
+    return Tally(tuple(models), events, voters, counts, np.array([column[duel] for duel in sorted(duels)], dtype=int))
+
+
+def _duels(event: Event) -> Iterator[Event]:
+    """Both ends of a duel of every two models that the event compares."""
+    if len(event.groups) == 1:
+        pairs: Iterable[tuple[int, int]] = [(event.groups[0][0], event.groups[0][1])]
+    else:
+        pairs = [
+            (first, second)
+            for place, group in enumerate(event.groups)
+            for first in group
+            for later in event.groups[place + 1 :]
+            for second in later
+        ]
+    for first, second in pairs:
+        yield Event(False, ((first,), (second,)))
+        yield Event(False, ((second,), (first,)))

@@ -1,9 +1,10 @@
 """Which models the votes tell apart, and how many more votes the others would take.
 
 A pair is separated where the difference of its scores, over its bootstrap error, has p at most 0.05 after Holm's
-correction for all pairs. Errors shrink with the square root of the votes, so a difference of t errors takes
-((c + 0.84) / t)^2 times the votes to be found with probability 0.8, where c is the point that the hardest of the pairs
-still open must pass. That takes the difference for true and more votes for more voters: it is a plan, no promise.
+correction for all pairs (`Resamples.p_value`). Errors shrink with the square root of the votes, so a difference of t
+errors takes ((c + 0.84) / t)^2 times the votes to be found with probability 0.8, where c is the point that the hardest
+of the pairs still open must pass. That takes the difference for true and more votes for more voters: it is a plan, no
+promise.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ def progress(
     resamples: Resamples,
     matrix: WinRates,
     comparable: Sequence[Sequence[int]],
+    shown: Sequence[int],
     votes: int,
 ) -> Progress:
-    """Every pair of `matrix.models`, whose strengths are `theta`; `comparable` are the groups that votes connect."""
+    """Every pair of `matrix.models`, whose strengths are `theta`.
+
+    `comparable` are the groups that votes connect, `shown` the votes with a preference that showed each model.
+    """
     models = matrix.models
     group_of = {model: number for number, group in enumerate(comparable) for model in group}
     tests: dict[tuple[int, int], tuple[float, float]] = {}
@@ -41,7 +46,7 @@ def progress(
     ]
     for better, worse in pairs:
         values = resamples.thetas[:, better] - resamples.thetas[:, worse]
-        test = resamples.p_value(float(theta[better] - theta[worse]), values)
+        test = resamples.p_value(values, min(shown[better], shown[worse]))
         if test is not None and group_of[better] == group_of[worse]:
             tests[better, worse] = test
     # a pair without a test is still one of the family
@@ -76,7 +81,7 @@ def progress(
         separated=len(pairs) - len(is_open),
         votes=votes,
         votes_needed=max(needed, default=None),
-        hopeless=len(pairs) - len(needed),
+        hopeless=sum(each.p is not None and each.votes_needed is None for each in found),
     )
 
 

@@ -98,11 +98,11 @@ class _Fit:
         theta = self.beta[: len(models)]
         total = int(self.tally.counts.sum())
         resamples = resample(self.likelihood, self.tally, self.beta, seed=seed, times=bootstraps)
-        compared = groups_compared(self.tally.events, len(models))
+        compared = groups_compared(self.tally.seen, len(models))
         matrix = win_rates(self.votes, models)
-        found = progress(theta, resamples, matrix, compared, total)
-        open_places = places(models, found)
         shown = self._shown()
+        found = progress(theta, resamples, matrix, compared, shown, total)
+        open_places = places(models, found)
         scores = [
             Score(
                 model=model,
@@ -139,7 +139,7 @@ class _Fit:
 
     def _notes(self, compared: Sequence[Sequence[int]], resamples: Resamples, matrix: WinRates) -> list[str]:
         models, notes = self.tally.models, []
-        if not self.tally.events:
+        if not self.tally.seen:
             return ["No vote prefers anything yet."] if models else ["There are no models."]
         alone = [models[group[0]] for group in compared if len(group) == 1]
         if alone:
@@ -148,7 +148,7 @@ class _Fit:
         if len(islands) > 1:
             named = "; ".join(", ".join(models[model] for model in group) for group in islands)
             notes.append(f"No votes connect these groups, so scores cannot be compared between them: {named}.")
-        beaten = groups_beaten(self.tally.events, len(models))
+        beaten = groups_beaten(self.tally.seen, len(models))
         if len(beaten) > len(compared):
             named = "; ".join(", ".join(models[model] for model in group) for group in beaten)
             notes.append(

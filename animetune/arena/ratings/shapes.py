@@ -59,7 +59,7 @@ class Pair:
     """Points of Elo, not negative."""
     interval: Interval | None
     p: float | None
-    """Two-sided, of this pair alone; None where it cannot be had."""
+    """Two-sided, of this pair alone; None where no votes connect the two or nothing was resampled."""
     p_holm: float | None
     """Adjusted for all pairs (Holm 1979)."""
     is_separated: bool
@@ -68,7 +68,7 @@ class Pair:
     """Votes that compare the two directly."""
     votes_needed: int | None
     """More votes in all, spread as before, until a difference like this is found 4 times out of 5; 0 once it is, None
-    where it would take more than `progress.MOST` times the votes there are."""
+    where it would take more than `progress.MOST` times the votes there are, or there is no p."""
 
 
 @dataclass(frozen=True)
