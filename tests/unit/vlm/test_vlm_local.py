@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from animetune.curate.config.captions import ModelConfig
 from animetune.errors import RequestLimitError, SetupError
-from animetune.vlm.config import SentPictureConfig
+from animetune.vlm.config import ModelConfig, SentPictureConfig
 from animetune.vlm.local import LocalModel, TransformersGenerator
 from animetune.vlm.replies import Reply
 from animetune.vlm.requests import PictureRef, first_request
