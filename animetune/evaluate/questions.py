@@ -20,13 +20,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from animetune import fsio
 from animetune.errors import DataError, PictureError, RequestLimitError
 from animetune.evaluate.cases import Case
 from animetune.evaluate.config.vision import VisionConfig
+from animetune.evaluate.quarters import named, region_of
 from animetune.evaluate.said import PROBLEMS, Said, asked_model, digest_of, said_about
+from animetune.picture_urls import with_region
 from animetune.progress import Progress, track
 from animetune.vlm.asking import Asker
 from animetune.vlm.backend import open_backend
@@ -50,23 +52,40 @@ class PictureQuestions:
 
     file: Path
     questions: tuple[str, ...]
+    quarter: str = ""
+    """Of a grid, what is asked about, as `quarters` names it; empty for the whole picture."""
+
+
+class CaseAnswers(NamedTuple):
+    """What was said of the pictures of cases."""
+
+    by_case: dict[tuple[str, str], dict[str, Any]]
+    """(model, key of the case) -> id of a question -> its answer, as of `Said.to_answer`."""
+    facts: dict[str, Any]
+    """As of `facts_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
     digest: str
+    """Of its file, and the quarter."""
     file: Path
+    quarter: str
     questions: tuple[str, ...]
 
 
 def ask_questions(cfg: VisionConfig, asked: Sequence[PictureQuestions], folder: Path) -> dict[tuple[str, str], Said]:
-    """(SHA-256 of the picture's file, question) -> what was said; what `folder` holds is not asked again.
+    """(SHA-256 of the picture's file, question) -> what was said; what `folder` holds is not asked again. A quarter
+    stands behind its digest, as `<SHA-256>#1,0`.
 
     A function of the answers alone, whenever and in whatever order they came. Raises SetupError when a server or model
     cannot be asked at all, RequestLimitError when `max_requests` were sent, DataError for a picture that cannot be
     read; all answers that came are kept.
     """
-    pictures = _merged(asked)
+    return _ask(cfg, _merged(asked, _digests(each.file for each in asked)), folder)
+
+
+def _ask(cfg: VisionConfig, pictures: Sequence[_Picture], folder: Path) -> dict[tuple[str, str], Said]:
     log_folder = folder / f"questions-{fsio.short_digest(cfg.model)}"
     job = _Job(cfg, Usage(cfg.max_requests, ERRAND))
     with contextlib.ExitStack() as stack:
@@ -87,22 +106,29 @@ def ask_questions(cfg: VisionConfig, asked: Sequence[PictureQuestions], folder: 
     }
 
 
-def answer_cases(
-    cfg: VisionConfig, cases: Iterable[tuple[str, Case, Path]], folder: Path
-) -> dict[tuple[str, str], dict[str, Any]]:
-    """(model, key of the case) -> id of a question -> its answer (`Said.to_answer`), for cases and their pictures.
+def answer_cases(cfg: VisionConfig, cases: Iterable[tuple[str, Case, Path]], folder: Path) -> CaseAnswers:
+    """The answers to the questions of cases about their pictures.
 
-    `case.facts["questions"]` lists what is asked: `{"id": 1, "text": "Is there a girl?"}`; ids become text, as JSON has
-    them. Raises as `ask_questions`.
+    `case.facts["questions"]` lists what is asked: `{"id": 1, "text": "Is there a girl?"}`, with `"quarter": "1,0"`
+    where only that one of a grid is looked at; ids become text, as JSON has them. Raises as `ask_questions`.
     """
     listed = list(cases)
-    asked = [PictureQuestions(file, tuple(_texts(case).values())) for _, case, file in listed]
-    said = ask_questions(cfg, asked, folder)
-    digests = {file: fsio.sha256_file(file) for file in dict.fromkeys(file for _, _, file in listed)}
-    return {
-        (model, case.key): {number: said[digests[file], text].to_answer() for number, text in _texts(case).items()}
+    asked = [
+        PictureQuestions(file, tuple(text for _, text in texts), quarter)
+        for _, case, file in listed
+        for quarter, texts in _by_quarter(case).items()
+    ]
+    digests = _digests(file for _, _, file in listed)
+    said = _ask(cfg, _merged(asked, digests), folder)
+    by_case = {
+        (model, case.key): {
+            number: said[named(digests[file], quarter), text].to_answer()
+            for quarter, texts in _by_quarter(case).items()
+            for number, text in texts
+        }
         for model, case, file in listed
     }
+    return CaseAnswers(by_case, facts_of(cfg, said.values()))
 
 
 def facts_of(cfg: VisionConfig, said: Iterable[Said]) -> dict[str, Any]:
@@ -187,7 +213,10 @@ class _Job:
             await asker.close()
 
     def _reference(self, picture: _Picture) -> PictureRef:
-        return PictureRef(str(picture.file), picture.digest, self._cfg.picture)
+        url = str(picture.file)
+        if picture.quarter:
+            url = with_region(url, region_of(picture.file, picture.quarter))
+        return PictureRef(url, picture.digest, self._cfg.picture)
 
     def _keep(self, picture: _Picture, said: Mapping[str, Said]) -> None:
         self.found.update({(picture.digest, text): each for text, each in said.items()})
@@ -204,29 +233,34 @@ class _Job:
             self.progress.advance(more, **self.usage.shown())
 
 
-def _merged(asked: Sequence[PictureQuestions]) -> list[_Picture]:
+def _merged(asked: Sequence[PictureQuestions], digests: Mapping[Path, str]) -> list[_Picture]:
     """Every picture once, by its bytes, with all that is asked about it, in the order in which it first is."""
-    files: dict[str, Path] = {}
+    files: dict[str, tuple[Path, str]] = {}
     questions: dict[str, dict[str, None]] = {}
-    digests: dict[Path, str] = {}
     for each in asked:
-        if each.file not in digests:
-            digests[each.file] = _digest(each.file)
-        digest = digests[each.file]
-        files.setdefault(digest, each.file)
+        digest = named(digests[each.file], each.quarter)
+        files.setdefault(digest, (each.file, each.quarter))
         questions.setdefault(digest, {}).update(dict.fromkeys(each.questions))
-    return [_Picture(digest, file, tuple(questions[digest])) for digest, file in files.items()]
+    return [_Picture(digest, file, quarter, tuple(questions[digest])) for digest, (file, quarter) in files.items()]
 
 
-def _digest(file: Path) -> str:
-    try:
-        return fsio.sha256_file(file)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be looked at ({error.strerror}); remove it or get it again") from error
+def _digests(files: Iterable[Path]) -> dict[Path, str]:
+    """File -> SHA-256 of its bytes."""
+    found: dict[Path, str] = {}
+    for file in dict.fromkeys(files):
+        try:
+            found[file] = fsio.sha256_file(file)
+        except OSError as error:
+            raise DataError(f"{file}: cannot be looked at ({error.strerror}); remove it or get it again") from error
+    return found
 
 
-def _texts(case: Case) -> dict[str, str]:
-    return {str(question["id"]): question["text"] for question in case.facts["questions"]}
+def _by_quarter(case: Case) -> dict[str, list[tuple[str, str]]]:
+    """Quarter, empty for the whole picture -> (id, text) of what is asked about it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for question in case.facts["questions"]:
+        found.setdefault(question.get("quarter", ""), []).append((str(question["id"]), question["text"]))
+    return found
 
 
 def _note_run(log: AnswerLog, usage: Usage) -> None:

@@ -12,10 +12,9 @@ from animetune.evaluate.adherence.compat import CompatQuestion, read_as_publishe
 from animetune.evaluate.adherence.graph import SHIPPED, Item, Question, build_items, shipped_rows
 from animetune.evaluate.adherence.rows import Row, read_rows, read_text
 from animetune.evaluate.config.adherence import AdherenceConfig
+from animetune.evaluate.quarters import QUARTERS
 from animetune.progress import first_of
 
-QUARTERS = ("0,0", "1,0", "0,1", "1,1")
-"""Column and row of a grid's pictures, in the published script's order."""
 NAMED = 5
 """Missing files that a message names."""
 
