@@ -38,9 +38,28 @@ class Part(NamedTuple):
     """Model -> its score in each view."""
 
 
-def write(path: Path, ratings: Ratings, *, title: str = "Arena") -> None:
+def write(ratings: Ratings, path: Path, *, title: str = "Arena") -> None:
     """Write the page."""
     figures.write_page(path, render(ratings, title=title))
+
+
+def lines(ratings: Ratings) -> list[str]:
+    """The ranking for a terminal, and what should be known about it."""
+    table = [["place", "model", "score", "95 %", "votes", "all bad"]]
+    for score in ratings.models:
+        place, points = (place_text(score.places), points_text(score.score)) if score.votes else ("–", "–")
+        name = figures.visible(score.model, 80)
+        bad = share_text(ratings.bad[score.model])
+        table.append([place, name, points, ends_text(score.interval) or "–", f"{score.votes:,}", bad])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    told = []
+    for row in table:
+        left = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+        right = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+        told.append("  ".join([*left, *right]))
+    found = ratings.overall.progress
+    told.append(f"{found.separated} of {len(found.pairs)} pairs are told apart at 95 %")
+    return [*told, *ratings.notes, *ratings.overall.notes]
 
 
 def render(ratings: Ratings, *, title: str = "Arena") -> str:

@@ -77,7 +77,7 @@ def test_the_page_is_offline_and_names_no_voter(votes):
 def test_hostile_names_are_text(tmp_path):
     votes = made_up.numbered([made_up.vote((HOSTILE, "b"), prompt=HOSTILE)] * 3 + [made_up.vote(("b", HOSTILE))])
     ratings = rate(votes, bootstraps=10, groups={HOSTILE: HOSTILE, "p": "other"})
-    report.write(tmp_path / "ranking.html", ratings, title=HOSTILE)
+    report.write(ratings, tmp_path / "ranking.html", title=HOSTILE)
     text = (tmp_path / "ranking.html").read_text(encoding="utf-8")
     assert "script" not in Page(text).tags
     assert "\u202e" not in text
@@ -132,3 +132,16 @@ def test_dots_lie_within_the_chart():
     assert "none" not in texts
     assert dot_chart({"none": [None]}, title="T", shown=str) is None
     assert dot_chart({"one": [Dot(5)]}, title="T", shown=str) is not None
+
+
+def test_lines_for_a_terminal():
+    votes = made_up.numbered([made_up.vote(("a", "long-name"))] * 20 + [made_up.vote(ranks=None)])
+    head, first, second, third, told, *notes = report.lines(rate(votes, models=["b"], bootstraps=50))
+    assert head.split() == ["place", "model", "score", "95", "%", "votes", "all", "bad"]
+    assert first.startswith("1 to 2  a          ")
+    assert second.split()[:4] == ["2", "to", "3", "long-name"]
+    assert third.split()[0] == "–"
+    assert len({len(line) for line in (head, first, second, third)}) == 1
+    assert told == "1 of 3 pairs are told apart at 95 %"
+    assert notes
+    assert "<U+202E>" in " ".join(report.lines(rate([made_up.vote((HOSTILE, "b"))], bootstraps=0)))
