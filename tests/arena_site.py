@@ -112,17 +112,19 @@ class Site:
         """A browser of its own, as far as cookies and the Origin go."""
         return httpx.Client(base_url=self.url, headers={"origin": self.url}, timeout=20)
 
-    def voter(self) -> httpx.Client:
+    @contextlib.contextmanager
+    def voter(self) -> Iterator[httpx.Client]:
         """A visitor who has opened the page."""
-        visitor = self.visitor()
-        visitor.post("/api/arena", json={}).raise_for_status()
-        return visitor
+        with self.visitor() as visitor:
+            visitor.post("/api/arena", json={}).raise_for_status()
+            yield visitor
 
-    def moderator(self) -> httpx.Client:
+    @contextlib.contextmanager
+    def moderator(self) -> Iterator[httpx.Client]:
         """A visitor who has given the token."""
-        visitor = self.visitor()
-        visitor.post("/api/moderate", json={"token": TOKEN}).raise_for_status()
-        return visitor
+        with self.visitor() as visitor:
+            visitor.post("/api/moderate", json={"token": TOKEN}).raise_for_status()
+            yield visitor
 
 
 @contextlib.contextmanager
@@ -155,7 +157,6 @@ def raw(port: int, request: bytes, *, seconds: float = 10.0) -> bytes:
     """What the server answers to these bytes, until it closes the connection or falls silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             while part := connection.recv(65536):

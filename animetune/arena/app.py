@@ -33,7 +33,7 @@ from animetune.arena.battles import (
 )
 from animetune.arena.config import ArenaConfig
 from animetune.arena.gallery import Gallery
-from animetune.arena.guard import Guard
+from animetune.arena.guard import Guard, is_address
 from animetune.arena.results import Results
 from animetune.arena.security import Access, Voters
 from animetune.arena.shown import MEDIA_TYPE, ShownPictures
@@ -106,7 +106,7 @@ def make_app(cfg: ArenaConfig, store: Store, gallery: Gallery, *, voters: Voters
     _add_pages(app, visitors, results)
     _add_voting(app, cfg, store, shown, visitors)
     _add_moderation(app, visitors, results)
-    return Guard(app, hosts=(*cfg.hosts, cfg.host))
+    return Guard(app, hosts=cfg.hosts if is_address(cfg.host.strip("[]")) else (*cfg.hosts, cfg.host))
 
 
 def _add_voting(app: fastapi.FastAPI, cfg: ArenaConfig, store: Store, shown: ShownPictures, visitors: Visitors) -> None:

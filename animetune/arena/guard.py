@@ -68,6 +68,8 @@ def refusal(scope: Scope, hosts: Iterable[str]) -> Refusal | None:
         return Refusal(405, "only GET, HEAD and POST")
     if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > MAX_TARGET:
         return Refusal(414, "the address is too long")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+        return Refusal(431, f"headers have at most {MAX_HEADERS} bytes")
     named = _values(scope, b"host")
     if len(named) != 1 or not is_known_host(named[0], hosts, port=_port(scope)):
         return Refusal(421, "this server does not go by that name; `hosts:` of its configuration lists names")

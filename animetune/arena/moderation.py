@@ -15,6 +15,8 @@ MAX_VOTERS = 500
 """Voters on the page; those with most votes."""
 MODES = {"fixed": "two, draws allowed", "duel": "two, one chosen", "four": "four at once"}
 
+LEFT_OUT = {"flagged": "flagged, as too fast", "repeats": "shown a second time", "all_bad": "that called all of them bad"}
+
 
 class Bar(NamedTuple):
     """A score on a common scale, 0 to 100: where it is, where its interval begins and how wide that is."""
@@ -75,6 +77,8 @@ class Moderation:
     all_votes: int
     voters: int
     by_mode: Sequence[tuple[str, int]]
+    left_out: Sequence[str]
+    """What ratings leave out of `votes`, and why."""
     ratings: Sequence[RatingRow]
     models: Sequence[str]
     matrix: Sequence[Sequence[Cell]]
@@ -119,6 +123,7 @@ def moderation(
         all_votes=len(votes),
         voters=len({vote.voter for vote in counted}),
         by_mode=[(text, by_mode[mode]) for mode, text in MODES.items() if by_mode[mode]],
+        left_out=[f"{ratings.counted[what]:,} {text}" for what, text in LEFT_OUT.items() if ratings.counted[what]],
         ratings=_rows(ratings),
         models=matrix.models,
         matrix=[

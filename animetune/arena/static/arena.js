@@ -101,18 +101,17 @@ async function vote(ranks) {
   const ms = Math.round(performance.now() - page.shownAt);
   pictures.mark(ranks);
   enter("sending");
-  await send({ token: page.battle.token, ranks, ms }, false);
+  await send({ token: page.battle.token, ranks, ms });
 }
 
-async function send(body, isAgain) {
+async function send(body) {
   let said;
   try {
     said = await patiently(() => post("/api/vote", body));
   } catch (error) {
-    const isKept = isAgain && error instanceof Refused && error.status === 409; // it had arrived, its answer had not
-    const isOver = error instanceof Refused && [404, 410].includes(error.status);
-    if (!isKept && !isOver) return fail(error, () => send(body, true), "Your vote has not arrived.");
-    if (isOver) say(error.message);
+    const isOver = error instanceof Refused && [403, 404, 409, 410].includes(error.status); // 409: it was kept before
+    if (!isOver) return fail(error, () => send(body), "Your vote has not arrived.");
+    say(error.message);
     return next();
   }
   tell(said.progress);
@@ -144,11 +143,15 @@ async function patiently(ask) {
 function tell(progress) {
   const { yours, total, goal } = progress;
   const number = (value) => value.toLocaleString();
-  find("tally").textContent = yours ? `${number(yours)} by you, ${number(total)} in all` : `${number(total)} votes`;
+  const votes = (value) => `${number(value)} vote${value === 1 ? "" : "s"}`;
+  const all = document.createElement("span");
+  all.className = "all";
+  all.textContent = `, ${number(total)} in all`;
+  find("tally").replaceChildren(...(yours ? [`${number(yours)} by you`, all] : [votes(total)]));
   find("goal").hidden = false;
   find("goal").max = goal;
   find("goal").value = Math.min(total, goal);
-  find("goal").title = `${number(total)} of ${number(goal)} votes`;
+  find("goal").title = `${number(total)} of ${votes(goal)}`;
 }
 
 function enter(state) {
