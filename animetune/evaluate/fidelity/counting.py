@@ -95,7 +95,7 @@ def rightness(
 
     `asked`: the tags of the picture's prompt, of other groups too, which are passed over.
     """
-    mine = set(asked) & closed.keys()
+    mine = implications.following(asked) & closed.keys()
     allowed = implications.following(mine).union(*(closed[tag] for tag in mine))
     there = implications.most_exact(found.tags.keys() & closed.keys())
     right = {tag for tag in there if tag in allowed or mine & implications.following([tag])}
@@ -104,10 +104,15 @@ def rightness(
 
 def precision(asked: Collection[str], closed: Closed, found: Found, implications: Implications) -> float | None:
     """Share of what is there of a closed group that is right; None where nothing of it is there, or was asked."""
-    if not set(asked) & closed.keys():
+    if not implications.following(asked) & closed.keys():
         return None
     right, wrong = rightness(asked, closed, found, implications)
     return len(right) / (len(right) + len(wrong)) if right or wrong else None
+
+
+def asked_in(closed: Closed, asked: Iterable[str], implications: Implications) -> set[str]:
+    """What was asked of a closed group: the most exact of its tags that are asked, or follow from what is."""
+    return implications.most_exact(implications.following(asked) & closed.keys())
 
 
 def instead(asked: Collection[str], tag: str, closed: Closed, found: Found, implications: Implications) -> str:

@@ -1,13 +1,14 @@
 """Groups of tags: those of which a picture has one, so that another than the asked one is an error, and all others.
 
-A tag that a closed group lists belongs there; any other belongs to one of curation's groups (hair, clothing, objects
-...), of which nothing is an error: a picture may show more than was asked for.
+A tag that a closed group lists, or that implies one that it lists (black_thighhighs), belongs there; any other belongs
+to one of curation's groups (hair, clothing, objects ...), of which nothing is an error: a picture may show more than was
+asked for.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from animetune import yamltree
 from animetune.config import StrictModel, load_config
 from animetune.curate.tag.tag_lists import Vocabulary
 from animetune.curate.tag.tag_names import NamedTag
+from animetune.evaluate.fidelity.counting import Implications
 
 ALL = "*"
 """Of `beside`: every tag of the group."""
@@ -79,8 +81,16 @@ class TagGroups:
     def titles_of(self, tags: Iterable[str]) -> dict[str, str]:
         """Tag -> title of its group."""
         listed = list(tags)
-        others = _vocabulary().group_of(tag for tag in listed if tag not in self._owners)
-        return {tag: self._owners.get(tag) or open_title(others[tag]) for tag in listed}
+        implications = Implications.among({*listed, *self._owners})
+        found: dict[str, str] = {}
+        for tag in listed:
+            of = self._owners.get(tag) or self._first(implications.of.get(tag, ()))
+            found[tag] = of or open_title(_vocabulary().group_of([tag])[tag])
+        return found
+
+    def _first(self, tags: Collection[str]) -> str | None:
+        """Title of the first closed group that has one of the tags."""
+        return next((group.title for group in self.closed if not set(tags).isdisjoint(group.tags)), None)
 
     def facts_of(self, title: str) -> dict[str, list[str]] | None:
         """Of a closed group, each tag -> what may come with it, as JSON; None for an open group."""

@@ -173,8 +173,9 @@ def _severity(sights: Sights) -> dict[str, dict[str, tuple[float, str]]]:
 
 def _other(sight: Sight, tag: str, sights: Sights) -> str:
     """What came in place of a tag of a closed group; empty where that cannot be said."""
-    closed = sight.closed(sight.facts["groups"][tag])
+    title = sight.facts["groups"][tag]
+    closed = sight.closed(title)
     if closed is None:
         return ""
-    came = instead(sight.asked, tag, closed, sight.found, sights.implications)
+    came = instead(sights.asked_in(title, sight), tag, closed, sight.found, sights.implications)
     return "" if came == NONE else f"is {came}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from animetune.evaluate.cases import Answer
 from animetune.evaluate.config import FidelityConfig
-from animetune.evaluate.fidelity.counting import Closed, Found, Implications, precision, recall
+from animetune.evaluate.fidelity.counting import Closed, Found, Implications, asked_in, precision, recall
 from animetune.evaluate.probes.shape import Looked
 
 
@@ -22,10 +22,6 @@ class Sight:
     asked: tuple[str, ...]
     facts: Mapping[str, Any]
     found: Found
-
-    def asked_of(self, title: str) -> list[str]:
-        """The asked tags of a group."""
-        return [tag for tag in self.asked if self.facts["groups"][tag] == title]
 
     def closed(self, title: str) -> Closed | None:
         """What a closed group consists of; None for an open one, and where nothing of it was asked."""
@@ -76,6 +72,11 @@ class Sights:
             seen(facts_of_real, looked.reference_answers),
             implications,
         )
+
+    def asked_in(self, title: str, sight: Sight) -> set[str]:
+        """What a picture was asked for of a closed group; nothing of an open one."""
+        closed = sight.closed(title)
+        return set() if closed is None else asked_in(closed, sight.asked, self.implications)
 
     def values(self, of: Callable[[Sight], float | None]) -> dict[str, dict[str, float]]:
         """Model -> key -> a number, of the pictures that have one."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from animetune.evaluate.config import REFERENCE
 from animetune.evaluate.fidelity.ceiling import LEAST_REAL, Ceiling, Tally
-from animetune.evaluate.fidelity.counting import NONE, instead
+from animetune.evaluate.fidelity.counting import NONE, asked_in, instead
 from animetune.evaluate.fidelity.sights import Sight, Sights
 from animetune.evaluate.probes.shape import Looked, Matrix, Table
 
@@ -44,17 +44,18 @@ class Slice:
 def matrix(title: str, looked: Looked, sights: Sights) -> Matrix:
     """Asked tags of a closed group (rows), and what came (columns); of real pictures, too."""
     closed = next(case.facts["closed"][title] for case in looked.cases if title in case.facts["closed"])
-    asked = {tag for case in looked.cases for tag in case.facts["tags"] if case.facts["groups"][tag] == title}
+    names = {tag for case in looked.cases if title in case.facts["closed"] for tag in case.facts["tags"]}
+    asked = {tag for name in names for tag in asked_in(closed, [name], sights.implications)}
     rows = [tag for tag in closed if tag in asked]
     came: dict[str, dict[tuple[str, str], int]] = {}
     everything = {**sights.models, **({REFERENCE: sights.real} if sights.real else {})}
     for name, seen in everything.items():
         counts = came.setdefault(name, {})
         for sight in seen.values():
-            for tag in sight.asked_of(title):
-                if tag in asked:
-                    pair = tag, instead(sight.asked, tag, closed, sight.found, sights.implications)
-                    counts[pair] = counts.get(pair, 0) + 1
+            mine = sights.asked_in(title, sight)
+            for tag in mine & asked:
+                pair = tag, instead(mine, tag, closed, sight.found, sights.implications)
+                counts[pair] = counts.get(pair, 0) + 1
     shown = {column for counts in came.values() for _, column in counts}
     columns = [tag for tag in [*closed, NONE] if tag in asked or tag in shown]
     return Matrix(

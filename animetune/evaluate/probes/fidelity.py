@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from animetune.evaluate.cases import Asked, Case, expand
@@ -36,15 +37,14 @@ BASIC = (("1girl",), ("1boy",), ("long_hair",), ("blue_eyes",), ("smile",))
 def cases(probe: FidelityConfig, cfg: EvaluateConfig) -> list[Case]:
     """Every prompt, with the prefix; tags that the tagger does not have are asked for, but not looked for."""
     prompts = read_prompts(probe, TagPrompt, FILE)
-    groups = load_groups(probe.groups)
     kinds = _kinds(cfg)
     named = dict.fromkeys(tag for each in prompts for tag in each.tags)
-    characters = [tag for tag in named if kinds is not None and kinds.get(tag) == "character"]
+    facts_of = _Facts.of(named, load_groups(probe.groups), kinds, characters=named)
     deciles = _deciles(probe, cfg)
     asked = []
     for each in prompts:
         known = [tag for tag in each.tags if kinds is None or tag in kinds]
-        facts = _facts(known, groups, characters)
+        facts = facts_of(known)
         facts["unknown"] = [tag for tag in each.tags if tag not in known]
         facts["uses"] = {tag: [part, deciles.title(part)] for tag in known if deciles and (part := deciles.part(tag))}
         asked.append(Asked(each.key, PLAIN, cfg.prefix + each.text, facts))
@@ -66,16 +66,15 @@ def references(probe: FidelityConfig, cfg: EvaluateConfig) -> list[Reference]:
     """Real pictures of the asked tags, some of each."""
     if probe.reference is None:
         return []
-    asked = cases(probe, cfg)
-    wanted = {tag for case in asked for tag in case.facts["tags"]}
-    kinds, groups = _kinds(cfg), load_groups(probe.groups)
-    characters = [tag for tag in wanted if kinds is not None and kinds.get(tag) == "character"]
-    pictures = read_tagged(probe.reference)
-    implications = Implications.among({tag for each in pictures for tag in each.tags} | wanted)
-    pictures = [each._replace(tags=tuple(sorted(implications.following(each.tags)))) for each in pictures]
+    prompts, kinds, groups = read_prompts(probe, TagPrompt, FILE), _kinds(cfg), load_groups(probe.groups)
+    wanted = {tag for each in prompts for tag in each.tags if kinds is None or tag in kinds}
     matters = wanted | {tag for group in groups.closed for tag in group.tags}
+    pictures = read_tagged(probe.reference)
+    implications = Implications.among({tag for each in pictures for tag in each.tags} | matters)
+    pictures = [each._replace(tags=tuple(sorted(implications.following(each.tags) & matters))) for each in pictures]
+    facts_of = _Facts.of(matters, groups, kinds, characters=wanted)
     return [
-        Reference(each.name, each.file, _facts([tag for tag in each.tags if tag in matters], groups, characters))
+        Reference(each.name, each.file, facts_of(each.tags))
         for each in chosen(pictures, wanted, per_tag=probe.reference_per_tag, limit=probe.reference_limit)
     ]
 
@@ -85,19 +84,37 @@ def score(probe: FidelityConfig, looked: Looked) -> Score:
     return numbers.score(looked, Sights.of(looked, probe), has_reference=probe.reference is not None)
 
 
-def _facts(tags: Sequence[str], groups: TagGroups, characters: Iterable[str]) -> dict[str, Any]:
-    """What a picture is scored by: its tags, the group of each, and the closed groups that it has something of."""
-    all_characters = sorted(characters)
-    titles = groups.titles_of(tags) | {tag: CHARACTERS for tag in tags if tag in all_characters}
-    closed = {title: found for title in dict.fromkeys(titles.values()) if (found := groups.facts_of(title)) is not None}
-    if CHARACTERS in titles.values():
-        closed[CHARACTERS] = {tag: [] for tag in all_characters}
-    return {
-        "tags": list(tags),
-        "groups": titles,
-        "closed": closed,
-        "characters": [tag for tag in tags if tag in all_characters],
-    }
+@dataclass(frozen=True)
+class _Facts:
+    """What pictures are scored by: their tags, the group of each, and the closed groups that they have something of."""
+
+    titles: Mapping[str, str]
+    closed: Mapping[str, Mapping[str, Sequence[str]]]
+    characters: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        tags: Iterable[str],
+        groups: TagGroups,
+        kinds: Mapping[str, str] | None,
+        *,
+        characters: Iterable[str],
+    ) -> _Facts:
+        """For pictures that have some of `tags`; `kinds` are those of the tagger's list."""
+        named = sorted(tag for tag in characters if kinds is not None and kinds.get(tag) == "character")
+        titles = {**groups.titles_of(tags), **dict.fromkeys(named, CHARACTERS)}
+        closed = {title: facts for title in set(titles.values()) if (facts := groups.facts_of(title)) is not None}
+        return cls(titles, {**closed, CHARACTERS: {tag: [] for tag in named}}, named)
+
+    def __call__(self, tags: Sequence[str]) -> dict[str, Any]:
+        titles = {tag: self.titles[tag] for tag in tags}
+        return {
+            "tags": list(tags),
+            "groups": titles,
+            "closed": {title: self.closed[title] for title in dict.fromkeys(titles.values()) if title in self.closed},
+            "characters": [tag for tag in tags if tag in self.characters],
+        }
 
 
 def _kinds(cfg: EvaluateConfig) -> dict[str, str] | None:
