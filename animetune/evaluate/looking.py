@@ -12,7 +12,7 @@ from animetune.evaluate.config import EvaluateConfig
 from animetune.evaluate.pictures import Pictures
 from animetune.evaluate.plan import QUESTIONS, Plan
 from animetune.evaluate.probes.registry import PROBES
-from animetune.evaluate.questions import answer_cases
+from animetune.evaluate.questions import CaseAnswers, answer_cases
 from animetune.executor import build_executor
 from animetune.records import Request
 
@@ -29,6 +29,8 @@ class Seen(NamedTuple):
     """Probe -> key of a real picture -> scorer -> its answer."""
     questions: Mapping[tuple[str, str], Any]
     """Model and key of a case -> the vision model's answers to its questions."""
+    questions_facts: Mapping[str, Any]
+    """Counts, tokens and cost of those answers; empty where nothing was asked."""
 
     def of(self, model: str, case: Case) -> Answer:
         """All that is known of a case's picture."""
@@ -40,7 +42,9 @@ class Seen(NamedTuple):
 def look(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures]) -> Seen:
     """Ask what was never asked of these pictures; the rest is known. Raises as `ask` and `answer_cases`."""
     folder = cfg.answers or cfg.out / ANSWERS
-    needs: dict[str, frozenset[str]] = {probe.name: frozenset(PROBES[probe.name].needs(probe).scorers) for probe in cfg.probes}
+    needs: dict[str, frozenset[str]] = {
+        probe.name: frozenset(PROBES[probe.name].needs(probe).scorers) for probe in cfg.probes
+    }
     said: dict[str, dict[str, Any]] = {}
     with build_executor(cfg.executor) as workers:
         for spec in plan.scorers:
@@ -70,15 +74,13 @@ def look(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures]) -> Seen
             name: {each.key: of(plan.reference_digests[each.file], needs[name]) for each in group}
             for name, group in plan.references.items()
         },
-        _questions(cfg, plan, drawn, folder),
+        *_questions(cfg, plan, drawn, folder),
     )
 
 
-def _questions(
-    cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], folder: Path
-) -> Mapping[tuple[str, str], Any]:
+def _questions(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], folder: Path) -> CaseAnswers:
     if cfg.vision is None or QUESTIONS not in plan.scorer_digests:
-        return {}
+        return CaseAnswers({}, {})
     asking = [probe.name for probe in cfg.probes if QUESTIONS in PROBES[probe.name].needs(probe).scorers]
     asked = [
         (model, case, found.files[case.request])

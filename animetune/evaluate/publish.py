@@ -87,7 +87,12 @@ def publish(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], seen
         },
         seen=total,
         kept=total,
-        facts={"request": plan.digest, "baseline": cfg.reference, "probes": list(plan.cases)},
+        facts={
+            "request": plan.digest,
+            "baseline": cfg.reference,
+            "probes": list(plan.cases),
+            **({QUESTIONS: dict(seen.questions_facts)} if seen.questions_facts else {}),
+        },
         files=record_files(out, names),
     )
     return write_manifest(out, manifest)

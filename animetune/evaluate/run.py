@@ -24,7 +24,7 @@ from animetune.evaluate.checkpoints import with_checkpoints
 from animetune.evaluate.config import EvaluateConfig
 from animetune.evaluate.looking import look
 from animetune.evaluate.pictures import MissingPictures
-from animetune.evaluate.plan import Plan, make_plan
+from animetune.evaluate.plan import QUESTIONS, Plan, make_plan
 from animetune.evaluate.publish import (
     EVALUATION_FORMAT,
     EVALUATION_KIND,
@@ -36,6 +36,7 @@ from animetune.evaluate.publish import (
 from animetune.manifest import Manifest, check_place, has_manifest, read_manifest
 from animetune.records import Request
 from animetune.sample.weights import WeightsReader
+from animetune.vlm.replies import FAILED, REFUSED
 
 PICTURES = "pictures"
 
@@ -85,7 +86,7 @@ def _finished(cfg: EvaluateConfig, plan: Plan, begun: Mapping[str, Any]) -> Mani
     out = cfg.out
     if has_manifest(out):
         manifest = read_manifest(out, kind=EVALUATION_KIND, format_version=EVALUATION_FORMAT)
-        if manifest.facts.get("request") == plan.digest:
+        if manifest.facts.get("request") == plan.digest and not _may_be_answered_now(cfg, manifest):
             return manifest
     if _is_free(out):
         return None
@@ -102,6 +103,12 @@ def _finished(cfg: EvaluateConfig, plan: Plan, begun: Mapping[str, Any]) -> Mani
                 "choose another folder"
             )
     return None
+
+
+def _may_be_answered_now(cfg: EvaluateConfig, manifest: Manifest) -> bool:
+    """Whether a vision model refused or failed to answer, and is to be asked again."""
+    problems = manifest.facts.get(QUESTIONS, {}).get("problems", {})
+    return cfg.vision is not None and cfg.vision.ask_again and any(problems.get(code) for code in (REFUSED, FAILED))
 
 
 def _is_free(out: Path) -> bool:

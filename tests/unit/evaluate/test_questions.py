@@ -171,8 +171,9 @@ def test_cases_with_their_pictures_get_answers_by_id(pictures: list[Path], tmp_p
     first, second = case("one", GIRL, BOY), case("two", SKY)
     with caption_server(answer=answers_from(KNOWN)) as server:
         asked = [("base", first, pictures[0]), ("tuned", first, pictures[1]), ("base", second, pictures[0])]
-        answers = answer_cases(vision(server), asked, tmp_path)
+        answers, facts = answer_cases(vision(server), asked, tmp_path)
         assert len(server.asked) == 5
+    assert (facts["questions"], facts["yes"], facts["no"], facts["problems"]) == (5, 3, 2, {})
     assert answers == {
         ("base", first.key): {"3": {"answer": "yes", "said": "Yes."}, "4": {"answer": "no", "said": "No."}},
         ("tuned", first.key): {"3": {"answer": "yes", "said": "Yes."}, "4": {"answer": "no", "said": "No."}},
