@@ -117,6 +117,34 @@ def questions(workers: int, out: Path, asked: Path) -> None:
     fsio.write_json(out / "said.json", {f"{digest} {text}": each.to_answer() for (digest, text), each in said.items()})
 
 
+def evaluate(workers: int, out: Path, config: Path) -> None:
+    """What a configuration says, to another folder, four pictures at a time; `looked.jsonl` among the answers says
+    which were looked at."""
+    from animetune.config import load_config
+    from animetune.evaluate import asking
+    from animetune.evaluate.config import EvaluateConfig
+    from animetune.evaluate.run import run
+
+    _answer_part.append(asking.answer_part)
+    asking.CHUNK, asking.ROUND, asking.answer_part = 4, 1, look_and_say_so
+    run(load_config(config, EvaluateConfig, [f"out={out}", f"executor.workers={workers}"]))
+
+
+_answer_part: list[Any] = []
+"""The real one, in the process that has another in its place."""
+
+
+def look_and_say_so(part: Any, folder: Path) -> Manifest:
+    """As `asking.answer_part`, slow enough to be killed, with a line for the pictures that are looked at."""
+    from animetune.evaluate import asking
+
+    log = folder.parent.parent / "looked.jsonl"
+    fsio.append_line(log, {"scorer": part.spec.name, "pictures": [digest for digest, _ in part.pictures]})
+    time.sleep(0.02)
+    manifest: Manifest = (_answer_part[0] if _answer_part else asking.answer_part)(part, folder)
+    return manifest
+
+
 def _shard(workers: int, table: Path, **where: Any) -> None:
     from animetune.shards import run
     from animetune.shards.config import ShardConfig
@@ -139,11 +167,12 @@ PRELOADED = (
     "animetune.curate.run",
     "animetune.curate.pictures",
     "animetune.evaluate.questions",
+    "animetune.evaluate.run",
     "animetune.shards.run",
     "animetune.shards.labels",
     "animetune.sample.run",
 )
-JOBS = {job.__name__: job for job in (chunks, curate, pipeline, questions, sample, shard, shard_s3)}
+JOBS = {job.__name__: job for job in (chunks, curate, evaluate, pipeline, questions, sample, shard, shard_s3)}
 
 
 def serve() -> None:
