@@ -13,6 +13,7 @@ from animetune.arena.ratings.elo import shuffled_elo
 from animetune.arena.ratings.events import Tally, check, tally
 from animetune.arena.ratings.graph import groups_beaten, groups_compared
 from animetune.arena.ratings.intervals import Interval
+from animetune.arena.ratings.kinds import by_people
 from animetune.arena.ratings.likelihood import Likelihood
 from animetune.arena.ratings.matrix import bad_rates, positions, share, win_rates
 from animetune.arena.ratings.progress import places, progress
@@ -38,11 +39,12 @@ def rate(
 ) -> Ratings:
     """Rate the models of `votes` and those named in `models`, which may have none.
 
-    `groups` maps prompts to the group whose scores are shown apart; prompts that it lacks are in none. `bootstraps` 0
-    gives no intervals. `online` False leaves out Elo and openskill, which take longest with many votes. Raises
-    DataError for a vote that cannot be.
+    `groups` maps prompts to the group whose scores are shown apart, prompts that it lacks are in none; None groups them
+    by how many people they ask for (`kinds`). `bootstraps` 0 gives no intervals. `online` False leaves out Elo and
+    openskill, which take longest with many votes. Raises DataError for a vote that cannot be.
     """
     rules = rules or Rules()
+    group_of = by_people({vote.prompt for vote in votes}) if groups is None else groups
     for vote in votes:
         check(vote)
     names = sorted({*models, *(model for vote in votes for model in vote.models)})
@@ -69,7 +71,7 @@ def rate(
         elo=shuffled_elo(rated, order, seed=seed) if online else {},
         openskill=skills,
         modes=views(_split(rated, lambda vote: vote.mode)),
-        groups=views(_split(rated, lambda vote: (groups or {}).get(vote.prompt))),
+        groups=views(_split(rated, lambda vote: group_of.get(vote.prompt))),
         counted={
             "votes": len(votes),
             "flagged": len(votes) - len(kept),

@@ -13,6 +13,7 @@ from animetune.arena.ratings import Rules, rate
 from animetune.arena.ratings.elo import elo, shuffled_elo
 from animetune.arena.ratings.events import tally
 from animetune.arena.ratings.graph import groups_beaten, groups_compared
+from animetune.arena.ratings.kinds import kind_of
 from animetune.arena.ratings.skill import openskill_scores
 from animetune.errors import SetupError
 
@@ -241,3 +242,31 @@ def test_islands_and_sweeps_are_told():
 def test_a_voter_with_most_votes_is_told():
     votes = [made_up.vote(voter="busy")] * 6 + [made_up.vote(voter="other")] * 4
     assert rate(made_up.numbered(votes), bootstraps=0, online=False).notes == ["One voter cast 60 % of the votes."]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"),
+    [
+        ("1girl, solo, red hair", "one person"),
+        ("1girl, 1boy, holding hands", "several people"),
+        ("6+girls, stage", "several people"),
+        ("multiple girls, school", "several people"),
+        ("A tall old man reads.", "one person"),
+        ("a girl and a boy at the sea", "several people"),
+        ("two young women dance", "several people"),
+        ("scenery, no humans, 4k", "no people"),
+        ("a red bicycle, 1girlfriend", "people not counted"),
+        ("", "people not counted"),
+    ],
+)
+def test_kinds_of_prompts(prompt, kind):
+    assert kind_of(prompt) == kind
+
+
+def test_prompts_are_grouped_by_people_unless_told_otherwise():
+    votes = made_up.numbered(
+        [made_up.vote(prompt="1girl"), made_up.vote(prompt="2girls"), made_up.vote(prompt="1girl")]
+    )
+    found = rate(votes, bootstraps=0, online=False)
+    assert {name: view.votes for name, view in found.groups.items()} == {"one person": 2, "several people": 1}
+    assert rate(votes, bootstraps=0, online=False, groups={}).groups == {}
