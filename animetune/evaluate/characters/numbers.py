@@ -89,16 +89,17 @@ def measure(
 def matrix(
     by_character: Mapping[str, Sequence[Case]], sets: CharacterSets, seen: Mapping[str, Mapping[str, Seen]]
 ) -> Matrix:
-    """How often what was asked was nearest to whom."""
+    """How often what was asked was nearest to whom; those who were asked come first."""
+    columns = [*by_character, *(name for name in sets.names if name not in by_character)]
 
     def counts(pictures: Mapping[str, Seen], cases: Sequence[Case]) -> list[int]:
         nearest = [pictures[case.key].nearest for case in cases if case.key in pictures]
-        return [nearest.count(name) for name in sets.names]
+        return [nearest.count(name) for name in columns]
 
     return Matrix(
         "Asked (rows) and nearest (columns)",
         list(by_character),
-        sets.names,
+        columns,
         {model: [counts(pictures, cases) for cases in by_character.values()] for model, pictures in seen.items()},
     )
 

@@ -125,14 +125,10 @@ def test_the_floor_by_hand(tmp_path: Path) -> None:
     assert {name: sum(counts) for name, counts in histogram.counts.items()} == {"base": 3, "reference": 4}
     assert histogram.edges[0] == 0
     assert histogram.edges[-1] >= 0.3
-    assert (
-        found.notes
-        == [
-            "Fewer than 5 references: miku and rin. Their numbers rest on few pictures.",
-            "Compared with, but not asked for: luka.",
-        ]
-        or "miku, rin" in found.notes[0]
-    )
+    assert found.notes == [
+        "Fewer than 5 references: miku, rin. Their numbers rest on few pictures.",
+        "Compared with, but not asked for: luka.",
+    ]
 
 
 def test_one_character_alone(tmp_path: Path) -> None:
@@ -211,7 +207,8 @@ def test_an_evaluation(tmp_path: Path) -> None:
     assert groups["same"]["miku"]["models"]["base"]["count"] == 0
     assert groups["same"]["miku"]["models"]["tuned"]["count"] == 4
     assert groups["difference"]["rin"]["changes"]["tuned"]["value"] == pytest.approx(0, abs=0.02)
-    assert "nan" not in (tmp_path / "out" / "report.html").read_text().lower().split("<main")[-1][:0]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Asked (rows) and nearest (columns)" in page
     assert (tmp_path / "out" / "features" / "ccip-tuned.safetensors").is_file()
     before = (tmp_path / "out" / "results.json").read_bytes()
     again = ask(tmp_path, out=str(tmp_path / "again"))
