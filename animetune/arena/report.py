@@ -15,7 +15,7 @@ from animetune.figures import Svg
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_VOTERS = 40
 """Voters of the table; the busiest."""
-MODE_NAMES = {"fixed": "fixed prompts, draws allowed", "duel": "free duels", "four": "best of four"}
+MODE_NAMES = {"fixed": "fixed prompts, draws", "duel": "free duels", "four": "best of four"}
 
 
 class Cell(NamedTuple):

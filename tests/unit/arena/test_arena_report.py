@@ -57,7 +57,7 @@ def test_the_page_tells_everything(votes):
         assert f"{score.interval.low:,.0f} to {score.interval.high:,.0f}" in page.said
     assert "repeats answered alike 100.0 %" in page.said
     assert f"{ratings.overall.progress.separated} of 15 pairs are told apart" in page.said
-    assert "fixed prompts, draws allowed" in page.said
+    assert "fixed prompts, draws" in page.said
     assert "kind 1" in page.said
     assert "100 bootstraps of voters" in page.said
     assert "1 called all bad" in page.said
