@@ -1,8 +1,8 @@
 """Groups of tags: those of which a picture has one, so that another than the asked one is an error, and all others.
 
 A tag that a closed group lists, or that implies one that it lists (black_thighhighs), belongs there; any other belongs
-to one of curation's groups (hair, clothing, objects ...), of which nothing is an error: a picture may show more than was
-asked for.
+to one of curation's groups (hair, clothing, objects ...), of which nothing is an error: a picture may show more than
+was asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pydantic
 
 from animetune import yamltree
 from animetune.config import StrictModel, load_config
-from animetune.curate.tag.tag_lists import Vocabulary
+from animetune.curate.tag.tag_lists import OTHER, Vocabulary
 from animetune.curate.tag.tag_names import NamedTag
 from animetune.evaluate.fidelity.counting import Implications
 
@@ -82,11 +82,9 @@ class TagGroups:
         """Tag -> title of its group."""
         listed = list(tags)
         implications = Implications.among({*listed, *self._owners})
-        found: dict[str, str] = {}
-        for tag in listed:
-            of = self._owners.get(tag) or self._first(implications.of.get(tag, ()))
-            found[tag] = of or open_title(_vocabulary().group_of([tag])[tag])
-        return found
+        owners = {tag: self._owners.get(tag) or self._first(implications.of.get(tag, ())) for tag in listed}
+        others = _vocabulary().group_of(tag for tag, owner in owners.items() if owner is None)
+        return {tag: owner or open_title(others[tag]) for tag, owner in owners.items()}
 
     def _first(self, tags: Collection[str]) -> str | None:
         """Title of the first closed group that has one of the tags."""
@@ -105,7 +103,7 @@ class TagGroups:
 
 def open_title(group: str) -> str:
     """What one of curation's groups is called on the page: what is left of it beside the closed ones."""
-    return f"{group.capitalize()}: what else there is"
+    return "Everything else" if group == OTHER else f"{group.capitalize()}, other"
 
 
 def load_groups(path: Path | None) -> TagGroups:

@@ -33,21 +33,21 @@ def test_every_tag_has_one_group() -> None:
     )
     assert titles == {
         "blue_hair": "Hair colour",
-        "twintails": "Hair: what else there is",
+        "twintails": "Hair, other",
         "1girl": "People",
-        "sword": "Objects: what else there is",
-        "made_up_tag": "Other: what else there is",
+        "sword": "Objects, other",
+        "made_up_tag": "Everything else",
         "very_long_hair": "Hair length",
         "black_thighhighs": "Legwear",
     }
-    assert load_groups(None).facts_of("Hair: what else there is") is None
+    assert load_groups(None).facts_of("Hair, other") is None
 
 
 def test_groups_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "groups.yaml"
     path.write_text("groups:\n  - {title: Fruit, tags: [Apple, pear], beside: {apple: ['*']}}\n", encoding="utf-8")
     groups = load_groups(path)
-    assert groups.titles_of(["apple", "blue_hair"]) == {"apple": "Fruit", "blue_hair": "Hair: what else there is"}
+    assert groups.titles_of(["apple", "blue_hair"]) == {"apple": "Fruit", "blue_hair": "Hair, other"}
     assert groups.facts_of("Fruit") == {"apple": ["apple", "pear"], "pear": []}
     for text, said in (
         ("groups:\n  - {title: A, tags: [x, y]}\n  - {title: B, tags: [y, z]}\n", "y is in 'A' and in 'B'"),
