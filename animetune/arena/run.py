@@ -126,7 +126,7 @@ def _welcome(
     site = f"http://{_site(cfg.host, listener.getsockname()[1])}"
     counts = store.counts()
     pictures = len(gallery.pictures)
-    yield f"{cfg.title}: {len(gallery.models)} models, {pictures:,} pictures, {counts.votes:,} votes so far"
+    yield f"{cfg.title}: {len(gallery.models)} models, {pictures:,} pictures; votes so far: {counts.votes:,}"
     if access.is_open:
         yield f"vote:     {site}/"
         yield f"moderate: {site}/moderate#token={access.token}"
