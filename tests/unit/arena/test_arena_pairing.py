@@ -145,7 +145,7 @@ def test_modes_come_by_their_shares() -> None:
     modes = Counter(play.play().mode for _ in range(2000))
     for mode, share in (("fixed", 0.5), ("duel", 0.25), ("four", 0.25)):
         assert abs(modes[mode] / 2000 - share) < 4 * math.sqrt(share * (1 - share) / 2000)
-    assert set(Play(painted("abcd", 4), DUELS).play().mode for _ in range(9)) == {"duel"}
+    assert {Play(painted("abcd", 4), DUELS).play().mode for _ in range(9)} == {"duel"}
 
 
 def test_a_mode_that_cannot_be_played_leaves_the_others() -> None:
