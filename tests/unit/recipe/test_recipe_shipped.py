@@ -94,7 +94,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "configs/my/recipe.yaml" in done.stdout
     recipe = tmp_path / "configs" / "my" / "recipe.yaml"
     done = animetune("config", "check", *map(str, sorted(recipe.parent.glob("*.yaml"))), cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "7 files: no mistakes\n")
+    assert (done.returncode, done.stdout) == (0, "9 files: no mistakes\n")
     done = animetune("run", str(recipe), "--dry-run", cwd=tmp_path)
     assert done.returncode == 3
     assert done.stdout.count("not here yet: ") == 2
