@@ -41,10 +41,14 @@ class Deciles:
         return None if count is None else bisect.bisect_left(self.ends, count) + 1
 
     def title(self, part: int) -> str:
-        """`3: 1,086 to 1,439 uses`."""
+        """`3: 1,086 to 1,439`; of the most used `10: from 34,088 uses`."""
         first = 0 if part == 1 else self.ends[part - 2] + 1
         start = min((count for count in self.counts.values() if count >= first), default=first)
-        return f"{part}: {start:,} to {self.ends[part - 1]:,} uses"
+        return (
+            f"{part}: from {start:,} uses"
+            if part == len(self.ends)
+            else f"{part}: {start:,} to {self.ends[part - 1]:,}"
+        )
 
 
 def read_counts(path: Path, *, must: bool = True) -> dict[str, int]:

@@ -31,12 +31,12 @@ def score(looked: Looked, sights: Sights, *, has_reference: bool) -> Score:
     ceiling = Ceiling.of(_tally(sights.real.values(), tags)) if sights.real else None
     measures = [_recall("recall", "Tags that are found", slices, looked, sights)]
     if ceiling is not None and ceiling.has.any():
-        measures.append(_against("of_ceiling", "Tags that are found", slices, tags, looked, sights, ceiling))
+        measures.append(_against("of_ceiling", "Found, of the tagger's ceiling", slices, tags, looked, sights, ceiling))
     measures += _precision(closed, looked, sights)
     if parts:
-        measures.append(_recall("by_use", "Tags that are found, by how often they are used", parts, looked, sights))
+        measures.append(_recall("by_use", "Tags that are found, by use", parts, looked, sights))
     if parts and ceiling is not None and ceiling.has.any():
-        title = "By how often they are used"
+        title = "Found by use, of the tagger's ceiling"
         measures.append(_against("by_use_of_ceiling", title, parts, tags, looked, sights, ceiling))
     facts: dict[str, Any] = {"by_tag": by_tag(tallies, tags), "macro": macro(slices, tags, tallies)}
     if ceiling is not None:
@@ -70,7 +70,7 @@ def _recall(name: str, title: str, slices: Sequence[Slice], looked: Looked, sigh
     return Measure(
         name,
         title,
-        "mean",
+        "share",
         "higher",
         [
             group(
@@ -119,7 +119,7 @@ def _against(
     ]
     return Measure(
         name,
-        f"{title}, against what the tagger finds of them in real pictures",
+        title,
         "share",
         "higher",
         [each for each in groups if each.estimates],
@@ -134,8 +134,8 @@ def _precision(closed: Sequence[str], looked: Looked, sights: Sights) -> list[Me
     return [
         Measure(
             "precision",
-            "What is there of a group that was asked for and is right",
-            "mean",
+            "Right, of what is found in a group",
+            "share",
             "higher",
             [
                 group(

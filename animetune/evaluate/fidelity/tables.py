@@ -16,8 +16,8 @@ from animetune.evaluate.probes.shape import Looked, Matrix, Table
 
 ALL = "all tags"
 MOST_MISSED = 20
-LEAST_ASKED = 2
-"""Pictures that have to ask for a tag before the list of the most missed names it."""
+LEAST_ASKED = 4
+"""Pictures of all models that have to ask for a tag before the list of the most missed names it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def tables(
         return []
     means = macro(slices, tags, tallies)
     by_group = Table(
-        "By group: tags, and the mean over tags of each tag's share that is found, each tag counting as much",
+        "Found by group, every tag counting as much",
         ("tags", *models),
         {each.title: [str(len(each.tags)), *(_percent(means.get(each.title, {}).get(m)) for m in models)]
          for each in slices},
@@ -106,7 +106,7 @@ def tables(
     short = {
         tag: float(np.nanmean([shares[model][place] for model in models]) - np.nan_to_num(limits[place], nan=1.0))
         for place, tag in enumerate(tags)
-        if np.asarray(asked)[place] >= LEAST_ASKED
+        if np.asarray(asked)[place] >= LEAST_ASKED and (ceiling is None or ceiling.has[place])
     }
     least = sorted((value, tag) for tag, value in short.items() if value < 0)[:MOST_MISSED]
     if least:
