@@ -189,6 +189,7 @@ def _located(step: Step, key: str, asset: Asset) -> Finding:
         path = asset.locate()
     except AnimetuneError as error:
         return problem(step.name, f"{key}: {error}", "docs/models.md says where each is from")
+    licence = f"licence {asset.licence}" if asset.licence else "licence not stated"
     if asset.sha256 is None:
-        return note(step.name, f"{path} is there; state its sha256, so that another file is noticed")
-    return ok(step.name, f"{path}, as stated")
+        return note(step.name, f"{path} is there ({licence}); state its sha256, so that another file is noticed")
+    return ok(step.name, f"{path}, as stated ({licence})")

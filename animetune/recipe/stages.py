@@ -95,8 +95,15 @@ STAGES: dict[str, StageKind] = {
     ),
     "evaluate": StageKind(
         writes="out",
-        reads={"models.*.base": "weights", "models.*.vae": "weights", "models.*.pictures": "output"},
-        handling=("batch", "device", "executor"),
+        reads={
+            "models.*.base": "weights",
+            "models.*.vae": "weights",
+            "models.*.pictures": "output",
+            "checkpoints.run": "run",
+            "checkpoints.vae": "weights",
+        },
+        apart=("answers",),
+        handling=("answers", "batch", "device", "executor", "vision.client", "vision.max_requests"),
     ),
     "card": StageKind(
         writes="out",
