@@ -131,10 +131,11 @@ class Page:
         self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def middle(self, selector: str) -> tuple[float, float]:
-        """Of an element, in pixels of the window."""
+        """Of an element, scrolled into view, in pixels of the window."""
         script = (
-            f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
-            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
+            "found.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'});"
+            "const box = found.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         x, y = self.run(script)
         return x, y
@@ -148,6 +149,10 @@ class Page:
         self.send(
             "Network.emulateNetworkConditions", offline=is_off, latency=0, downloadThroughput=-1, uploadThroughput=-1
         )
+
+    def to_front(self) -> None:
+        """Make it the tab that is seen; others wait with what nobody would see."""
+        self.send("Page.bringToFront")
 
     def close(self) -> None:
         """Leave the tab."""

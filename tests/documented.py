@@ -254,5 +254,12 @@ ELSEWHERE = {
     "animetune train configs/stage1.yaml --set data.shards=s3://animetune/shards --set data.cache=/cache/shards": (
         "tests/unit/data/test_loader.py::test_shards_and_labels_on_s3"
     ),
+    "animetune arena configs/arena.yaml": (  # people who vote
+        "tests/unit/arena/test_arena_cli.py::test_it_serves_until_it_is_stopped_and_keeps_every_vote"
+    ),
+    "animetune arena configs/arena.yaml --rank": "tests/unit/arena/test_arena_cli.py::test_the_ratings_and_their_page",
+    "animetune arena configs/arena.yaml --export runs/arena-votes": (
+        "tests/unit/arena/test_arena_cli.py::test_the_export"
+    ),
 }
-"""A command that wants other machines -> the test that stands for it."""
+"""A command that wants other machines, or people -> the test that stands for it."""

@@ -112,7 +112,7 @@ def moderation(
     """The page of an arena. `votes` are all of them, `ratings` those of voters who are not `excluded`;
     `name` gives what a voter is called."""
     counted = [vote for vote in votes if vote.voter not in excluded]
-    by_mode = Counter(vote.mode for vote in counted)
+    by_mode = Counter[str](vote.mode for vote in counted)
     progress = ratings.overall.progress
     rows = _voters(votes, ratings.voters, excluded, name)
     matrix = ratings.matrix
@@ -182,9 +182,9 @@ def _voters(
                 votes=count,
                 flagged=flagged[voter],
                 all_bad=bad[voter],
-                seconds=report and report.seconds,
-                repeats=report and report.repeats,
-                with_others=report and report.with_others,
+                seconds=None if report is None else report.seconds,
+                repeats=None if report is None else report.repeats,
+                with_others=None if report is None else report.with_others,
                 last=last[voter][:16].replace("T", " "),
                 is_excluded=voter in excluded,
             )

@@ -18,8 +18,9 @@ export class Pictures {
     this.last = { x: 0.5, y: 0.4 };
     new ResizeObserver(() => this.fit()).observe(box);
     box.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
-    for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
-      box.addEventListener(kind, (event) => this.onPointer(event));
+    box.addEventListener("pointerdown", (event) => this.onPointer(event));
+    for (const kind of ["pointermove", "pointerup", "pointercancel"]) {
+      addEventListener(kind, (event) => this.onPointer(event)); // also where a drag has left the pictures
     }
     box.addEventListener("click", (event) => this.onClick(event));
     box.addEventListener("mousedown", (event) => event.preventDefault()); // focus stays, so that Space means a draw
@@ -136,7 +137,7 @@ export class Pictures {
 
   /** Where in its frame an event is, and how large that frame is; null outside of all. */
   within(event) {
-    const target = event.target.closest?.(".picture") ?? this.held;
+    const target = this.pointers.has(event.pointerId) ? this.held : event.target.closest?.(".picture");
     if (!target) return null;
     const frame = target.getBoundingClientRect();
     const x = (event.clientX - frame.left) / frame.width;
