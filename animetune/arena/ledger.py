@@ -13,7 +13,7 @@ from animetune.arena.battles import Battle, UnknownBattle
 from animetune.arena.config import ArenaConfig
 from animetune.arena.rows import ShownPicture
 from animetune.arena.votes import Vote
-from animetune.errors import DataError
+from animetune.errors import DataError, SetupError
 
 STORE_NAME = "arena.sqlite3"
 """In the folder `out` of an arena."""
@@ -39,6 +39,20 @@ class Ledger:
         self._connecting = threading.Lock()
         self._pictures: dict[int, ShownPicture] = {}
         self._connection()
+        self._identity = file.stat().st_ino
+
+    def check_file(self) -> None:
+        """Raise SetupError when the file was removed or replaced since it was opened: SQLite would write on into what
+        nobody can open any more."""
+        try:
+            is_same = self.file.stat().st_ino == self._identity
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise SetupError(
+                f"{self.file}: was removed or replaced while the arena was running; nothing more is kept. Put it back "
+                "if you can, and start the arena again"
+            )
 
     def votes(self, since: int = 0, *, with_excluded: bool = False) -> Iterator[Vote]:
         """Votes in the order they came in, but the first `since` and those of excluded voters."""

@@ -11,11 +11,12 @@ Several threads and processes may share the file.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Store(Ledger):
             repeat_of = None if choice.repeat_of is None else int(choice.repeat_of)
             row = (choice.mode, voter, json.dumps(pictures), repeat_of)
             at = self._time()
-            with schema.writing(connection, self.file):
+            with self._writing(connection):
                 number = connection.execute(
                     "INSERT INTO battle(token, mode, voter, pictures, repeat_of, at) VALUES (?, ?, ?, ?, ?, ?)",
                     (token, *row, at),
@@ -96,7 +97,7 @@ class Store(Ledger):
         """
         with self._turn:
             connection = self._connection()
-            with schema.writing(connection, self.file):
+            with self._writing(connection):
                 battle, shown_at = self._find(connection, token, voter)
                 number = int(battle.name)
                 if connection.execute("SELECT 1 FROM vote WHERE battle = ?", (number,)).fetchone():
@@ -123,7 +124,7 @@ class Store(Ledger):
         """Leave a voter's votes out from now on, or (`excluded=False`) take them in again; nothing is removed."""
         with self._turn:
             connection = self._connection()
-            with schema.writing(connection, self.file):
+            with self._writing(connection):
                 connection.execute(
                     "INSERT INTO exclusion(voter, excluded, reason, at) VALUES (?, ?, ?, ?)",
                     (voter, int(excluded), reason, self._time()),
@@ -165,13 +166,20 @@ class Store(Ledger):
         for picture in battle.pictures:
             self.gallery.check(picture)
 
+    @contextlib.contextmanager
+    def _writing(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """As `schema.writing`, and only into the file that has this name still."""
+        self.check_file()
+        with schema.writing(connection, self.file):
+            yield
+
     def _register(self) -> None:
         """Keep what is known of the pictures, for when they are gone."""
         connection = self._connection()
         known = {row[0] for row in connection.execute("SELECT id FROM picture")}
         new = [rows.from_picture(each) for id_, each in sorted(self.gallery.pictures.items()) if id_ not in known]
         if new:
-            with schema.writing(connection, self.file):
+            with self._writing(connection):
                 connection.executemany(
                     "INSERT INTO picture SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 "
                     "WHERE NOT EXISTS (SELECT 1 FROM picture WHERE id = ?1)",

@@ -87,6 +87,10 @@ class Tally:
         """How often the row beat the column; a draw is half a win for both."""
         self.shown_pairs = np.zeros((count, count), dtype=np.int64)
         """Battles with both; of one model on the diagonal."""
+        self.answered = np.zeros((count, count), dtype=np.int64)
+        """Battles with both that have a vote, also one that all are bad; of one model on the diagonal."""
+        self.bad = np.zeros((count, count), dtype=np.int64)
+        """Those of them that found all bad."""
         self.shown_subjects = np.zeros(len(field_.subjects), dtype=np.int64)
         self.shown_prompts = np.zeros(field_.prompts, dtype=np.int64)
         self.voters: dict[str, History] = defaultdict(History)
@@ -120,26 +124,35 @@ class Tally:
         history = self.voters[voter]
         if shown.subject >= 0 and min(shown.models) >= 0 and name not in history.repeated:
             history.repeatable[name] = place, shown
-        if not counts or ranks is None:
+        if not counts:
             return
         self.votes += 1
+        models = [model for model in shown.models if model >= 0]
+        self.answered[np.ix_(models, models)] += 1
+        if ranks is None:
+            self.bad[np.ix_(models, models)] += 1
+            return
         for slot, model in enumerate(shown.models):
             for other_slot, other in enumerate(shown.models[:slot]):
                 if model >= 0 and other >= 0:
                     self._add_outcome(model, other, ranks[slot] - ranks[other_slot], shown.mode)
 
     def worth(self) -> np.ndarray:
-        """(m, m): as `information.teaching`, from the votes so far; looked at anew as they grow by a fiftieth."""
+        """(m, m): what a battle teaches, by the votes so far; looked at anew as they grow by a fiftieth.
+
+        As `information.teaching`, for the share of votes that do not find all bad, from which nothing is learned.
+        """
         if self._fitted is None or self.votes > self._fitted[0] * 1.02:
-            self._fitted = self.votes, teaching(fit_strengths(self.wins))
+            share = (self.answered - self.bad + 1) / (self.answered + 1)
+            self._fitted = self.votes, share * teaching(fit_strengths(self.wins))
         return self._fitted[1]
 
     def groups(self) -> np.ndarray:
-        """(m,) int: which models are connected by votes, each group by its first model."""
+        """(m,) int: which models have met, directly or through others, each group by its first model."""
         group = np.arange(len(self.wins))
         if self._is_connected:
             return np.zeros_like(group)
-        for one, other in zip(*np.nonzero(self.wins), strict=True):
+        for one, other in zip(*np.nonzero(self.answered), strict=True):
             group[group == max(group[one], group[other])] = min(group[one], group[other])
         self._is_connected = not group.any()
         return group

@@ -131,6 +131,15 @@ def test_models_that_are_equal_are_shown_alike_often() -> None:
     assert play.tally.shown_pairs[np.triu_indices(6, 1)].min() > 20
 
 
+def test_a_model_that_all_find_bad_does_not_take_the_arena() -> None:
+    """Nothing is ever learned of it, which would make it the most interesting for ever."""
+    play = Play(painted("abcdef", 40), DUELS)
+    for number in range(300):
+        play.play(f"v{number % 16}", lambda choice: None if 0 in choice.models else (0, 1))
+    shown = play.tally.shown_pairs.diagonal()
+    assert 10 < shown[0] < 2 * shown[1:].mean()
+
+
 def test_both_sides_come_alike_often() -> None:
     play = Play(painted("abcd", 40), ALL)
     left: Counter[tuple[int, ...]] = Counter(play.play(f"v{n % 5}").models[:1] for n in range(2000))

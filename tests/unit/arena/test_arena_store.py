@@ -498,6 +498,19 @@ def test_a_writer_that_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest
         store.new_battle("v")
 
 
+def test_a_file_that_is_removed_or_replaced_takes_no_more_votes(store: Store, tmp_path: Path) -> None:
+    """SQLite itself would go on in the file without a name, and thank for votes that are gone with the process."""
+    battle = store.new_battle("v")
+    copy = tmp_path / "copy"
+    shutil.copy(store.file, copy)
+    store.file.unlink()
+    with pytest.raises(SetupError, match=r"arena\.sqlite3: was removed or replaced while the arena was running"):
+        store.vote(battle.token, "v", None, 1000)
+    copy.rename(store.file)
+    with pytest.raises(SetupError, match="start the arena again"):
+        store.new_battle("v")
+
+
 def test_refusals_are_no_setup_errors() -> None:
     assert {error.__name__ for error in Refused.__subclasses__()} == {
         "UnknownBattle", "WrongVoter", "AlreadyVoted", "Stale", "BadVote"
