@@ -13,9 +13,11 @@ from animetune import remote
 from animetune.curate.config import CurateConfig
 from animetune.doctor.findings import Finding, note, ok, problem
 from animetune.doctor.inputs import assets_of
+from animetune.evaluate.config import EvaluateConfig
 from animetune.plan.hours import launched_devices
 from animetune.recipe.config import Recipe, Step
 from animetune.train.config import TrainConfig
+from animetune.vlm.config import ModelConfig
 
 SERVER_SECONDS = 10.0
 """Seconds for a caption server to list its models."""
@@ -24,13 +26,11 @@ PROTOCOLS = {"s3": ("s3fs", "pip install 'animetune[s3]'"), "gs": ("gcsfs", "pip
 
 
 def server_findings(recipe: Recipe, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Servers of caption models: reachable, and serving the model; keys in the environment."""
+    """Servers of models for captions and questions: reachable, and serving the model; keys in the environment."""
     asked: set[tuple[str | None, str, str | None]] = set()
     for step in recipe.steps:
-        if not isinstance(step.cfg, CurateConfig) or step.cfg.captions is None:
-            continue
-        for model in (step.cfg.captions.long, step.cfg.captions.compress):
-            if model is None or (place := (model.base_url, model.model, model.api_key_env)) in asked:
+        for model in _asked_models(step.cfg):
+            if (place := (model.base_url, model.model, model.api_key_env)) in asked:
                 continue
             asked.add(place)
             if model.folder is not None:
@@ -57,6 +57,16 @@ def server_findings(recipe: Recipe, environment: Mapping[str, str]) -> Iterator[
             yield server_finding(step.name, model.base_url, model.model, key)
 
 
+def _asked_models(cfg: Any) -> Iterator[ModelConfig]:
+    """The vision-language models that a stage asks."""
+    if isinstance(cfg, CurateConfig) and cfg.captions is not None:
+        yield cfg.captions.long
+        if cfg.captions.compress is not None:
+            yield cfg.captions.compress
+    if isinstance(cfg, EvaluateConfig) and cfg.vision is not None:
+        yield cfg.vision
+
+
 def server_finding(what: str, base_url: str, model: str, key: str) -> Finding:
     """Ask a server of OpenAI's protocol which models it has."""
     import openai
@@ -73,7 +83,7 @@ def server_finding(what: str, base_url: str, model: str, key: str) -> Finding:
         return problem(
             what,
             f"{base_url}: no server answers ({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
-            "start it, or correct captions.*.base_url; docs/captions.md shows how",
+            "start it, or correct base_url; docs/captions.md and docs/evaluate-server.md show how",
         )
     if model not in served:
         return problem(

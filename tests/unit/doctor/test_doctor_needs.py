@@ -149,6 +149,28 @@ def test_a_curation_with_models_and_a_server(tmp_path, monkeypatch):
         assert [text for text in problems(file) if "sources.0.posts.0" in text]
 
 
+EVALUATE = """\
+stage: evaluate
+out: {folder}/evaluation
+models: {{base: {{base: "builtin:tiny"}}}}
+probes: [{{name: adherence}}]
+vision: {{base_url: "{url}", model: qwen, api_key_env: A_KEY_FOR_TESTS}}
+"""
+
+
+def test_the_server_of_an_evaluation(tmp_path, monkeypatch):
+    file = tmp_path / "evaluate.yaml"
+    with models_server(["qwen"]) as url:
+        file.write_text(EVALUATE.format(folder=tmp_path, url=url))
+        monkeypatch.delenv("A_KEY_FOR_TESTS", raising=False)
+        assert [text for text in problems(file) if "A_KEY_FOR_TESTS is not set" in text]
+        monkeypatch.setenv("A_KEY_FOR_TESTS", "secret")
+        assert not [text for text in problems(file) if url in text]
+        file.write_text(file.read_text().replace("model: qwen", "model: gemma"))
+        assert [text for text in problems(file) if "serves qwen, not gemma" in text]
+    assert [text for text in problems(file) if "no server answers" in text and "secret" not in text]
+
+
 def test_mistakes_in_the_configuration_are_findings(tmp_path):
     file = tmp_path / "train.yaml"
     file.write_text("stage: train\nrnu: x\n")
