@@ -26,7 +26,7 @@ from animetune.seeding import Purpose, rng_for, text_counter
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """float64 (n, d), (m, d) -> (n, m)."""
-DEGREE, COEF = 3, 1.0
+COEF = 1.0
 SIGMA = 10.0
 SCALE = 1000
 """What CMMD is multiplied with by definition; KID is often shown times this, too."""
@@ -76,7 +76,8 @@ class Compared:
 
 def polynomial(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """KID's kernel."""
-    return np.asarray((x @ y.T / x.shape[1] + COEF) ** DEGREE)
+    base = x @ y.T / x.shape[1] + COEF
+    return np.asarray(base * base * base)  # ten times as fast as a power
 
 
 def gaussian(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -95,7 +96,7 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
 def kid(x: np.ndarray, y: np.ndarray) -> float:
     """Of all pictures; what the mean over ever more subsets tends to. (n, d), (m, d), two rows or more each."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    return unbiased(compare(polynomial, x, range(len(x)), y, range(len(y))))
+    return unbiased(compare(polynomial, x, [0] * len(x), y, [0] * len(y)))
 
 
 def kid_of_subsets(x: np.ndarray, y: np.ndarray, *, subsets: int, size: int, rng: np.random.Generator) -> OfSubsets:
@@ -116,7 +117,7 @@ def kid_of_subsets(x: np.ndarray, y: np.ndarray, *, subsets: int, size: int, rng
 def cmmd(x: np.ndarray, y: np.ndarray) -> float:
     """Of (n, d), (m, d) of any length, as published: biased, times 1000."""
     x, y = unit_rows(x), unit_rows(y)
-    return SCALE * biased(compare(gaussian, x, range(len(x)), y, range(len(y))))
+    return SCALE * biased(compare(gaussian, x, [0] * len(x), y, [0] * len(y)))
 
 
 def compare(kernel: Kernel, x: np.ndarray, x_groups: Sequence[int], y: np.ndarray, y_groups: Sequence[int]) -> Compared:
@@ -142,7 +143,7 @@ def grouped_sums(
     if y is None or y_groups is None:
         y, y_groups = x, x_groups
     rows, columns = _folded(x_groups), _folded(y_groups)
-    order = np.argsort(columns, kind="stable")
+    order = None if (np.diff(columns) >= 0).all() else np.argsort(columns, kind="stable")
     sizes_x, sizes_y = np.bincount(rows).astype(np.float64), np.bincount(columns).astype(np.float64)
     starts = np.concatenate([[0], np.cumsum(sizes_y)[:-1]]).astype(np.int64)
     sums = np.zeros((len(sizes_x), len(sizes_y)))
@@ -150,7 +151,8 @@ def grouped_sums(
         values = kernel(x[start : start + _ROWS], y)
         if is_same:
             values[np.arange(len(values)), np.arange(start, start + len(values))] = 0
-        np.add.at(sums, rows[start : start + _ROWS], np.add.reduceat(values[:, order], starts, axis=1))
+        by_column = np.add.reduceat(values if order is None else values[:, order], starts, axis=1)
+        np.add.at(sums, rows[start : start + _ROWS], by_column)
     return Sums(sums, np.outer(sizes_x, sizes_y) - (np.diag(sizes_x) if is_same else 0))
 
 
@@ -175,10 +177,13 @@ def biased(compared: Compared) -> float:
 
 
 def interval(compared: Compared, *, is_biased: bool, purpose: str) -> Interval | None:
-    """Of the distance, groups of both sides resampled; None for fewer than FEWEST_GROUPS of either."""
+    """Of the distance, groups of both sides resampled; None for fewer than FEWEST_GROUPS of either.
+
+    That of a biased distance does not reach below 0, as it cannot.
+    """
     x, y = _weights(compared, purpose)
     found = _to_references(compared, x, y, is_biased) + _within(compared.yy, y, is_biased)
-    return _ends(found, compared)
+    return _ends(np.maximum(found, 0) if is_biased else found, compared)
 
 
 def change_interval(first: Compared, second: Compared, *, is_biased: bool, purpose: str) -> Interval | None:

@@ -133,11 +133,15 @@ def tables(of: Mapping[str, Distances], subsets: Mapping[str, OfSubsets], vector
     }
     columns = [
         "pictures",
-        f"KID × {SCALE:,} of subsets: mean ± deviation",
+        f"KID × {SCALE:,} of subsets",
         "subsets",
-        *(f"{each.distance.title}, unbiased, without pairs of one prompt" for each in of.values()),
+        *(f"{each.distance.title} across prompts" for each in of.values()),
     ]
-    found = [Table(f"Against {len(vectors.real):,} real pictures", columns, rows)]
+    title = (
+        f"Against {len(vectors.real):,} real pictures: mean ± deviation of random subsets, and unbiased without pairs "
+        "of one prompt"
+    )
+    found = [Table(title, columns, rows)]
     floors = {each.distance.title: [_text(value) for value in each.floor()] for each in of.values()}
     if all(floors.values()):
         half = len(vectors.real) // 2

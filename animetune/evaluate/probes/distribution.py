@@ -18,9 +18,9 @@ from animetune.evaluate.real_pictures import RealPicture, read_real
 
 TITLE = "Distribution"
 ABOUT = (
-    "All pictures of a model against real ones, by the vectors of `features`. KID and CMMD are near 0 where the two "
-    "cannot be told apart, and have no other scale: compare models on one page, and with the real pictures' own "
-    "halves. Both measure what the features see, whatever the prompts were."
+    "All pictures of a model against real ones, by vectors of the configured features. KID and CMMD are near 0 where "
+    "the two cannot be told apart, and have no other scale: compare models on one page, and with the real pictures' "
+    "own halves. Both measure what the features see, whatever the prompts were."
 )
 FEW = 1000
 """Pictures of either side below which the reader is warned."""

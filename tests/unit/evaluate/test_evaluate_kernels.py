@@ -239,6 +239,8 @@ def test_an_interval_of_the_biased_distance_surrounds_it() -> None:
     compared = compare(gaussian, x, range(80), y, range(70))
     ends = kernels.interval(compared, is_biased=True, purpose="")
     assert ends.low < kernels.biased(compared) < ends.high
+    same = compare(gaussian, x, range(80), x[:40], range(40))
+    assert kernels.interval(same, is_biased=True, purpose="").low == 0 > kernels.unbiased(same)
     assert SCALE * kernels.biased(compared) == pytest.approx(kernels.cmmd(draw(80, 4, shift=0.3), draw(70, 4, seed=1)))
 
 
