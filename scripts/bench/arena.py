@@ -27,7 +27,7 @@ from typing import Any
 import side_by_side as bench
 
 VOTERS = 16
-SECONDS = 0.5 if bench.QUICK else 8.0
+SECONDS = 0.5 if bench.QUICK else 5.0
 MODELS, PROMPTS, SEEDS = 6, 10 if bench.QUICK else 250, (0, 1, 2, 3)
 PAINTED = (832, 1216)
 """Size of the pictures that are sent over HTTP."""
@@ -84,16 +84,24 @@ def http_voters(*, folder: str) -> dict[str, Any]:
     server.start()
     port = ports.get(timeout=60)
     try:
+        before = _cpu_seconds(server.pid)
         found = _play(lambda name: _browser(port), [str(n) for n in range(VOTERS)])
+        found["cpu_ms"] = 1000 * (_cpu_seconds(server.pid) - before) / len(found["tokens"])
         whole = _play(lambda name: _browser(port, pause=PAUSE), ["one"])
     finally:
         server.terminate()
         server.join()
     return {
-        **_counted(cfg, [found, whole]),
-        "votes_per_s": found["votes_per_s"],
+        **_counted(cfg, [dict(found), dict(whole)]),
+        **{name: found[name] for name in ("votes_per_s", "cpu_ms", "next_p50", "next_p99", "vote_p50", "vote_p99")},
         **{name: value for name, value in whole.items() if name.startswith("pair")},
     }
+
+
+def _cpu_seconds(pid: int | None) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _serve(cfg: Any, ports: Any) -> None:
@@ -158,13 +166,18 @@ def _play(voter: Callable[[str], Callable[[Times], str]], names: list[str]) -> d
     for thread in threads:
         thread.start()
     ready.wait()
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     ending.wait(SECONDS)
     ending.set()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - begun
-    found: dict[str, Any] = {"votes_per_s": sum(map(len, tokens)) / seconds, "tokens": [*itertools.chain(*tokens)]}
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
+    count = sum(map(len, tokens))
+    found: dict[str, Any] = {
+        "votes_per_s": count / seconds,
+        "cpu_ms": 1000 * cpu / count,
+        "tokens": [*itertools.chain(*tokens)],
+    }
     for name in times[0]:
         waited = sorted(second for each in times for second in each.get(name, ()))
         for percent in (50, 99):
@@ -240,6 +253,7 @@ if __name__ == "__main__":
         for case, (name, settings) in CASES.items():
             found = [bench.fresh(CONTENDERS, name, folder=folder, **settings) for _ in range(1 if bench.QUICK else 3)]
             row = {"case": case, "votes/s": f"{bench.middle(found, 'votes_per_s'):,.0f}"}
+            row["processor ms a vote"] = f"{bench.middle(found, 'cpu_ms'):.2f}"
             for what, title in (("next", "next battle"), ("pair", "with its pictures"), ("vote", "vote")):
                 known = f"{what}_p50" in found[0]
                 row[f"{title}, ms"] = (
@@ -257,6 +271,7 @@ if __name__ == "__main__":
         f"with its pictures: of one voter alone, who looks for {PAUSE:g} s; pictures of noise, which take the server "
         "longer than drawings, each encoded when it is first asked for; the page asks for them ahead, so that people "
         "do not wait for them",
+        "processor ms: of the store's processes, over HTTP of the server alone; does not depend on what else runs",
         f"the load of the machine was {load:.1f} at the end, the voters' own included",
     ]
     bench.report("arena", "The arena under 16 voters", rows, notes=notes)
