@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from animetune import fsio
 from animetune.errors import ConfigError
 from animetune.evaluate.adherence.compat import CompatQuestion, read_as_published
+from animetune.evaluate.adherence.controls import Controls
+from animetune.evaluate.adherence.controls import facts_of as controls_facts
 from animetune.evaluate.adherence.graph import SHIPPED, Item, Question, build_items, shipped_rows
 from animetune.evaluate.adherence.rows import Row, read_rows, read_text
 from animetune.evaluate.config.adherence import AdherenceConfig
@@ -38,6 +40,7 @@ def asked_items(probe: AdherenceConfig) -> list[AskedItem]:
         parts       of the picture that are asked about: "" for all of it, or QUARTERS
         graph       the questions with parents first; empty for prompts that are left out for a mistake
         published   with `compat`, the questions as the published script has them; None where it has none
+        controls    ids and texts of questions that should be answered no
         left_out    how many prompts of the file were left out
     """
     if probe.set == "comics":
@@ -54,8 +57,12 @@ def asked_items(probe: AdherenceConfig) -> list[AskedItem]:
     names = [item for item in texts if item in ours or (item in published and texts[item])]
     if probe.limit is not None and probe.limit < len(names):
         names = [names[place * len(names) // probe.limit] for place in range(probe.limit)]
+    asked = [_asked(each, texts[each], ours.get(each), published.get(each), probe) for each in names]
+    others = Controls(items)
     left_out = len(texts) - len(ours)
-    return [_asked(each, texts[each], ours.get(each), published.get(each), probe, left_out) for each in names]
+    return [
+        _completed(each, others.of(each.facts["item"], _own_texts(each), probe.controls), left_out) for each in asked
+    ]
 
 
 def read_prompts(folder: Path, rows: Sequence[Row]) -> dict[str, str]:
@@ -84,28 +91,41 @@ def _asked(
     item: Item | None,
     published: Sequence[CompatQuestion] | None,
     probe: AdherenceConfig,
-    left_out: int,
 ) -> AskedItem:
     parts = ("",) if probe.crop is None else QUARTERS
     graph = [] if item is None else [_fact(question) for question in item.questions]
     texts = {question.id: question.text for question in (item.questions if item else published or ())}
     facts = {
         "item": name,
-        "questions": [
-            {"id": answer_id(part, number), "text": text, **({"quarter": part} if part else {})}
-            for part in parts
-            for number, text in texts.items()
-        ],
+        "questions": [_question(part, number, text) for part in parts for number, text in texts.items()],
         "parts": list(parts),
         "graph": graph,
         "published": None if published is None else [_published_fact(question) for question in published],
-        "left_out": left_out,
     }
     content = [prompt, graph, facts["published"]]
     return AskedItem(f"{name}-{fsio.short_digest(fsio.canonical_json(content))}", prompt, facts)
 
 
-def answer_id(part: str, number: int) -> str:
+def _completed(item: AskedItem, controls: Sequence[str], left_out: int) -> AskedItem:
+    """With its controls, which the key of a prompt does not depend on."""
+    asked = controls_facts(controls)
+    questions = [
+        *item.facts["questions"],
+        *(_question(part, each["id"], each["text"]) for part in item.facts["parts"] for each in asked),
+    ]
+    return item._replace(facts={**item.facts, "questions": questions, "controls": asked, "left_out": left_out})
+
+
+def _own_texts(item: AskedItem) -> list[str]:
+    return [item.prompt, *(question["text"] for question in item.facts["questions"])]
+
+
+def _question(part: str, number: int | str, text: str) -> dict[str, Any]:
+    """As the vision model's scorer wants it."""
+    return {"id": answer_id(part, number), "text": text, **({"quarter": part} if part else {})}
+
+
+def answer_id(part: str, number: int | str) -> str:
     """By which the answer to a question about a part of a picture is found."""
     return f"{part}:{number}" if part else str(number)
 

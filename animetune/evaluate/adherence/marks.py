@@ -65,7 +65,7 @@ def value(marks: Sequence[Mark], wanted: Callable[[Asked], bool] = lambda questi
     return mean(mark.mean(wanted) for mark in marks)
 
 
-def said_yes(answer: Answer, part: str, number: int) -> Yes:
+def said_yes(answer: Answer, part: str, number: int | str) -> Yes:
     """Whether a question was answered yes; None for neither yes nor no."""
     said = answer[SCORER].get(answer_id(part, number)) or {}
     return {"yes": True, "no": False}.get(str(said.get("answer")))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from animetune.evaluate.adherence.consistency import Kept, mean_agreement
-from animetune.evaluate.adherence.marks import SCORER, Mark, Marks
+from animetune.evaluate.adherence.marks import SCORER, Mark, Marks, said_yes
 from animetune.evaluate.adherence.printed import printed, published_totals
 from animetune.evaluate.adherence.scoring import mean, total
 from animetune.evaluate.cases import Answers, Case
@@ -55,10 +55,10 @@ def cast_tables(by_character: Mapping[str, Mapping[str, Kept]]) -> list[Table]:
     rows = {}
     for model, found in by_character.items():
         agreed, interval = mean_agreement(found, f"adherence/agreement/{model}")
-        spread = "–" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}"
+        spread = "–" if interval is None else f"{_percent(interval.low)} to {_percent(interval.high)}"
         numbers = [mean(each.shown for each in found.values()), mean(each.complete for each in found.values()), agreed]
         if found:
-            rows[model] = [str(len(found)), *("–" if each is None else f"{each:.1%}" for each in numbers), spread]
+            rows[model] = [str(len(found)), *map(_percent, numbers), spread]
     columns = ["characters", "traits shown", "pictures with all traits", "pairs of pictures that agree", "95 %"]
     return [Table("The same character in all its prompts, mean over characters", columns, rows)] if rows else []
 
@@ -94,12 +94,31 @@ def published_tables(by_model: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     return [Table("By DPG-Bench's published script", ["score", "pictures", "failed", *axes], rows)] if rows else []
 
 
-def notes(probe: AdherenceConfig, cases: Sequence[Case], marks: Marks) -> list[str]:
-    """What is in no number, or counts as something else."""
+def controls_of(cases: Sequence[Case], answers: Answers) -> dict[str, dict[str, int]]:
+    """Model -> how many questions about things of other prompts were answered yes or no, and how many yes."""
+    found = {}
+    for model, answered in answers.items():
+        said = [
+            yes
+            for case in cases
+            if SCORER in answered.get(case.key, {})
+            for part in case.facts["parts"]
+            for each in case.facts["controls"]
+            if (yes := said_yes(answered[case.key], part, each["id"])) is not None
+        ]
+        if said:
+            found[model] = {"answered": len(said), "yes": sum(said)}
+    return found
+
+
+def notes(
+    probe: AdherenceConfig, cases: Sequence[Case], marks: Marks, controls: Mapping[str, Mapping[str, int]]
+) -> list[str]:
+    """What is in no number, or counts as something else, and how readily the vision model says yes."""
     found = []
     left_out = max((case.facts["left_out"] for case in cases), default=0)
     if left_out:
-        found.append(f"{left_out} prompts were left out for mistakes in their questions.")
+        found.append(f"{_counted(left_out, 'prompt')} left out for mistakes in their questions.")
     for model, by_key in marks.items():
         numbers = totals_of(cases, by_key)
         if numbers["unanswered"]:
@@ -110,5 +129,18 @@ def notes(probe: AdherenceConfig, cases: Sequence[Case], marks: Marks) -> list[s
             )
         silent = sum(mark.mean() is None for parts in by_key.values() for mark in parts)
         if silent:
-            found.append(f"{model}: {silent} pictures have no answer at all, and no score.")
+            found.append(f"{model}: {_counted(silent, 'picture')} without any answer, and without a score.")
+    found += [
+        f"{model}: {each['yes']} of {each['answered']} questions about things of other prompts were answered yes, "
+        f"{_percent(each['yes'] / each['answered'])}; near 0 where the vision model can be relied on."
+        for model, each in controls.items()
+    ]
     return found
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun} was" if count == 1 else f"{count:,} {noun}s were"

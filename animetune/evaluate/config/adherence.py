@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -30,6 +30,9 @@ class AdherenceConfig(AskedProbe):
     models whose `pictures` are given."""
     unanswered: Literal["leave_out", "no"] = "leave_out"
     """A question without yes or no is in no number, or counts as no."""
+    controls: Annotated[int, pydantic.Field(ge=0, le=100)] = 0
+    """Ask so many questions about things of other prompts, too. They should be answered no: a vision model that says
+    yes to many flatters all pictures."""
     mistakes: Literal["refuse", "leave_out"] = "refuse"
     """Prompts whose questions go in a circle, depend on one that is not there, or are there twice."""
     compat: bool = False

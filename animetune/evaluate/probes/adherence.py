@@ -70,6 +70,7 @@ def score(probe: AdherenceConfig, looked: Looked) -> Score:
     cases = looked.cases
     marks = marks_of(cases, looked.answers, probe.unanswered)
     published = summary.published(cases, looked.answers) if probe.compat else {}
+    controls = summary.controls_of(cases, looked.answers)
     cast = characters(cases)
     by_character = {
         model: {name: each for name, mine in cast.items() if (each := kept(name, mine, found)) is not None}
@@ -88,8 +89,9 @@ def score(probe: AdherenceConfig, looked: Looked) -> Score:
                 for model, found in by_character.items()
             },
             "published": published,
+            "controls": controls,
         },
-        notes=summary.notes(probe, cases, marks),
+        notes=summary.notes(probe, cases, marks, controls),
         lines={"adherence": [line for model, found in marks.items() for line in lines(model, cases, found)]},
     )
 
@@ -174,4 +176,4 @@ def _note(parts: Sequence[Mark]) -> str:
     with_them = sum(mark.is_zeroed(question) for mark in parts for question in mark.questions)
     more = len(failed) - MOST_NAMED
     text = "no: " + " ".join(list(failed)[:MOST_NAMED]) + (f" (and {more} more)" if more > 0 else "")
-    return f"{text}; {with_them} depend on these" if with_them else text
+    return f"{text}; {with_them} that depend{'' if with_them > 1 else 's'} on these" if with_them else text

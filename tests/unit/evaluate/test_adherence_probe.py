@@ -116,11 +116,11 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     assert found.facts["by_kind"]["base"]["clothes/colour"] == {"asked": 2, "yes": 1, "met": 0}
     assert found.notes == [
         "base: 3 of 14 questions have neither yes nor no for an answer, and are in no number.",
-        "base: 1 pictures have no answer at all, and no score.",
+        "base: 1 picture was without any answer, and without a score.",
     ]
     notes = {shown.key: shown.note for shown in found.worst["base"]}
     assert notes[cases[1].key] == "no: Is there a door?"
-    assert notes[cases[3].key] == "no: Is there a girl?; 2 depend on these"
+    assert notes[cases[3].key] == "no: Is there a girl?; 2 that depend on these"
     assert found.worst["base"][0].key == cases[1].key
     strict = adherence.score(probe.model_copy(update={"unanswered": "no"}), looked(cases, base=BASE))
     assert strict.measures[0].groups[0].estimates["base"].value == pytest.approx((1 + 3 / 4 + 1 / 4 + 1 / 2) / 6)
@@ -159,7 +159,7 @@ def test_without_answers_nothing_is_said(tmp_path: Path) -> None:
     silent = adherence.score(probe, looked(cases, base={name: "?" * len(BASE[name]) for name in BASE}))
     assert not silent.measures[0].groups[0].estimates
     assert silent.facts["totals"]["base"]["score"] is None
-    assert silent.notes[-1] == "base: 6 pictures have no answer at all, and no score."
+    assert silent.notes[-1] == "base: 6 pictures were without any answer, and without a score."
 
 
 def test_the_same_character_in_all_its_prompts(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_same_character_in_all_its_prompts(tmp_path: Path) -> None:
     assert traits.groups[0].title == "ann"
     assert traits.groups[0].estimates["base"].value == 0.5
     (table,) = found.tables
-    assert table.rows["base"][:4] == ["1", "50.0%", "25.0%", "33.3%"]
+    assert table.rows["base"][:4] == ["1", "50.0 %", "25.0 %", "33.3 %"]
 
 
 def test_the_published_totals_beside_ours(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_published_rules_take_what_ours_leave_out(tmp_path: Path) -> None:
     assert found.facts["published"]["base"]["scored"] == 2
     # p1 with seed 1: the red of the hat is missing, so the girl is, so the hat is: 0
     assert found.facts["published"]["base"]["score"] == 100 * ((1 + 0) / 2 + (1 / 2 + 1 / 2) / 2) / 2
-    assert found.notes[0] == "1 prompts were left out for mistakes in their questions."
+    assert found.notes[0] == "1 prompt was left out for mistakes in their questions."
     alone = adherence.cases(lenient.model_copy(update={"compat": False}), cfg)
     assert {case.facts["item"] for case in alone} == {"p0", "p2"}
     assert math.isclose(found.facts["totals"]["base"]["score"], (1 + 1 / 2) / 2)
@@ -241,6 +241,28 @@ def test_the_shipped_set_is_the_default(tmp_path: Path) -> None:
     assert cases[0].request.prompt.startswith("anime illustration, Suzu, a girl with chin-length silver hair")
     assert len({case.item for case in cases}) == 7
     assert set(cases[0].facts["questions"][0]) == {"id", "text"}
+
+
+def test_controls_ask_for_what_nobody_asked_for(tmp_path: Path) -> None:
+    probe, cfg = probe_of(tmp_path, controls=2)
+    cases = adherence.cases(probe, cfg)
+    by_item = {case.facts["item"]: [each["text"] for each in case.facts["controls"]] for case in cases}
+    assert by_item == {"p0": ["Is there a street?"], "p1": ["Is there a door?"], "p2": by_item["p2"]}
+    assert sorted(by_item["p2"]) == ["Is there a door?", "Is there a street?"], "neither boys nor girls"
+    assert cases[0].facts["questions"][-1] == {"id": "control-1", "text": "Is there a street?"}
+    answers = {case.key: {"questions": said(case, BASE[f"{case.facts['item']}/{case.request.seed}"])} for case in cases}
+    for case in cases:
+        for each in case.facts["controls"]:
+            answers[case.key]["questions"][each["id"]] = {"answer": "yes" if case.request.seed else "no", "said": ""}
+    found = adherence.score(probe, Looked(cases, {"base": answers}, "base"))
+    assert found.facts["controls"] == {"base": {"answered": 8, "yes": 4}}
+    assert found.notes[-1].startswith("base: 4 of 8 questions about things of other prompts were answered yes, 50.0 %")
+    without = adherence.score(probe, looked(cases, base=BASE))
+    assert without.measures == found.measures, "controls are in no score"
+    shipped = config(tmp_path, probes=[{"name": "adherence", "controls": 3}])
+    asked = adherence.cases(shipped.probes[0], shipped)  # type: ignore[arg-type]
+    assert {len(case.facts["controls"]) for case in asked} == {3}
+    assert len({each["text"] for case in asked for each in case.facts["controls"]}) > 60
 
 
 def test_quarters_share_the_pixels_between_them(tmp_path: Path) -> None:
