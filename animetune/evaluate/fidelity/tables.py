@@ -15,6 +15,8 @@ from animetune.evaluate.fidelity.sights import Sight, Sights
 from animetune.evaluate.probes.shape import Looked, Matrix, Table
 
 ALL = "all tags"
+ANOTHER = "another"
+"""What came where it is a tag of the group that no prompt asks for."""
 MOST_MISSED = 20
 LEAST_ASKED = 4
 """Pictures of all models that have to ask for a tag before the list of the most missed names it."""
@@ -54,16 +56,26 @@ def matrix(title: str, looked: Looked, sights: Sights) -> Matrix:
         for sight in seen.values():
             mine = sights.asked_in(title, sight)
             for tag in mine & asked:
-                pair = tag, instead(mine, tag, closed, sight.found, sights.implications)
+                other = instead(mine, tag, closed, sight.found, sights.implications)
+                pair = tag, other if other in asked or other == NONE else ANOTHER
                 counts[pair] = counts.get(pair, 0) + 1
-    shown = {column for counts in came.values() for _, column in counts}
-    columns = [tag for tag in [*closed, NONE] if tag in asked or tag in shown]
+    columns = [
+        *rows,
+        *(each for each in (ANOTHER, NONE) if any((row, each) in of for of in came.values() for row in rows)),
+    ]
     return Matrix(
         f"{title}: asked (rows), and what is found (columns)",
         rows,
-        columns,
+        without_ending(columns),
         {name: [[counts.get((row, column), 0) for column in columns] for row in rows] for name, counts in came.items()},
     )
+
+
+def without_ending(names: Sequence[str]) -> list[str]:
+    """Names without the last word that more than half of them share: `blue` of `blue_hair`."""
+    endings = [name.rpartition("_")[2] for name in names if "_" in name.strip("_")]
+    often = {ending for ending in endings if endings.count(ending) > len(names) / 2}
+    return [name.rpartition("_")[0] if name.rpartition("_")[2] in often and "_" in name else name for name in names]
 
 
 def macro(slices: Sequence[Slice], tags: Sequence[str], tallies: Mapping[str, Tally]) -> dict[str, Any]:
