@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -17,7 +18,7 @@ SERIES = 4
 _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 260.0, 64.0, CHART_WIDTH - 24.0, 48.0, 222.0
 _WHISKER = "stroke-width: 1.3; stroke-opacity: .6; fill: none"
 _LEVEL = "stroke-width: 1.4; stroke-dasharray: 5 4; stroke-opacity: .75; fill: none"
-_TICKS = 4
+_TICKS = 5
 
 
 class _Plane(NamedTuple):
@@ -50,14 +51,17 @@ def step_chart(
             if model in steps or model == level:
                 values += [each.value, *((each.interval or ()) if model in steps else ())]
     low, high = min(values), max(values)
-    plane = _Plane(min(steps.values()), max(steps.values()), low, high if high > low else low + 1)
+    high = high if high > low else low + 1
+    tick = _tick(high - low)
+    top, bottom = math.ceil(high / tick - 1e-9) * tick, math.floor(low / tick + 1e-9) * tick
+    plane = _Plane(min(steps.values()), max(steps.values()), bottom, top)
     root = ElementTree.Element(
         "svg",
         {"viewBox": f"0 0 {CHART_WIDTH} {_HEIGHT:g}", "class": "chart", "role": "img", "aria-label": title},
     )
     _text(root, title, 2, 15, "title")
     _legend(root, [group.title for group in groups])
-    _axes(root, plane, sorted(set(steps.values())), shown)
+    _axes(root, plane, tick, sorted(set(steps.values())), shown)
     for place, group in enumerate(groups):
         _draw(root, plane, place, group, steps, shown)
         base = group.estimates.get(level) if level not in steps else None
@@ -115,9 +119,11 @@ def _draw(
         ).text = f"{group.title}, step {step:,}: {shown(estimate.value)}{ends}, n {estimate.n:,}"
 
 
-def _axes(root: ElementTree.Element, plane: _Plane, steps: Sequence[int], shown: Callable[[float], str]) -> None:
-    for tick in range(_TICKS + 1):
-        value = plane.y_low + (plane.y_high - plane.y_low) * tick / _TICKS
+def _axes(
+    root: ElementTree.Element, plane: _Plane, tick: float, steps: Sequence[int], shown: Callable[[float], str]
+) -> None:
+    for number in range(round((plane.y_high - plane.y_low) / tick) + 1):
+        value = plane.y_low + number * tick
         _path(root, f"M{_LEFT:g} {plane.y(value):.1f}H{_RIGHT:g}", "grid")
         _text(root, shown(value), _LEFT - 6, plane.y(value) + 4, "label")
     end = 0.0
@@ -128,6 +134,12 @@ def _axes(root: ElementTree.Element, plane: _Plane, steps: Sequence[int], shown:
             _text(root, label, min(plane.x(step), CHART_WIDTH - half), _BOTTOM + 16, "middle")
             end = plane.x(step) + half
     _text(root, "step", (_LEFT + _RIGHT) / 2, _BOTTOM + 32, "middle")
+
+
+def _tick(length: float) -> float:
+    """1, 2 or 5 times a power of ten, for two to five steps."""
+    power = 10.0 ** math.floor(math.log10(length / _TICKS))
+    return power * next(nice for nice in (1, 2, 5, 10) if nice * power >= length / _TICKS)
 
 
 def _legend(root: ElementTree.Element, labels: Sequence[str]) -> None:

@@ -48,8 +48,8 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
     others = [model for model in evaluation.models if model != evaluation.baseline]
     in_time = len(evaluation.steps) > 1
     sections = [
-        ("summary", "Summary"),
         *([("time", "Over training time")] if in_time else []),
+        ("summary", "Summary"),
         *((found.name, found.name.replace("_", " ").capitalize()) for found in evaluation.probes),
         ("setup", "Setup"),
     ]
@@ -61,9 +61,7 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
         models=list(evaluation.models),
         others=others,
         colours=COLOURS,
-        summary=[
-            (found, _summary(found, evaluation, others)) for found in evaluation.probes if found.score.in_summary
-        ],
+        summary=[(found, _summary(found, evaluation, others)) for found in evaluation.probes if found.score.in_summary],
         in_time=in_time,
         step_models=shown_over_steps(evaluation),
         times=[_over_time(found, evaluation, shelf) for found in evaluation.probes] if in_time else [],
@@ -95,13 +93,18 @@ def difference_text(change: Difference | None, unit: str) -> tuple[str, str]:
     if change is None:
         return "–", ""
     factor, digits = (100, 1) if unit == "share" else (1, 3)
-    told = f"{factor * change.value:+.{digits}f}" + (" points" if unit == "share" else "")
+    told = _signed(factor * change.value, digits) + (" points" if unit == "share" else "")
     parts = []
     if change.interval is not None:
-        parts.append(" to ".join(f"{factor * end:+.{digits}f}" for end in change.interval))
+        parts.append(" to ".join(_signed(factor * end, digits) for end in change.interval))
     if change.p is not None:
         parts.append(f"p {change.p:.3f}" if change.p >= 0.001 else "p < 0.001")
     return told, "; ".join([*parts, f"{change.pairs:,} pairs"])
+
+
+def _signed(value: float, digits: int) -> str:
+    """No minus zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def _probe(found: Found, evaluation: Evaluation, others: Sequence[str], shelf: Shelf) -> dict[str, Any]:
