@@ -58,7 +58,7 @@ class Server:
         import openai
 
         assert model.base_url is not None
-        self._name = model.base_url
+        self._name = re.sub(r"//[^/]*@", "//", model.base_url)  # without a name and a password
         self._key = _key(model, usage.errand)
         self._model, self._cfg, self._encode, self._usage = model, cfg, encode, usage
         self._errand = usage.errand
@@ -79,7 +79,7 @@ class Server:
                 verify=trusted,
             )
             client = openai.AsyncOpenAI(
-                base_url=self._name, api_key=self._key or "none", max_retries=0, http_client=http
+                base_url=model.base_url, api_key=self._key or "none", max_retries=0, http_client=http
             )
             self._clients.append(client)
             self._free += [client] * connections

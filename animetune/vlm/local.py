@@ -73,7 +73,7 @@ class LocalModel:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)  # so that those who ask in the same moment are in one batch
         while self._waiting:
-            batch, self._waiting = self._waiting[: self._model.batch], self._waiting[self._model.batch :]
+            batch = self._take()
             try:
                 replies = await loop.run_in_executor(self._thread, self._generate, [prompt for prompt, _ in batch])
             except Exception as error:
@@ -84,6 +84,15 @@ class LocalModel:
             for (_, waiting), reply in zip(batch, replies, strict=True):
                 if not waiting.done():
                     waiting.set_result(reply)
+
+    def _take(self) -> list[tuple[Prompt, asyncio.Future[Reply]]]:
+        """The next to be answered together: those that wait longest of one sampling and one length of answers."""
+        (first, _), _ = self._waiting[0]
+        alike = [place for place, ((request, _), _) in enumerate(self._waiting) if request.model == first.model]
+        taken = set(alike[: self._model.batch])
+        batch = [self._waiting[place] for place in sorted(taken)]
+        self._waiting = [each for place, each in enumerate(self._waiting) if place not in taken]
+        return batch
 
     def _generate(self, prompts: Sequence[Prompt]) -> list[Reply]:
         if self._generator is None:

@@ -142,6 +142,19 @@ def test_a_wrong_key_is_told_apart_from_a_right_one(
     assert {each.answer for each in said.values()} == {"yes"}
 
 
+def test_a_password_in_the_address_is_not_told(pictures: list[Path], tmp_path: Path) -> None:
+    for mode in ("http404", "redirect"):
+        with caption_server(lambda *_, mode=mode: mode, answer=GOOD) as server:
+            url = server.base_url.replace("//", "//somebody:hunter22@")
+            with pytest.raises(SetupError, match=f"questions: {server.base_url} ") as caught:
+                ask_questions(vision(server, base_url=url), asked_of(pictures), tmp_path / mode)
+            assert server.asked[0].headers["authorization"] != ""
+        assert not [each for each in chain_of(caught.value) if "hunter22" in str(each)]
+    with pytest.raises(SetupError, match=f"nobody listens at {server.base_url}") as caught:
+        ask_questions(vision(server, base_url=url), asked_of(pictures), tmp_path / "gone")
+    assert "hunter22" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_a_dead_server_stops_the_evaluation_and_the_same_command_goes_on(pictures: list[Path], tmp_path: Path) -> None:
     plan = {"down": False}
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from animetune.errors import RequestLimitError, SetupError
+from animetune.evaluate.config.vision import VisionConfig
+from animetune.evaluate.questions import PictureQuestions, ask_questions
 from animetune.vlm.config import ModelConfig, SentPictureConfig
 from animetune.vlm.local import LocalModel, TransformersGenerator
 from animetune.vlm.replies import Reply
@@ -39,6 +41,27 @@ def test_requests_that_wait_together_are_answered_together():
     assert [reply.text for reply in replies] == [f"SAY {n}" for n in range(7)]
     assert batches == [3, 3, 1]
     assert (usage.requests, usage.prompt_tokens, usage.completion_tokens) == (7, 14, 21)
+
+
+def test_requests_of_other_lengths_are_not_answered_together():
+    short = ModelConfig(folder=Path("/nowhere"), model="tiny", batch=4)
+    long = short.model_copy(update={"max_tokens": 2048})
+    batches: list[list[int]] = []
+
+    def generate(prompts) -> list[Reply]:
+        batches.append([request.model.max_tokens for request, _ in prompts])
+        return [Reply(request.messages[0]["content"]) for request, _ in prompts]
+
+    async def ask() -> list[Reply]:
+        backend = LocalModel(short, no_pictures, Usage(), generate)
+        models = [short, long, short, short, long, short, short]
+        asked = (backend.complete(first_request(each, f"{n}", 0, None)) for n, each in enumerate(models))
+        found = await asyncio.gather(*asked)
+        await backend.close()
+        return found
+
+    assert [reply.text for reply in asyncio.run(ask())] == [str(n) for n in range(7)]
+    assert batches == [[512] * 4, [2048] * 2, [512]]
 
 
 def test_an_error_reaches_all_of_the_batch_and_the_limit_holds():
@@ -148,6 +171,18 @@ def test_a_real_model_answers_a_batch(tiny_model: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_local_model_answers_questions(tiny_model: Path, tmp_path: Path):
+    """Words at random, which are neither yes nor no, from the same chain as those of a server."""
+    picture(1, 40, 30).save(tmp_path / "1.png")
+    cfg = VisionConfig(folder=tiny_model, model="tiny", device="cpu", max_tokens=5, per_request=2)
+    asked = [PictureQuestions(tmp_path / "1.png", ("word1 ?", "word2 ?", "word3 ?"))]
+    said = ask_questions(cfg, asked, tmp_path)
+    assert {each.problem for each in said.values()} <= {"cut_off", "unclear", "empty"}
+    assert [text for _, text in said] == ["word1 ?", "word2 ?", "word3 ?"]
+    assert all(each.prompt_tokens > 0 for each in said.values())
+    assert ask_questions(cfg.model_copy(update={"folder": Path("/nowhere")}), asked, tmp_path) == said
+
+
 def test_a_folder_without_safetensors_is_not_loaded(tiny_model: Path, tmp_path: Path):
     import shutil
 
