@@ -14,7 +14,8 @@ that always win, that nobody compared and draws that never happened stay where t
 about which the votes have Fisher information I comes out short of its distance from the mean by 1 / (1 + I PRIOR^2). A
 duel with an equal carries I = 1/4, so after 20 duels that is 1.2 %, after 200 it is 0.1 %.
 
-Newton's method with step halving; where orders are open its curvature is that of the complete data (Lange 1995).
+Newton's method with step halving; the curvature is looked at anew where steps shrink too slowly, and where orders are
+open it is that of the complete data (Lange 1995).
 Many weightings of the same events (a bootstrap) are fitted at once.
 """
 
@@ -62,6 +63,7 @@ class Likelihood:
                     self._features[place, number, model] += 1 / len(alternative)
                 if len(alternative) == 2:
                     self._features[place, number, models] = 1
+        self._flat = self._features.reshape(self._absent.size, self.parameters)
         depth = max(map(len, orders), default=1)
         nothing = len(sets) * width  # a stage that is not there, of log-probability 0
         self._stages = np.full((len(orders), depth), nothing)
@@ -81,11 +83,25 @@ class Likelihood:
 
     def gradient(self, beta: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Its derivative, float64 (n, parameters)."""
-        return self._newton(beta, weights)[1]
+        return self._slope(beta, weights)[1]
 
     def information(self, beta: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Fisher information of the complete data with the prior's, float64 (n, parameters, parameters)."""
-        return self._newton(beta, weights)[2]
+        log_p, p = self._log_choices(beta)
+        asked = self._chosen(weights, self._log_orders(log_p)).sum(axis=2)
+        parameters = self.parameters
+        if len(beta) > 1 and (beta == beta[0]).all():  # a bootstrap begins at one place
+            mean = p[0, :, None] @ self._features
+            spread = (self._features * p[0, ..., None]).transpose(0, 2, 1) @ self._features
+            spread -= mean.transpose(0, 2, 1) @ mean
+            information = (asked @ spread.reshape(len(spread), -1)).reshape(-1, parameters, parameters)
+        else:
+            information = np.empty((len(beta), parameters, parameters))
+            for row in range(len(beta)):
+                expected = (asked[row, :, None] * p[row]).reshape(-1, 1)
+                means = (p[row, :, None] @ self._features)[:, 0]
+                information[row] = (self._flat * expected).T @ self._flat - (means * asked[row, :, None]).T @ means
+        return information + np.eye(parameters) / PRIOR**2
 
     def fit(self, weights: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
         """The maximum for each row of `weights` (n, events): float64 (n, parameters)."""
@@ -94,7 +110,7 @@ class Likelihood:
             beta += start
         if not self._absent.size:
             return beta
-        rows = max(1, _CHUNK // max(1, self._features.size, self._stages.size))
+        rows = max(1, _CHUNK // max(1, self._absent.size, self._stages.size))
         for first in range(0, len(weights), rows):
             part = slice(first, first + rows)
             beta[part] = self._climb(beta[part], np.asarray(weights[part], dtype=np.float64))
@@ -102,11 +118,17 @@ class Likelihood:
 
     def _climb(self, beta: np.ndarray, weights: np.ndarray) -> np.ndarray:
         beta = beta.copy()
+        information = self.information(beta, weights)
+        reach = np.full(len(beta), np.inf)
         active = np.arange(len(beta))
         for _ in range(STEPS):
             here, mass = beta[active], weights[active]
-            value, gradient, information = self._newton(here, mass)
-            step = np.linalg.solve(information, gradient[..., None])[..., 0]
+            value, gradient = self._slope(here, mass)
+            step = np.linalg.solve(information[active], gradient[..., None])[..., 0]
+            slow = np.abs(step).max(axis=1) > 0.3 * reach[active]
+            if slow.any():  # the curvature is that of too far a place
+                information[active[slow]] = self.information(here[slow], mass[slow])
+                step[slow] = np.linalg.solve(information[active[slow]], gradient[slow][..., None])[..., 0]
             gain = (gradient * step).sum(axis=1)
             scale = np.ones(len(active))
             slack = 1e-13 * (1 + np.abs(value))  # what rounding takes
@@ -117,29 +139,29 @@ class Likelihood:
                     break
                 scale[is_short] /= 2
             beta[active] = here + scale[:, None] * step
-            active = active[np.abs(step).max(axis=1) > TOLERANCE]
+            reach[active] = np.abs(step).max(axis=1)
+            active = active[reach[active] > TOLERANCE]
             if not len(active):
                 return beta
         raise ArithmeticError(f"the ratings of {len(active)} weightings did not settle within {STEPS} steps")
 
-    def _newton(self, beta: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Value, gradient and information."""
-        n, (sets, width, parameters) = len(beta), self._features.shape
+    def _slope(self, beta: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value and gradient."""
         log_p, p = self._log_choices(beta)
         log_orders = self._log_orders(log_p)
-        value = self._value(beta, weights, log_orders)
+        chosen = self._chosen(weights, log_orders)
+        surprise = chosen - chosen.sum(axis=2, keepdims=True) * p
+        gradient = surprise.reshape(len(beta), -1) @ self._flat - beta / PRIOR**2
+        return self._value(beta, weights, log_orders), gradient
+
+    def _chosen(self, weights: np.ndarray, log_orders: np.ndarray) -> np.ndarray:
+        """How often each alternative was chosen, expected over orders left open: (n, sets, width)."""
+        n, (sets, width) = len(weights), self._absent.shape
         share = np.exp(log_orders - self._sum_orders(log_orders)[:, self._event_of_order])
         by_order = weights[:, self._event_of_order] * share
         chosen = np.zeros((n, sets * width))
         chosen[:, self._cells] = np.add.reduceat(by_order[:, self._order_of_use], self._cell_starts, axis=1)
-        asked = chosen.reshape(n, sets, width).sum(axis=2)
-        expected = asked[..., None] * p
-        flat = self._features.reshape(sets * width, parameters)
-        gradient = (chosen - expected.reshape(n, -1)) @ flat - beta / PRIOR**2
-        means = np.einsum("nsw,swp->nsp", p, self._features)
-        information = (flat.T * expected.reshape(n, 1, -1)) @ flat
-        information -= (means * asked[..., None]).transpose(0, 2, 1) @ means
-        return value, gradient, information + np.eye(parameters) / PRIOR**2
+        return chosen.reshape(n, sets, width)
 
     def _value(self, beta: np.ndarray, weights: np.ndarray, log_orders: np.ndarray) -> np.ndarray:
         value: np.ndarray = (weights * self._sum_orders(log_orders)).sum(axis=1)
@@ -147,7 +169,7 @@ class Likelihood:
 
     def _log_choices(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-probability of every alternative, flat and with a 0 behind, and the probabilities (n, sets, width)."""
-        scores = np.einsum("swp,np->nsw", self._features, beta)
+        scores = (beta @ self._flat.T).reshape(len(beta), *self._absent.shape)
         scores[:, self._absent] = -np.inf
         top = scores.max(axis=2, keepdims=True)
         log_p = scores - top - np.log(np.exp(scores - top).sum(axis=2, keepdims=True))
