@@ -142,7 +142,7 @@ def test_a_model_that_all_find_bad_does_not_take_the_arena() -> None:
 
 def test_both_sides_come_alike_often() -> None:
     play = Play(painted("abcd", 40), ALL)
-    left: Counter[tuple[int, ...]] = Counter(play.play(f"v{n % 5}").models[:1] for n in range(2000))
+    left: Counter[tuple[int, ...]] = Counter(play.play(f"v{n % 5}").models[:1] for n in range(800))
     for model in range(4):
         shown = play.tally.shown_pairs[model, model]
         expected = sum(1 / len(each.models) for each in play.made if model in each.models)
@@ -288,10 +288,10 @@ def wrong_orders(truth: np.ndarray, votes: int, seed: int, *, is_uniform: bool) 
 
 
 def test_the_choice_teaches_more_than_chance() -> None:
-    """Six models 60 points of Elo apart: 16 arenas of 400 votes each."""
+    """Six models 60 points of Elo apart: 12 arenas of 400 votes each."""
     truth = np.arange(6) * 60 * math.log(10) / 400
     ours, chance = (
-        np.mean([wrong_orders(truth, 400, seed, is_uniform=is_uniform) for seed in range(16)])
+        np.mean([wrong_orders(truth, 400, seed, is_uniform=is_uniform) for seed in range(12)])
         for is_uniform in (False, True)
     )
     assert ours < 0.7 * chance

@@ -460,6 +460,19 @@ def test_a_full_disk_is_said_and_the_same_vote_goes_through_later(store: Store) 
     assert store.vote(battle.token, "v", some_ranks(battle), 1000).number == 1
 
 
+def test_a_transaction_is_kept_whole_or_not_at_all(store: Store) -> None:
+    connection = schema.connect(store.file)
+    insert = "INSERT INTO exclusion(voter, excluded, reason, at) VALUES ('w', 1, '', '')"
+    with pytest.raises(KeyboardInterrupt), schema.writing(connection, store.file):
+        connection.execute(insert)
+        raise KeyboardInterrupt
+    assert store.excluded() == frozenset()
+    with schema.writing(connection, store.file):
+        connection.execute(insert)
+    connection.close()
+    assert store.excluded() == {"w"}
+
+
 def test_files_that_are_none_of_an_arena(tmp_path: Path) -> None:
     file = tmp_path / STORE_NAME
     other = sqlite3.connect(file)
