@@ -69,11 +69,15 @@ def machine_groups() -> list[Group]:
 
 
 def config_groups(config: Path, overrides: Sequence[str]) -> list[Group]:
-    """What a stage or a recipe needs."""
+    """What a stage, a recipe or an arena needs."""
     from animetune.doctor import inputs, needs
     from animetune.doctor.room import room_findings
 
     title = str(config)
+    if _names_an_arena(config):
+        from animetune.doctor.arena import arena_groups
+
+        return arena_groups(config, overrides)
     try:
         recipe = _as_recipe(config, overrides)
     except AnimetuneError as error:
@@ -101,6 +105,13 @@ def config_groups(config: Path, overrides: Sequence[str]) -> list[Group]:
         ),
         look(f"{title}: disk and memory", {"room": lambda: room_findings(recipe, devices)}),
     ]
+
+
+def _names_an_arena(config: Path) -> bool:
+    try:
+        return stage_of(config) == "arena"
+    except ConfigError:
+        return False  # which is said where the file is read
 
 
 def _as_recipe(config: Path, overrides: Sequence[str]) -> Recipe:

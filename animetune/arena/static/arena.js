@@ -82,7 +82,7 @@ function choose(place) {
     return vote([...Array(count).keys()].map((slot) => page.order.indexOf(slot)));
   }
   const ranks = [...Array(count).keys()].map((slot) => page.order.indexOf(slot));
-  pictures.label(ranks.map((rank, slot) => (rank < 0 ? slot + 1 : `${["1st", "2nd", "3rd"][rank]}`)));
+  pictures.label(ranks.map((rank, slot) => (rank < 0 ? slot + 1 : ["1st", "2nd", "3rd"][rank])), ranks);
   say(`${page.order.length} ranked`);
 }
 

@@ -43,6 +43,7 @@ export class Pictures {
       figure.querySelector(".name").textContent = "";
       delete figure.dataset.place;
     });
+    this.label(images.map((_, place) => place + 1));
     this.reset();
   }
 
@@ -60,9 +61,11 @@ export class Pictures {
     });
   }
 
-  label(texts) {
+  /** What stands below each picture; those with a rank, not negative, are set off. */
+  label(texts, ranks = []) {
     [...this.box.children].forEach((figure, place) => {
       figure.querySelector(".mark").textContent = texts[place];
+      figure.toggleAttribute("data-ranked", ranks[place] >= 0);
     });
   }
 
