@@ -37,7 +37,7 @@ _CHANNELS = 3
 class CcipConfig(StrictModel):
     """CCIP: a feature network, its metric network, and the difference up to which two pictures show one character."""
 
-    name: Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9_.-]+$")]
+    name: Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9_.-]+$")] = "ccip"
     """What it is called in facts and messages, as ccip-caformer-24-randaug-pruned."""
     feature: Asset
     """Its model_feat.onnx."""

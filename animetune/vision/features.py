@@ -4,8 +4,8 @@
 
 `onnx`: any network of one picture input whose numbers are known, such as DINOv2 or CCIP's.
 `clip`: the folder of a CLIP of transformers; its projected image embeddings, which CMMD is defined on.
-`inception`: the network of FID and KID, by the weights file of pytorch-fid or torch-fidelity, which are one. It was
-trained on photos of 1,000 kinds of things and says little of drawings.
+`inception`: the network of FID and KID, by the weights of pytorch-fid, which are torch-fidelity's, too. It was trained
+on photos of 1,000 kinds of things and says little of drawings.
 
 What loads them is in `features_onnx`, `features_clip` and `features_inception`; only the last two need torch.
 """
@@ -38,7 +38,7 @@ class OnnxFeaturesConfig(StrictModel):
 
     kind: Literal["onnx"] = "onnx"
     """Any network that reads a picture."""
-    name: Name
+    name: Name = "onnx"
     """What it is called on the page and in messages."""
     model: Asset
     """The ONNX file."""
@@ -68,7 +68,7 @@ class ClipFeaturesConfig(StrictModel):
 
     kind: Literal["clip"]
     """A folder with model.safetensors, config.json and preprocessor_config.json."""
-    name: Name
+    name: Name = "clip"
     """What it is called on the page and in messages."""
     model: Asset
     """Its model.safetensors, as that of openai/clip-vit-large-patch14-336, which CMMD was published with; the other two
@@ -85,8 +85,8 @@ class InceptionFeaturesConfig(StrictModel):
     name: Name = "inception-2015-12-05"
     """What it is called on the page and in messages."""
     model: Asset
-    """pt_inception-2015-12-05-6726825d.pth of mseitzer/pytorch-fid, which torch-fidelity calls
-    weights-inception-2015-12-05-6726825d.pth."""
+    """pt_inception-2015-12-05-6726825d.pth of mseitzer/pytorch-fid, as safetensors; docs/evaluate-pictures.md says how.
+    """
     fit: Fit = "stretch"
     """How a picture becomes square: `stretch`, `crop` to the middle, or `pad` with white."""
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import inception
 
@@ -102,14 +104,15 @@ def build() -> inception.Inception3:
 
 
 def _load(network: nn.Module, path: Path, name: str) -> None:
-    """Only tensors are read of the file, whatever else it holds."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    except Exception as error:  # torch.load raises whatever a broken pickle makes it raise
+    if path.suffix != ".safetensors":
         raise DataError(
-            f"{name}: {path}: is not pt_inception-2015-12-05-6726825d.pth of pytorch-fid: {_first_line(error)}"
-        ) from error
+            f"{name}: {path}: pickled weights are not read, they can run code; convert the file to safetensors, as "
+            "docs/evaluate-pictures.md says"
+        )
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise DataError(f"{name}: {path}: is not the Inception of pytorch-fid: {_first_line(error)}") from error
 
 
 def _mean_inside(x: Tensor) -> Tensor:

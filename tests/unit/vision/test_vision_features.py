@@ -263,6 +263,7 @@ def test_inceptions_pools() -> None:
 
 def test_inception_reads_its_file(tmp_path: Path) -> None:
     import torch
+    from safetensors.torch import save_file
     from torchvision.models.inception import Inception3
 
     from animetune.vision.features_inception import build
@@ -271,8 +272,9 @@ def test_inception_reads_its_file(tmp_path: Path) -> None:
     network = build()
     theirs = Inception3(1008, aux_logits=False, init_weights=False).state_dict()
     assert {name: each.shape for name, each in network.state_dict().items()} == {n: e.shape for n, e in theirs.items()}
-    path = tmp_path / "inception.pth"
-    torch.save(network.state_dict(), path)
+    path = tmp_path / "inception.safetensors"
+    # The published file is older than counters of batches.
+    save_file({name: each for name, each in network.state_dict().items() if "num_batches" not in name}, path)
     cfg = InceptionFeaturesConfig(kind="inception", model={"path": str(path)})
     image = noise(80, 60)
     found = load_features(cfg, "cpu", 1).features([image])
@@ -284,5 +286,13 @@ def test_inception_reads_its_file(tmp_path: Path) -> None:
     assert found == pytest.approx(expected, abs=1e-4)
     path.write_bytes(b"no weights")
     load_features.__globals__["_loaded"].cache_clear()
-    with pytest.raises(DataError, match=r"is not pt_inception-2015-12-05-6726825d.pth of pytorch-fid"):
+    with pytest.raises(DataError, match=r"is not the Inception of pytorch-fid"):
         load_features(cfg, "cpu", 1)
+    save_file({"fc.weight": torch.zeros(2, 2)}, path)
+    load_features.__globals__["_loaded"].cache_clear()
+    with pytest.raises(DataError, match=r"is not the Inception of pytorch-fid: Error"):
+        load_features(cfg, "cpu", 1)
+    pickled = tmp_path / "inception.pth"
+    pickled.write_bytes(b"anything")
+    with pytest.raises(DataError, match=r"pickled weights are not read, they can run code; convert the file"):
+        load_features(InceptionFeaturesConfig(kind="inception", model={"path": str(pickled)}), "cpu", 1)
