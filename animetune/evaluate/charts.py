@@ -64,13 +64,13 @@ def interval_chart(
             )  # fmt: skip
             written = f"{group.title}, {model}: {shown(estimate.value)} of {estimate.n:,} pictures"
             ElementTree.SubElement(bar, "title").text = written
-            reach = end
+            reach = max(end, zero)
             if estimate.interval is not None:
                 start, stop = (zero + each * scale for each in estimate.interval)
                 middle = y + (_BAR - 3) / 2
                 path = f"M{start:.1f} {middle:.1f}H{stop:.1f}M{start:.1f} {y + 2:.1f}v6M{stop:.1f} {y + 2:.1f}v6"
                 ElementTree.SubElement(root, "path", {"d": path, "style": _WHISKER})
-                reach = max(end, stop)
+                reach = max(reach, stop)
             _text(root, shown(estimate.value), reach + 5, y + 10, "value")
     return Svg(root)
 

@@ -80,7 +80,7 @@ def histogram_charts(histogram: Histogram, models: Sequence[str]) -> list[Svg]:
     charts = []
     for some in together if named or reference else ():
         lines = [
-            Line(_short(name, 16), _outline(histogram.edges, histogram.counts[name])) for name in [*some, *reference]
+            Line(_short(name, 16), _outline(histogram.edges, histogram.counts[name])) for name in [*reference, *some]
         ]
         charts.append(line_chart(lines, title=histogram.title, x_label="share of pictures (y) by value"))
     return charts

@@ -82,7 +82,7 @@ def read_piece(folder: Path) -> dict[str, Any]:
     """Digest of a picture -> what was said of it: JSON, or float32 (d,). Raises DataError where a file is damaged."""
     digests = _digests(folder)
     try:
-        said: Sequence[Any]
+        said: Sequence[Any] | np.ndarray
         if (folder / FEATURES).is_file():
             said = safetensors.numpy.load((folder / FEATURES).read_bytes())[TENSOR]
         else:

@@ -75,7 +75,7 @@ def _text_chunks(file: Path) -> Mapping[str, Any]:
     """Of a PNG, those before its pixels."""
     try:
         with Image.open(file) as image:
-            return dict(image.info)
+            return {str(name): value for name, value in image.info.items()}
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: cannot be opened as a PNG ({error}); remove it, or get it again") from error
 
