@@ -149,44 +149,46 @@ class PatientProtocol(H11Protocol):
     def __init__(self, config: Config, *args: Any, **options: Any):
         super().__init__(config, *args, **options)
         self._deadline: asyncio.TimerHandle | None = None
+        self._awaited = ""
 
     def connection_made(self, transport: Any) -> None:
         """The first request has to come soon."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(SECONDS, self._give_up)
+        self._await("request", SECONDS)
 
     def data_received(self, data: bytes) -> None:
-        """A request that has begun has to arrive as a whole."""
+        """A request that has begun has to arrive as a whole, and its answer has to be taken."""
         super().data_received(data)
         state = str(self.conn.their_state)
-        unfinished = state == "SEND_BODY" or (state == "IDLE" and bool(self.conn.trailing_data[0]))
-        if not unfinished:
-            self._forget()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(SECONDS, self._give_up)
+        if state == "SEND_BODY" or (state == "IDLE" and self.conn.trailing_data[0]):
+            self._await("request", SECONDS)
+        elif not self.transport.is_closing():
+            self._await("answer", SECONDS_TO_TAKE)
 
     def on_response_complete(self) -> None:
-        """What was answered has to be taken."""
+        """What was answered is all written, but perhaps not taken; and the next request may have come with it."""
         super().on_response_complete()
-        if self.transport.get_write_buffer_size() and self._deadline is None:
-            self._deadline = self.loop.call_later(SECONDS_TO_TAKE, self._give_up)
+        if not self.transport.get_write_buffer_size():
+            self._forget()
+        if not self.cycle.response_complete:
+            self._await("answer", SECONDS_TO_TAKE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more is waited for."""
         self._forget()
         super().connection_lost(exc)
 
+    def _await(self, what: str, seconds: float) -> None:
+        """Give the client so long; what is waited for already gets no more time by arriving in drops."""
+        if what != self._awaited:
+            self._forget()
+            self._awaited = what
+            self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
     def _forget(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-            self._deadline = None
-
-    def _give_up(self) -> None:
-        self._deadline = None
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        waits_for_body = str(self.conn.their_state) == "SEND_BODY"
-        if waits_for_body or not is_answering:
-            self.transport.abort()
+        self._deadline, self._awaited = None, ""
 
 
 def _port(scope: Scope) -> int | None:

@@ -70,14 +70,14 @@ def machine_groups() -> list[Group]:
 
 def config_groups(config: Path, overrides: Sequence[str]) -> list[Group]:
     """What a stage, a recipe or an arena needs."""
-    from animetune.doctor import inputs, needs
-    from animetune.doctor.room import room_findings
-
-    title = str(config)
     if _names_an_arena(config):
         from animetune.doctor.arena import arena_groups
 
         return arena_groups(config, overrides)
+    from animetune.doctor import inputs, needs
+    from animetune.doctor.room import room_findings
+
+    title = str(config)
     try:
         recipe = _as_recipe(config, overrides)
     except AnimetuneError as error:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from animetune.arena import guard
 from animetune.arena.security import KEY_FILE, Access, Rate, Rates, Voters, given_token, read_voters
 from animetune.errors import SetupError
-from tests.arena_site import Site, arena_config, paint_models, raw, serving
+from tests.arena_site import Site, arena_config, paint_models, raw, serving, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,21 @@ def test_a_dripping_request_ends_as_well(site: Site, monkeypatch: pytest.MonkeyP
                 connection.sendall(b"x")
                 time.sleep(0.1)
         assert 0.5 < time.monotonic() - began < 4
+
+
+def test_who_asks_and_does_not_listen_is_sent_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More answers than any buffer between the two holds; the connection ends, and its memory with it."""
+    monkeypatch.setattr(guard, "SECONDS_TO_TAKE", 0.6)
+    request = f"GET /static/arena.js HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(5)
+        connection.connect(("127.0.0.1", site.port))
+        connection.sendall(request * 2000)
+        before = len(site.server.server_state.connections)
+        assert before >= 1
+        wait_for(lambda: len(site.server.server_state.connections) < before, seconds=8)
+    assert status(get(site, "/")) == 200
 
 
 def test_an_answer_that_is_worked_on_is_not_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
