@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from itertools import pairwise
 from pathlib import Path
 
@@ -147,6 +149,21 @@ def test_many_mistakes_are_counted_not_listed() -> None:
     found = problems(table(*(row(f"i{number}", 1, "9") for number in range(MOST_NAMED + 7))))
     assert len(found) == MOST_NAMED + 1
     assert found[-1] == "... and 7 more"
+
+
+ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1).map(str.strip).filter(bool)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_whatever_stands_in_a_field_is_read_back(texts: list[tuple[str, str]], end: str) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=end)
+    writer.writerow(COLUMNS)
+    for number, (text, question) in enumerate(texts, start=1):
+        writer.writerow(["a", text, "", number, 0, "entity", "whole", "entity (x)", question])
+    found = parse_rows(out.getvalue(), "q.csv")
+    assert [(each.text, each.question) for each in found] == texts
 
 
 @settings(max_examples=200, deadline=None)
