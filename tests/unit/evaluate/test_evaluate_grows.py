@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from animetune import checkpoint, fsio
@@ -25,6 +26,7 @@ from animetune.manifest import Manifest, read_manifest, verify_files, write_mani
 from animetune.models.config import ModelConfig
 from animetune.models.load import load_models
 from tests.evaluated import BLUE, GREEN, RED, config, paint, requests, save_colour_tagger
+from tests.onnx_models import save_ccip, save_colour_model
 
 PROMPTS = ["a green door", "a blue door"]
 ASKED = [prefix + prompt for prompt in PROMPTS for prefix in ("", "anime illustration, ")]
@@ -288,3 +290,67 @@ def test_checkpoints_that_cannot_be(tmp_path: Path) -> None:
         checkpoints_config(tmp_path, checkpoints=None)
     with pytest.raises(ConfigError, match="stands for the real pictures"):
         checkpoints_config(tmp_path, models={"reference": {"base": "builtin:tiny"}})
+
+
+# ---- real pictures
+
+
+def test_real_pictures_are_looked_at_by_the_same_scorers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tuned model one picture is a copy of a real one: it has the same bytes, and is looked at once."""
+    folder = tmp_path / "real"
+    paint(folder, requests(["x", "y", "z"], seeds=(0,)), lambda _: RED)
+    (folder / "images.jsonl").unlink()
+    cfg = prepare(tmp_path, "base", "tuned")
+    (tmp_path / "tuned" / "3.png").write_bytes((folder / "1.png").read_bytes())
+    save_colour_model(tmp_path / "grades.onnx", [[1 / 64] * 2] * 3, [0, -1], shape=("b", 3, 8, 8), last="Softmax")
+    probe = {
+        "name": "aesthetic",
+        "prompts": str(tmp_path / "asked.txt"),
+        "replace": True,
+        "reference": str(folder),
+    }
+    scorer = {
+        "kind": "onnx",
+        "name": "grades",
+        "model": {"path": str(tmp_path / "grades.onnx")},
+        "labels": ["low", "high"],
+    }
+    ccip = {"name": "ccip", "threshold": 0.2, **save_ccip(tmp_path / "ccip")}
+    (tmp_path / "characters" / "mine").mkdir(parents=True)
+    for file in folder.glob("*.png"):
+        (tmp_path / "characters" / "mine" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "known.jsonl").write_text(
+        "".join(json.dumps({"prompt": prompt, "character": "mine"}) + "\n" for prompt in PROMPTS), encoding="utf-8"
+    )
+    known = {"name": "characters", "prompts": str(tmp_path / "known.jsonl"), "references": str(tmp_path / "characters")}
+    looked = counted(monkeypatch)
+    weights = {"low": 0.0, "high": 1.0}
+    models = {name: {"pictures": str(tmp_path / name)} for name in ("base", "tuned")}
+    cfg = config(tmp_path, models=models, probes=[probe, known], aesthetic={**scorer, "weights": weights}, ccip=ccip)
+    manifest = run(cfg)
+    lines = fsio.read_lines(cfg.out / "answers.jsonl")
+    real = [line for line in lines if line["model"] == "reference"]
+    assert [line["cases"][0].split("/")[0] for line in real] == ["aesthetic"] * 3 + ["characters"] * 3
+    assert len({line["sha256"] for line in real}) == 3
+    copied = next(line for line in lines if line["file"] == "3.png" and line["model"] == "tuned")
+    twin = next(line for line in real if line["sha256"] == copied["sha256"] and "aesthetic" in line["answers"])
+    assert copied["answers"]["aesthetic"] == twin["answers"]["aesthetic"]
+    assert len(looked) == 2 * len(set(looked)), "once by each of two scorers"
+    names = {name for name in manifest.files if name.startswith("features/")}
+    assert names == {f"features/ccip-{model}.safetensors" for model in ("base", "tuned", "reference")}
+    vectors = safetensors.numpy.load((cfg.out / "features" / "ccip-reference.safetensors").read_bytes())["features"]
+    assert vectors.dtype == np.float32
+    assert len(vectors) == 3
+    results = json.loads((cfg.out / "results.json").read_text(encoding="utf-8"))
+    (histogram,) = results["probes"]["aesthetic"]["histograms"].values()
+    assert {name: sum(counts) for name, counts in histogram["counts"].items()} == {
+        "base": 4,
+        "tuned": 4,
+        "reference": 3,
+    }
+    assert str(tmp_path) not in "".join(
+        (cfg.out / name).read_text("utf-8") for name in manifest.files if "/" not in name
+    )
+    (folder / "0.png").unlink()
+    with pytest.raises(SetupError, match="holds another evaluation"):
+        run(cfg)
