@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from animetune.curate.tag.overlap import Rules, implied_tags
 from animetune.curate.tag.tag_lists import Vocabulary
 
-NONE = "none of them"
+NONE = "none"
 """What came where nothing of a group is found."""
 
 Closed = Mapping[str, Collection[str]]

@@ -93,7 +93,7 @@ def test_a_score_by_hand(tmp_path: Path) -> None:
     assert right["People"].estimates["base"].value == 1
     hair = next(matrix for matrix in found.matrices if matrix.title.startswith("Hair colour"))
     assert hair.rows == ["blue_hair", "red_hair"]
-    assert hair.columns == ["blue", "red", "none of them"]
+    assert hair.columns == ["blue", "red", "none"]
     assert hair.counts == {"base": [[1, 0, 0], [1, 0, 0]], "tuned": [[0, 0, 1], [0, 1, 0]]}
     assert found.facts["by_tag"]["base"]["1girl"] == {"asked": 3, "found": 3}
     assert found.facts["macro"][ALL]["base"] == pytest.approx((1 + 1 + 1 + 0 + 0) / 5)
@@ -171,8 +171,13 @@ def test_real_pictures_are_chosen_by_what_is_asked(tmp_path: Path) -> None:
     assert fidelity.references(made(tmp_path, PROMPTS).probes[0], cfg) == []
 
 
+def test_thresholds_below_what_the_tagger_keeps(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"character_threshold 0.04 lies below tagger.floor 0.05"):
+        made(tmp_path, PROMPTS, character_threshold=0.04)
+
+
 def test_short_names_of_columns() -> None:
-    assert without_ending(["blue_hair", "red_hair", "none of them"]) == ["blue", "red", "none of them"]
+    assert without_ending(["blue_hair", "red_hair", "none"]) == ["blue", "red", "none"]
     assert without_ending(["1girl", "2girls", "^_^"]) == ["1girl", "2girls", "^_^"]
     assert without_ending(["open_mouth", "closed_mouth", "parted_lips"]) == ["open", "closed", "parted_lips"]
 
