@@ -25,8 +25,8 @@ def colour(number: int) -> str:
 
 
 def vision(server: CaptionServer, **changes: Any) -> VisionConfig:
-    """A model of the server, asked with waits of milliseconds; `client` adds to those."""
-    client = {**FAST, **changes.pop("client", {})}
+    """A model of the server, asked with short waits; `client` adds to those."""
+    client = {**FAST, "connect": 1.0, "read": 1.0, **changes.pop("client", {})}
     settings = {"base_url": server.base_url, "model": "eyes", "client": client, "picture": {"format": "PNG"}}
     return VisionConfig.model_validate({**settings, **changes})
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from animetune.errors import DataError, PictureError, RequestLimitError
 from animetune.evaluate.cases import Case
 from animetune.evaluate.config.vision import VisionConfig
 from animetune.evaluate.quarters import named, region_of
-from animetune.evaluate.said import PROBLEMS, Said, asked_model, digest_of, said_about
+from animetune.evaluate.said import PROBLEMS, Said, asked_model, digest_of, facts_of, said_about
 from animetune.picture_urls import with_region
 from animetune.progress import Progress, track
 from animetune.vlm.asking import Asker
@@ -39,7 +38,7 @@ from animetune.vlm.log import AnswerLog
 from animetune.vlm.pool import work_through
 from animetune.vlm.replies import Reply, UnansweredError
 from animetune.vlm.requests import PictureRef, Request
-from animetune.vlm.usage import Usage, cost
+from animetune.vlm.usage import Usage
 
 __all__ = ["PROBLEMS", "PictureQuestions", "Said", "answer_cases", "ask_questions", "digest_of", "facts_of"]
 
@@ -129,26 +128,6 @@ def answer_cases(cfg: VisionConfig, cases: Iterable[tuple[str, Case, Path]], fol
         for model, case, file in listed
     }
     return CaseAnswers(by_case, facts_of(cfg, said.values()))
-
-
-def facts_of(cfg: VisionConfig, said: Iterable[Said]) -> dict[str, Any]:
-    """Counts for a manifest: answers by what they are, problems, tokens, and the cost where prices are given.
-
-    Of the answers that an evaluation stands on, whichever run paid for them.
-    """
-    listed = list(said)
-    prompt, completion = sum(each.prompt_tokens for each in listed), sum(each.completion_tokens for each in listed)
-    problems = Counter(each.problem for each in listed if each.problem)
-    paid = cost(cfg, prompt, completion)
-    return {
-        "questions": len(listed),
-        "yes": sum(each.answer == "yes" for each in listed),
-        "no": sum(each.answer == "no" for each in listed),
-        "problems": dict(sorted(problems.items())),
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        **({} if paid is None else {"cost": paid}),
-    }
 
 
 class _Unknown(Exception):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from animetune.evaluate.config.vision import VisionConfig
 from animetune.evaluate.yes_no import Found, YesNo
 from animetune.vlm.replies import FAILED, REFUSED, Reply
 from animetune.vlm.requests import PICTURE, PictureRef, Request
+from animetune.vlm.usage import cost
 
 REFUSALS = 3
 """Requests about a picture that the server refuses, after which no other question about it is asked."""
@@ -55,6 +57,26 @@ class Said:
 
 
 Ask = Callable[[Request], Awaitable[Reply]]
+
+
+def facts_of(cfg: VisionConfig, said: Iterable[Said]) -> dict[str, Any]:
+    """Counts for a manifest: answers by what they are, problems, tokens, and the cost where prices are given.
+
+    Of the answers that an evaluation stands on, whichever run paid for them.
+    """
+    listed = list(said)
+    prompt, completion = sum(each.prompt_tokens for each in listed), sum(each.completion_tokens for each in listed)
+    problems = Counter(each.problem for each in listed if each.problem)
+    paid = cost(cfg, prompt, completion)
+    return {
+        "questions": len(listed),
+        "yes": sum(each.answer == "yes" for each in listed),
+        "no": sum(each.answer == "no" for each in listed),
+        "problems": dict(sorted(problems.items())),
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        **({} if paid is None else {"cost": paid}),
+    }
 
 
 def digest_of(cfg: VisionConfig) -> str:

@@ -245,7 +245,8 @@ def test_secrets_are_nowhere(
     plan: dict[str, list[Mode] | Mode] = {colour(number): mode for number, mode in enumerate(TRANSIENT)}
     plan |= {colour(30): "http400"}
     with caption_server(faults(plan), answer=GOOD, about=by_colour) as server:
-        cfg = vision(server, api_key_env="VISION_KEY", client={"attempts": 2})
+        client = {"attempts": 2, "connect": 0.2, "read": 0.4}
+        cfg = vision(server, api_key_env="VISION_KEY", client=client)
         with contextlib.suppress(AnimetuneError):
             ask_questions(cfg, asked_of(pictures), tmp_path / "first")
         assert server.asked[0].headers["authorization"] == f"Bearer {secret}"
