@@ -463,9 +463,14 @@ def test_a_full_disk_is_said_and_the_same_vote_goes_through_later(store: Store) 
 def test_a_transaction_is_kept_whole_or_not_at_all(store: Store) -> None:
     connection = schema.connect(store.file)
     insert = "INSERT INTO exclusion(voter, excluded, reason, at) VALUES ('w', 1, '', '')"
-    with pytest.raises(KeyboardInterrupt), schema.writing(connection, store.file):
-        connection.execute(insert)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with schema.writing(connection, store.file):
+            connection.execute(insert)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert store.excluded() == frozenset()
     with schema.writing(connection, store.file):
         connection.execute(insert)
@@ -554,6 +559,17 @@ def test_the_log_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     gone = flushing.Flusher(file, 3600)
     gone.written()
     gone.close()
+
+
+def test_closing_brings_all_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = arena(tmp_path)
+    store = open_store(cfg, read_gallery(cfg))
+    cast(store)
+    ended: list[bool] = []
+    close = store._flusher.close
+    monkeypatch.setattr(store._flusher, "close", lambda: ended.append(True) or close())
+    store.close()
+    assert ended == [True]
 
 
 def test_votes_wake_the_flusher(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
