@@ -48,11 +48,20 @@ def configured(folder: Path, pictures: dict[str, Path], **settings: Any) -> Aren
     return ArenaConfig.model_validate(told | settings)
 
 
-def painted(models: Sequence[str], prompts: int, *, absent: Sequence[tuple[str, int]] = (), **lists: Any) -> Gallery:
-    """A gallery without files, for what never opens one; `absent` are models and prompts without a picture."""
+def painted(
+    models: Sequence[str],
+    prompts: int,
+    *,
+    absent: Sequence[tuple[str, int]] = (),
+    seeds_of_first: int = 1,
+    **lists: Any,
+) -> Gallery:
+    """A gallery without files, for what never opens one; `absent` are models and prompts without a picture. The first
+    prompt has so many seeds, the others one."""
     pictures = []
-    for number in range(prompts):
-        subject = Subject(f"prompt {number}", 0, Size(16, 16))
+    asked = [(0, seed) for seed in range(seeds_of_first)] + [(number, 0) for number in range(1, prompts)]
+    for number, seed in asked:
+        subject = Subject(f"prompt {number}", seed, Size(16, 16))
         for model in models:
             if (model, number) not in absent:
                 id_ = picture_id(model, subject, "0")

@@ -108,7 +108,7 @@ def test_a_voter_sees_everything_before_anything_twice() -> None:
     assert len(rounds[0]) == 6 * 5
     again = Counter((each.subject, frozenset(each.models)) for each in (play.play() for _ in range(30)))
     assert sum(again.values()) == 30
-    assert max(again.values()) == 1  # the second time round as well
+    assert max(again.values()) <= 2  # much the same the second time round, but for what was there just before
 
 
 def test_prompts_come_alike_often() -> None:
@@ -118,6 +118,17 @@ def test_prompts_come_alike_often() -> None:
     shown = play.tally.shown_prompts
     assert shown.sum() == 1000
     assert shown.max() - shown.min() <= 4
+
+
+def test_a_prompt_of_many_seeds_does_not_come_more_often() -> None:
+    play = Play(painted("abcd", 10, seeds_of_first=20), DUELS)
+    for number in range(300):
+        play.play(f"v{number % 16}")
+    shown = play.tally.shown_prompts
+    assert shown.max() - shown.min() <= 4
+    seeds = play.tally.shown_subjects[play.tally.field.prompt_of == play.tally.field.prompt_of[0]]
+    assert len(seeds) == 20
+    assert seeds.max() - seeds.min() <= 2
 
 
 def test_models_that_are_equal_are_shown_alike_often() -> None:
