@@ -254,6 +254,10 @@ ELSEWHERE = {
     "animetune train configs/stage1.yaml --set data.shards=s3://animetune/shards --set data.cache=/cache/shards": (
         "tests/unit/data/test_loader.py::test_shards_and_labels_on_s3"
     ),
+    "animetune evaluate configs/demo/evaluate.yaml": (  # after the whole demo
+        "tests/slow/test_demo_learns.py::test_its_checkpoints_follow_prompts_better_and_better"
+    ),
+    "animetune arena configs/demo/arena.yaml": "tests/slow/test_demo_learns.py::test_voters_prefer_later_checkpoints",
     "animetune arena configs/arena.yaml": (  # people who vote
         "tests/unit/arena/test_arena_cli.py::test_it_serves_until_it_is_stopped_and_keeps_every_vote"
     ),
