@@ -256,3 +256,26 @@ def test_only_folders_that_are_written_to_have_to_take_files(tmp_path, monkeypat
     findings = list(room.disk_findings(taken))
     assert asked == [tmp_path / "a", tmp_path / "b"]
     assert [each.state for each in findings] == ["ok"]
+
+
+def test_the_models_of_an_evaluation_are_told_with_their_licences(tmp_path):
+    (tmp_path / "model_feat.onnx").write_bytes(b"weights")
+    stated = hashlib.sha256(b"weights").hexdigest()
+    file = tmp_path / "evaluate.yaml"
+    file.write_text(
+        f"""\
+stage: evaluate
+out: {tmp_path}/evaluation
+models: {{base: {{base: "builtin:tiny"}}}}
+probes: [{{name: black_white}}]
+ccip:
+  feature: {{path: {tmp_path}/model_feat.onnx, sha256: "{stated}", licence: OpenRAIL}}
+  metric: {{path: {tmp_path}/model_metrics.onnx}}
+  threshold: 0.2
+"""
+    )
+    said = [found for group in config_groups(file, ()) for found in group.findings if found.what == "evaluate"]
+    assert any(each.state == "ok" and each.text.endswith("as stated (licence OpenRAIL)") for each in said)
+    (absent,) = (each for each in said if each.state == "problem")
+    assert "ccip.metric" in absent.text
+    assert "there is no such file" in absent.text
