@@ -12,7 +12,7 @@ UNCHECKED = {"people": False, "hair": False, "eyes": False, "clothes": False}
 """The fake server knows no tags."""
 FAST = {
     "concurrency": 8,
-    "connect": 0.2,
+    "connect": 1.0,
     "read": 0.4,
     "attempts": 3,
     "backoff": 0.01,
