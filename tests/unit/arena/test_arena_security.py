@@ -219,9 +219,9 @@ def test_who_asks_and_does_not_listen_is_sent_off(site: Site, monkeypatch: pytes
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(5)
         connection.connect(("127.0.0.1", site.port))
-        connection.sendall(request * 2000)
+        wait_for(lambda: site.server.server_state.connections)
         before = len(site.server.server_state.connections)
-        assert before >= 1
+        connection.sendall(request * 2000)
         wait_for(lambda: len(site.server.server_state.connections) < before, seconds=8)
     assert status(get(site, "/")) == 200
 

@@ -91,6 +91,7 @@ def test_it_grows_and_shrinks_to_what_it_would_be_at_once(tmp_path: Path, monkey
     assert run(prepare(tmp_path, "base", "tuned")).digest == first.digest
 
 
+@pytest.mark.slow
 def test_drawn_models_grow(tmp_path: Path) -> None:
     """What was drawn stays, also of a model that is left out for a while, and grids of it go."""
     (tmp_path / "asked.txt").write_text("a green door\n", encoding="utf-8")
@@ -262,6 +263,7 @@ def test_checkpoints_of_a_run_over_time(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_which_checkpoints(tmp_path: Path) -> None:
     save_run(tmp_path / "run", (1, 2, 3, 5))
     for asked, steps in (

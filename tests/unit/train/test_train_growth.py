@@ -70,6 +70,7 @@ def lines(cfg: TrainConfig) -> list[dict[str, Any]]:
     return fsio.read_lines(Path(cfg.run) / "metrics.jsonl")
 
 
+@pytest.mark.slow
 def test_steps_grow_and_any_of_them_is_one_to_go_on_from(build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_run, "build_loader", lambda *_, **__: GrowingLoader())
     straight, resumed = build("straight"), build("resumed")

@@ -254,6 +254,7 @@ def test_a_watchdog_barks_only_while_armed() -> None:
     dog.close()
 
 
+@pytest.mark.slow
 def test_heartbeats_and_the_end_of_a_hanging_step(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[tuple[Path, int, int, float]] = []
     monkeypatch.setattr(heartbeat, "_end", lambda *args: ended.append(args))
