@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -120,7 +122,10 @@ def vote(voter: Any, rng: np.random.Generator) -> None:
     ranks = [order.index(score) for score in scores]
     if len(order) == 1 and not battle["draw"]:
         ranks = [int(place) for place in rng.permutation(len(scores))]
-    voter.post("/api/vote", json={"token": battle["token"], "ranks": ranks, "ms": 1500}).raise_for_status()
+    ballot = {"token": battle["token"], "ranks": ranks, "ms": 1500}
+    while (answer := voter.post("/api/vote", json=ballot)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+        time.sleep(float(answer.headers["retry-after"]))
+    answer.raise_for_status()
 
 
 def told(prompt: str, picture: Image.Image) -> int:
