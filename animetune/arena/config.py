@@ -57,7 +57,7 @@ class GoalConfig(StrictModel):
     votes: Count = 600
     """Votes that the page counts towards; 600 order six models of ordinary distances."""
     confidence: Annotated[float, pydantic.Field(gt=0.5, lt=1)] = 0.95
-    """Two models are told apart when one is better with this probability."""
+    """With which two models are told apart, over all pairs (Holm); intervals are 95 % whatever it is."""
 
 
 class ArenaConfig(StrictModel):

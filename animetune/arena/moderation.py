@@ -9,13 +9,18 @@ from typing import NamedTuple
 
 from animetune.arena.config import ArenaConfig
 from animetune.arena.ratings.shapes import Pair, Ratings, Share, VoterReport
+from animetune.arena.report import percent_text
 from animetune.arena.votes import Vote
 
 MAX_VOTERS = 500
 """Voters on the page; those with most votes."""
 MODES = {"fixed": "two, draws allowed", "duel": "two, one chosen", "four": "four at once"}
 
-LEFT_OUT = {"flagged": "flagged, as too fast", "repeats": "shown a second time", "all_bad": "that called all of them bad"}
+LEFT_OUT = {
+    "flagged": "flagged, as too fast",
+    "repeats": "shown a second time",
+    "all_bad": "that called all of them bad",
+}
 
 
 class Bar(NamedTuple):
@@ -82,6 +87,8 @@ class Moderation:
     ratings: Sequence[RatingRow]
     models: Sequence[str]
     matrix: Sequence[Sequence[Cell]]
+    confidence: str
+    """With which pairs are told apart, as text."""
     open_pairs: Sequence[Pair]
     pairs: int
     votes_needed: int | None
@@ -130,6 +137,7 @@ def moderation(
             [Cell(wins / n if n else None, n) for wins, n in zip(*row, strict=True)]
             for row in zip(matrix.wins, matrix.n, strict=True)
         ],
+        confidence=percent_text(ratings.confidence),
         open_pairs=[pair for pair in progress.pairs if not pair.is_separated],
         pairs=len(progress.pairs),
         votes_needed=progress.votes_needed,

@@ -58,7 +58,9 @@ def lines(ratings: Ratings) -> list[str]:
         right = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
         told.append("  ".join([*left, *right]))
     found = ratings.overall.progress
-    told.append(f"{found.separated} of {len(found.pairs)} pairs are told apart at 95 %")
+    needed = f"; about {rounded(found.votes_needed)} more votes would do for the others" if found.votes_needed else ""
+    confidence = percent_text(ratings.confidence)
+    told.append(f"{found.separated} of {len(found.pairs)} pairs are told apart at {confidence}{needed}")
     return [*told, *ratings.notes, *ratings.overall.notes]
 
 
@@ -72,6 +74,7 @@ def render(ratings: Ratings, *, title: str = "Arena") -> str:
         share_ends=share_ends_text,
         p=p_text,
         rounded=rounded,
+        percent=percent_text,
         place=place_text,
     )
     found = [
@@ -111,6 +114,11 @@ def points_text(value: float) -> str:
 def ends_text(interval: Interval | None) -> str:
     """`981 to 1,034`."""
     return "" if interval is None else " to ".join(map(points_text, interval))
+
+
+def percent_text(confidence: float) -> str:
+    """`95 %` or `99.9 %`."""
+    return f"{100 * confidence:.4g} %"
 
 
 def share_text(found: Share) -> str:
@@ -159,7 +167,7 @@ def _standing(ratings: Ratings) -> str:
         return "Nothing has been voted on yet."
     first = [score.model for score in scores if score.places[0] == 1]
     if len(first) == 1:
-        return f"{first[0]} is the best of {len(scores)}, at 95 % over all pairs."
+        return f"{first[0]} is the best of {len(scores)}, at {percent_text(ratings.confidence)} over all pairs."
     return f"{scores[0].model} leads, but {len(first)} of {len(scores)} may still be the best."
 
 

@@ -56,7 +56,12 @@ class Results:
         with self._lock:
             state = (self._store.counts().votes, self._store.excluded())
             if self._known is None or self._known[0] != state:
-                found = rate(self.votes(), bootstraps=self._bootstraps, models=tuple(self._cfg.models))
+                found = rate(
+                    self.votes(),
+                    bootstraps=self._bootstraps,
+                    confidence=self._cfg.goal.confidence,
+                    models=tuple(self._cfg.models),
+                )
                 self._known = (state, found)
             return self._known[1]
 

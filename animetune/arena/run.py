@@ -205,4 +205,4 @@ def _votes_of(cfg: ArenaConfig) -> Iterator[Store]:
 def _ratings(cfg: ArenaConfig, store: Store) -> Ratings:
     from animetune.arena.ratings import rate
 
-    return rate(list(store.votes()), models=tuple(cfg.models))
+    return rate(list(store.votes()), confidence=cfg.goal.confidence, models=tuple(cfg.models))

@@ -1,6 +1,6 @@
 """Which models the votes tell apart, and how many more votes the others would take.
 
-A pair is separated where the difference of its scores, over its bootstrap error, has p at most 0.05 after Holm's
+A pair is separated where the difference of its scores, over its bootstrap error, has p at most `alpha` after Holm's
 correction for all pairs (`Resamples.p_value`). Errors shrink with the square root of the votes, so a difference of t
 errors takes ((c + 0.84) / t)^2 times the votes to be found with probability 0.8, where c is the point that the hardest
 of the pairs still open must pass. That takes the difference for true and more votes for more voters: it is a plan, no
@@ -19,7 +19,6 @@ from animetune.arena.ratings.bootstrap import Resamples
 from animetune.arena.ratings.intervals import Interval, holm, normal_point
 from animetune.arena.ratings.shapes import POINTS, Pair, Progress, WinRates
 
-ALPHA = 0.05
 POWER = 0.8
 MOST = 100
 """Times the votes there are, beyond which a pair counts as too alike."""
@@ -32,10 +31,13 @@ def progress(
     comparable: Sequence[Sequence[int]],
     shown: Sequence[int],
     votes: int,
+    *,
+    alpha: float,
 ) -> Progress:
     """Every pair of `matrix.models`, whose strengths are `theta`.
 
-    `comparable` are the groups that votes connect, `shown` the votes with a preference that showed each model.
+    `alpha` is how likely equals may be called apart, over all pairs; `comparable` are the groups that votes
+    connect, `shown` the votes with a preference that showed each model.
     """
     models = matrix.models
     group_of = {model: number for number, group in enumerate(comparable) for model in group}
@@ -51,7 +53,7 @@ def progress(
             tests[better, worse] = test
     # a pair without a test is still one of the family
     adjusted = dict(zip(pairs, holm([tests[pair][1] if pair in tests else 1.0 for pair in pairs]), strict=True))
-    is_open = [pair for pair in pairs if pair not in tests or adjusted[pair] > ALPHA]
+    is_open = [pair for pair in pairs if pair not in tests or adjusted[pair] > alpha]
     found = []
     for better, worse in pairs:
         difference = float(theta[better] - theta[worse])
@@ -71,7 +73,7 @@ def progress(
                 p_holm=None if test is None else adjusted[pair],
                 is_separated=pair not in is_open,
                 compared=matrix.n[better][worse],
-                votes_needed=0 if pair not in is_open else _needed(test, len(is_open), votes),
+                votes_needed=0 if pair not in is_open else _needed(test, votes, alpha / len(is_open)),
             )
         )
     found.sort(key=lambda each: (2.0 if each.p is None else each.p, -each.difference, each.better, each.worse))
@@ -94,9 +96,9 @@ def places(models: Sequence[str], found: Progress) -> dict[str, tuple[int, int]]
     return {model: (1 + above[model], len(models) - below[model]) for model in models}
 
 
-def _needed(test: tuple[float, float] | None, still_open: int, votes: int) -> int | None:
+def _needed(test: tuple[float, float] | None, votes: int, alpha: float) -> int | None:
     if test is None or test[0] <= 0:
         return None
-    point = normal_point(1 - ALPHA / still_open / 2) + normal_point(POWER)
+    point = normal_point(1 - alpha / 2) + normal_point(POWER)
     times = (point / test[0]) ** 2 - 1
     return math.ceil(max(times * votes, 1)) if times <= MOST else None

@@ -33,6 +33,7 @@ def rate(
     seed: int = 0,
     bootstraps: int = BOOTSTRAPS,
     rules: Rules | None = None,
+    confidence: float = 0.95,
     models: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
     online: bool = True,
@@ -40,8 +41,9 @@ def rate(
     """Rate the models of `votes` and those named in `models`, which may have none.
 
     `groups` maps prompts to the group whose scores are shown apart, prompts that it lacks are in none; None groups them
-    by how many people they ask for (`kinds`). `bootstraps` 0 gives no intervals. `online` False leaves out Elo and
-    openskill, which take longest with many votes. Raises DataError for a vote that cannot be.
+    by how many people they ask for (`kinds`). `bootstraps` 0 gives no intervals. Pairs are told apart with `confidence`
+    over all of them. `online` False leaves out Elo and openskill, which take longest with many votes. Raises DataError
+    for a vote that cannot be.
     """
     rules = rules or Rules()
     group_of = by_people({vote.prompt for vote in votes}) if groups is None else groups
@@ -51,7 +53,8 @@ def rate(
     kept = [vote for vote in votes if rules.flagged == "keep" or not vote.flags]
     rated = [vote for vote in kept if rules.repeats == "keep" or vote.repeat_of is None]
     fitted = _Fit(rated, names)
-    overall = fitted.view(seed, bootstraps)
+    alpha = round(1 - confidence, 12)
+    overall = fitted.view(seed, bootstraps, alpha)
     order = [score.model for score in overall.scores]
     skills, note = _openskill(rated, names) if online else (None, "")
     same = Counter[str]()
@@ -59,7 +62,7 @@ def rate(
         same.update(agreed=agreed, n=n)
 
     def views(parts: Mapping[str, Sequence[Vote]]) -> dict[str, View]:
-        return {name: _Fit(parts[name], names).view(seed, bootstraps) for name in sorted(parts)}
+        return {name: _Fit(parts[name], names).view(seed, bootstraps, alpha) for name in sorted(parts)}
 
     return Ratings(
         overall=overall,
@@ -80,6 +83,7 @@ def rate(
             "rated": overall.votes,
         },
         rules=rules,
+        confidence=confidence,
         bootstraps=bootstraps,
         seed=seed,
         notes=[*_dominant(rated), *([note] if note else [])],
@@ -95,7 +99,7 @@ class _Fit:
         self.likelihood = Likelihood(self.tally.events, len(models))
         self.beta: np.ndarray = self.likelihood.fit(self.tally.counts.sum(axis=0)[None])[0]
 
-    def view(self, seed: int, bootstraps: int) -> View:
+    def view(self, seed: int, bootstraps: int, alpha: float) -> View:
         models = self.tally.models
         theta = self.beta[: len(models)]
         total = int(self.tally.counts.sum())
@@ -103,7 +107,7 @@ class _Fit:
         compared = groups_compared(self.tally.seen, len(models))
         matrix = win_rates(self.votes, models)
         shown = self._shown()
-        found = progress(theta, resamples, matrix, compared, shown, total)
+        found = progress(theta, resamples, matrix, compared, shown, total, alpha=alpha)
         open_places = places(models, found)
         scores = [
             Score(

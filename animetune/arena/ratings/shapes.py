@@ -63,7 +63,7 @@ class Pair:
     p_holm: float | None
     """Adjusted for all pairs (Holm 1979)."""
     is_separated: bool
-    """p_holm is at most 0.05."""
+    """p_holm is at most 1 - `Ratings.confidence`."""
     compared: int
     """Votes that compare the two directly."""
     votes_needed: int | None
@@ -170,6 +170,8 @@ class Ratings:
     counted: Mapping[str, int]
     """How many votes there are, and how many of them were left out for which reason."""
     rules: Rules = field(default_factory=Rules)
+    confidence: float = 0.95
+    """With which pairs are told apart, over all of them; intervals are 95 % whatever it is."""
     bootstraps: int = 0
     seed: int = 0
     notes: Sequence[str] = ()

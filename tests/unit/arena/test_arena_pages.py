@@ -15,7 +15,7 @@ from animetune.arena import pages
 from animetune.arena.moderation import Moderation, moderation
 from animetune.arena.ratings import rate
 from animetune.arena.votes import Vote
-from tests.arena_site import arena_config
+from tests.arena_site import arena_config, paint_models, serving
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -113,6 +113,14 @@ def test_counts_are_of_voters_who_are_not_excluded(tmp_path: Path) -> None:
     assert found.percent == round(100 * 8 / 600)
     for row in found.ratings:
         assert 0 <= row.bar.low <= row.bar.at <= row.bar.low + row.bar.width <= 100
+
+
+def test_the_confidence_of_the_configuration_is_the_pages(tmp_path: Path) -> None:
+    cfg = arena_config(tmp_path, paint_models(tmp_path), goal={"confidence": 0.8})
+    with serving(cfg) as site, site.moderator() as moderator:
+        text = " ".join(Parsed(moderator.get("/moderate").text).text.split())
+        assert "not tell apart at 80 % yet" in text
+        assert moderator.get("/api/ratings").json()["confidence"] == 0.8
 
 
 def test_a_page_without_votes(tmp_path: Path) -> None:

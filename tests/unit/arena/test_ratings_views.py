@@ -173,6 +173,25 @@ def test_progress_counts_down():
     assert worst.places[1] == 6
 
 
+@pytest.mark.parametrize("confidence", [0.6, 0.95, 0.999])
+def test_pairs_are_told_apart_with_the_confidence_that_is_asked_for(confidence):
+    votes = made_up.simulate(300, seed=1)
+    found = rate(votes, bootstraps=300, confidence=confidence, online=False)
+    ordinary = rate(votes, bootstraps=300, online=False)
+    assert found.confidence == confidence
+    for pair, same in zip(found.overall.progress.pairs, ordinary.overall.progress.pairs, strict=True):
+        assert pair.is_separated == (pair.p_holm <= 1 - confidence)
+        assert (pair.interval, pair.p_holm) == (same.interval, same.p_holm)  # 95 % whatever it is
+    needed = [
+        [(pair.better, pair.votes_needed) for pair in each.overall.progress.pairs if pair.votes_needed]
+        for each in (found, ordinary)
+    ]
+    assert (needed[0] == needed[1]) == (confidence == 0.95)
+    assert [found.overall.progress.separated, ordinary.overall.progress.separated] == sorted(
+        [found.overall.progress.separated, ordinary.overall.progress.separated], reverse=confidence < 0.95
+    )
+
+
 def test_the_votes_needed_are_about_those_it_takes():
     theta = {"a": 0.5, "b": 0.0}
     needed = []
