@@ -35,7 +35,7 @@ class Counting:
                 (self._battles,),
             ).fetchall()
             votes = connection.execute(
-                "SELECT vote.number, vote.battle, vote.ranks, battle.voter FROM vote JOIN battle "
+                "SELECT vote.number, vote.battle, vote.ranks, vote.flags, battle.voter FROM vote JOIN battle "
                 "ON battle.number = vote.battle WHERE vote.number > ? ORDER BY vote.number",
                 (self._votes,),
             ).fetchall()
@@ -46,9 +46,9 @@ class Counting:
             subject, models = self._places(connection, json.loads(pictures))
             again = None if repeat_of is None else str(repeat_of)
             self._tally.add_battle(voter, Shown(str(number), mode, subject, models, again))
-        for number, battle, ranks, voter in votes:
+        for number, battle, ranks, flags, voter in votes:
             self._votes = number
-            counts = voter not in self._excluded
+            counts = voter not in self._excluded and not json.loads(flags)  # as for the ratings
             self._tally.add_vote(str(battle), None if ranks is None else json.loads(ranks), counts=counts)
         return self._tally
 

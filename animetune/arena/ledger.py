@@ -13,7 +13,7 @@ from animetune.arena.battles import Battle, UnknownBattle
 from animetune.arena.config import ArenaConfig
 from animetune.arena.rows import ShownPicture
 from animetune.arena.votes import Vote
-from animetune.errors import DataError, SetupError
+from animetune.errors import SetupError
 
 STORE_NAME = "arena.sqlite3"
 """In the folder `out` of an arena."""
@@ -126,8 +126,8 @@ class Ledger:
 
 
 def open_votes(cfg: ArenaConfig) -> Ledger:
-    """The votes of an arena, whether or not its pictures are still there; DataError where there are none yet."""
+    """The votes of an arena, whether or not its pictures are still there; SetupError where nobody has voted yet."""
     file = cfg.out / STORE_NAME
     if not file.is_file():
-        raise DataError(f"out: {file}: there are no votes yet; start the arena with `animetune arena`, and vote")
+        raise SetupError(f"out: {file} is not there: nobody has voted yet; `animetune arena` serves the arena")
     return Ledger(file)

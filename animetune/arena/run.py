@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from animetune.arena.config import ArenaConfig, is_loopback
 from animetune.arena.gallery import Gallery, read_gallery
+from animetune.arena.ledger import Ledger, open_votes
 from animetune.arena.security import Access, given_token, read_voters
-from animetune.arena.store import STORE_NAME, Store, open_store
+from animetune.arena.store import Store, open_store
 from animetune.errors import SetupError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def rank(cfg: ArenaConfig, say: Say) -> None:
     """Say the ratings, and write their page into the arena's folder. SetupError where nobody has voted."""
     from animetune.arena import report
 
-    with _votes_of(cfg) as store:
-        ratings = _ratings(cfg, store)
+    with open_votes(cfg) as ledger:
+        ratings = _ratings(cfg, ledger)
     for line in report.lines(ratings):
         say(line)
     page = cfg.out / RANKING_NAME
@@ -66,10 +67,10 @@ def export(cfg: ArenaConfig, folder: Path, say: Say) -> None:
     """Publish votes, preferences and ratings in `folder`; raises as `animetune.arena.export.export`."""
     from animetune.arena import export as exports
 
-    with _votes_of(cfg) as store:
-        votes, ratings = list(store.votes()), _ratings(cfg, store)
+    with open_votes(cfg) as ledger:
+        votes, ratings = list(ledger.votes()), _ratings(cfg, ledger)
         salt = read_voters(cfg.out).salt
-        exports.export(votes, ratings, folder, salt=salt, title=cfg.title, shown=store.shown)
+        exports.export(votes, ratings, folder, salt=salt, title=cfg.title, shown=ledger.shown)
     say(f"{len(votes):,} votes: see {folder}")
 
 
@@ -192,17 +193,7 @@ def _handling(handler: Callable[[int, object], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-@contextlib.contextmanager
-def _votes_of(cfg: ArenaConfig) -> Iterator[Store]:
-    """The votes of an arena whose pictures may be gone; the server may be at work on them."""
-    file = cfg.out / STORE_NAME
-    if not file.is_file():
-        raise SetupError(f"out: {file} is not there: nobody has voted yet; `animetune arena` serves the arena")
-    with Store(file, Gallery(tuple(cfg.models), (), {}), cfg) as store:
-        yield store
-
-
-def _ratings(cfg: ArenaConfig, store: Store) -> Ratings:
+def _ratings(cfg: ArenaConfig, ledger: Ledger) -> Ratings:
     from animetune.arena.ratings import rate
 
-    return rate(list(store.votes()), confidence=cfg.goal.confidence, models=tuple(cfg.models))
+    return rate(list(ledger.votes()), confidence=cfg.goal.confidence, models=tuple(cfg.models))

@@ -29,8 +29,7 @@ from animetune.arena.config import ArenaConfig
 from animetune.arena.counting import Counting
 from animetune.arena.flushing import Flusher
 from animetune.arena.gallery import PLAYERS, Gallery
-from animetune.arena.ledger import STORE_NAME as STORE_NAME
-from animetune.arena.ledger import Ledger
+from animetune.arena.ledger import STORE_NAME, Ledger
 from animetune.arena.pairing import Choice, Rules, choose
 from animetune.arena.tally import Tally
 from animetune.seeding import Purpose, rng_for

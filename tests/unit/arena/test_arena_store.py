@@ -77,6 +77,8 @@ def some_ranks(battle: Battle) -> tuple[int, ...]:
 
 def cast(store: Store, voter: str = "v") -> Battle:
     battle = store.new_battle(voter)
+    if isinstance(store._clock, Clock):
+        store._clock.pass_(seconds=1)
     store.vote(battle.token, voter, some_ranks(battle), 1000)
     return battle
 
@@ -276,7 +278,7 @@ def test_votes_are_read_where_one_stopped(store: Store) -> None:
 
 def test_votes_are_read_without_the_pictures(tmp_path: Path) -> None:
     cfg = arena(tmp_path)
-    with pytest.raises(DataError, match="there are no votes yet"):
+    with pytest.raises(SetupError, match="nobody has voted yet"):
         open_votes(cfg)
     assert not cfg.out.exists()
     with open_store(cfg, read_gallery(cfg)) as store:
@@ -301,6 +303,17 @@ def test_voters_are_left_out_and_taken_in_again(store: Store) -> None:
     assert len(list(store.votes())) == 4
     store.new_battle("v")
     assert store._counting._tally.votes == 4
+
+
+def test_votes_that_ratings_leave_out_do_not_steer_the_choice(store: Store, clock: Clock) -> None:
+    for milliseconds in (1000, 3, 10_000_000, 1000):
+        battle = battle_of(store, "fixed")
+        clock.pass_(seconds=2)
+        store.vote(battle.token, "v", (0, 1), milliseconds)
+    assert [vote.flags for vote in store.votes()] == [(), ("fast",), ("clock",), ()]
+    store.new_battle("v")
+    tally = store._counting._tally
+    assert (tally.votes, tally.wins.sum()) == (2, 2)
 
 
 @pytest.mark.parametrize("table", ["picture", "battle", "vote", "exclusion"])
