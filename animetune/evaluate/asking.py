@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from animetune import fsio
@@ -75,14 +76,21 @@ def ask(spec: ScorerSpec, pictures: Mapping[str, Path], answers: Path, workers: 
 
 
 def answer_part(part: Part, folder: Path) -> Manifest:
-    """Look at the pictures of a part and write what is to be said of them; what workers do."""
-    pictures = [_read(file) for _, file in part.pictures]
+    """Look at the pictures of a part and write what is to be said of them; what workers do.
+
+    No more than a batch is decoded at once: real pictures may be large, and a scorer reads them small.
+    """
     digests = [digest for digest, _ in part.pictures]
+    files = [file for _, file in part.pictures]
+    size = part.spec.batch
+    batches = ([_read(file) for file in files[start : start + size]] for start in range(0, len(files), size))
     if part.spec.name in FEATURIZERS:
-        write_features(folder, digests, build_featurizer(part.spec).features(pictures))
+        features = build_featurizer(part.spec).features
+        write_features(folder, digests, np.concatenate([features(pictures) for pictures in batches]))
     else:
-        write_answers(folder, digests, build_scorer(part.spec).answers(pictures))
-    return Manifest(kind=PIECE_KIND, format_version=PIECE_FORMAT, seen=len(pictures), kept=len(pictures))
+        answers = build_scorer(part.spec).answers
+        write_answers(folder, digests, [answer for pictures in batches for answer in answers(pictures)])
+    return Manifest(kind=PIECE_KIND, format_version=PIECE_FORMAT, seen=len(files), kept=len(files))
 
 
 def _chunks(spec: ScorerSpec, missing: Sequence[tuple[str, Path]]) -> list[Chunk]:
