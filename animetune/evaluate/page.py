@@ -83,7 +83,7 @@ def estimate_text(estimate: Estimate | None, unit: str) -> tuple[str, str]:
         return "–", ""
     count = f"{estimate.count:,} of {estimate.n:,}" if estimate.count is not None else f"n {estimate.n:,}"
     if estimate.interval is None:
-        return number(estimate.value, unit), f"{count}; one prompt, no interval"
+        return number(estimate.value, unit), f"{count}; too few for an interval"
     ends = " to ".join(number(end, unit) for end in estimate.interval)
     return number(estimate.value, unit), f"{ends}; {count}"
 
