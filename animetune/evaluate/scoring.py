@@ -13,6 +13,7 @@ from animetune.evaluate.probes.registry import PROBES
 from animetune.evaluate.probes.shape import Looked
 from animetune.evaluate.results import Evaluation, Found
 from animetune.evaluate.scorers import metrics_of
+from animetune.progress import track
 
 _ABSENT = {
     "tags": "no tagger is configured; give `tagger`",
@@ -25,12 +26,17 @@ _ABSENT = {
 
 def evaluate(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], seen: Seen) -> Evaluation:
     """All that the page and results.json say."""
+    with track("evaluate: score", len(cfg.probes)) as progress:
+        probes = []
+        for probe in cfg.probes:
+            probes.append(_score(probe, cfg, plan, drawn, seen))
+            progress.advance(probe=probe.name)
     return Evaluation(
         title=cfg.title,
         models=plan.names,
         baseline=cfg.reference,
         pictures={model: len(found.files) for model, found in drawn.items()},
-        probes=[_score(probe, cfg, plan, drawn, seen) for probe in cfg.probes],
+        probes=probes,
         scorers=plan.scorer_digests,
         setup=_setup(cfg),
         steps={name: model.step for name, model in cfg.models.items() if model.step is not None},
