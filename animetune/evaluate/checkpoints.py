@@ -16,12 +16,13 @@ NAMED = 12
 """Steps that a message names."""
 
 
-def with_checkpoints(cfg: EvaluateConfig, drawn: Mapping[str, Path]) -> EvaluateConfig:
+def with_checkpoints(cfg: EvaluateConfig, drawn: Mapping[str, Path], drawn_of: str | None = None) -> EvaluateConfig:
     """The configuration with the checkpoints that it asks for among its models, oldest first.
 
     `drawn`: models whose pictures `out` has already, and their folders. A checkpoint among them that the run no longer
-    keeps is evaluated by these where `steps` is `all`. Raises SetupError for a run without checkpoints, and for steps
-    that it has not kept; ConfigError where a name is taken twice, and for a baseline that there is not.
+    keeps is evaluated by these where `steps` is `all`; `drawn_of` is the run (`run_name`) whose they are, where that is
+    known. Raises SetupError for a run without checkpoints, for steps that it has not kept, and for pictures of another
+    run; ConfigError where a name is taken twice, and for a baseline that there is not.
     """
     asked = cfg.checkpoints
     if asked is None:
@@ -47,6 +48,12 @@ def with_checkpoints(cfg: EvaluateConfig, drawn: Mapping[str, Path]) -> Evaluate
         for name, folder in drawn.items():
             number = name.removeprefix(PREFIX)
             if name.startswith(PREFIX) and number.isdecimal() and name not in cfg.models and int(number) not in kept:
+                if drawn_of not in (None, run_name(asked)):
+                    raise SetupError(
+                        f"checkpoints.run: {asked.run}: does not keep step {number}, and {folder} was drawn from a run "
+                        f"called {drawn_of}; choose another `out` for another run. A run that was renamed is evaluated "
+                        "under its old name, or with `steps` in a list"
+                    )
                 models[int(number)] = EvaluatedModel(pictures=folder, step=int(number))
     named = {f"{PREFIX}{step}": models[step] for step in sorted(models)}
     if twice := sorted(set(named) & set(cfg.models)):
@@ -54,7 +61,12 @@ def with_checkpoints(cfg: EvaluateConfig, drawn: Mapping[str, Path]) -> Evaluate
     every = {**cfg.models, **named}
     if cfg.baseline is not None and cfg.baseline not in every:
         raise ConfigError(f"baseline: {cfg.baseline!r} is none of the models: {', '.join(every)}")
-    return cfg.model_copy(update={"models": every, "checkpoints": None})
+    return cfg.model_copy(update={"models": every})
+
+
+def run_name(asked: CheckpointsConfig) -> str:
+    """The last part of the run's path: what tells pictures of checkpoints that are gone from those of another run."""
+    return asked.run.absolute().name
 
 
 def chosen(asked: CheckpointsConfig, kept: Mapping[int, Path]) -> list[int]:

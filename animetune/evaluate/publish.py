@@ -11,6 +11,7 @@ from PIL import Image
 
 from animetune import fsio, samples
 from animetune.evaluate import page
+from animetune.evaluate.checkpoints import run_name
 from animetune.evaluate.config import REFERENCE, EvaluateConfig
 from animetune.evaluate.looking import Seen
 from animetune.evaluate.pictures import Pictures
@@ -39,7 +40,8 @@ GRID_CELL = 192
 def request_json(cfg: EvaluateConfig, plan: Plan) -> dict[str, Any]:
     """What `out` holds, or is to hold: model -> digest of the weights that drew; null where pictures were given."""
     models = {name: None if name in plan.found else plan.digests[name] for name in cfg.models}
-    return {"request": plan.digest, "asked": plan.asked, "models": models}
+    made = {"request": plan.digest, "asked": plan.asked, "models": models}
+    return made if cfg.checkpoints is None else {**made, "run": run_name(cfg.checkpoints)}
 
 
 def publish(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], seen: Seen) -> Manifest:
@@ -79,6 +81,13 @@ def publish(cfg: EvaluateConfig, plan: Plan, drawn: Mapping[str, Pictures], seen
         inputs={
             **{f"model {name}": digest for name, digest in plan.digests.items()},
             **{f"scorer {name}": digest for name, digest in plan.scorer_digests.items()},
+            **{
+                f"real pictures of {probe}": fsio.short_digest(
+                    "".join(f"{plan.reference_digests[each.file]} {each.key}\n" for each in group)
+                )
+                for probe, group in plan.references.items()
+                if group
+            },
             **{
                 f"pictures {name}": read_manifest(out / "pictures" / name, kind=samples.SAMPLES_KIND).digest
                 for name in cfg.models

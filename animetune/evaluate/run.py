@@ -51,8 +51,9 @@ def run(cfg: EvaluateConfig) -> Manifest:
     reader = WeightsReader()
     with fsio.claim(cfg.out):
         begun = _begun(cfg.out)
-        folders = {name: cfg.out / PICTURES / name for name in begun.get("models", {})}
-        cfg = with_checkpoints(cfg, {name: folder for name, folder in folders.items() if has_manifest(folder)})
+        folders = sorted((cfg.out / PICTURES).glob("*"))
+        drawn_before = {folder.name: folder for folder in folders if has_manifest(folder)}
+        cfg = with_checkpoints(cfg, drawn_before, begun.get("run"))
         try:
             plan = make_plan(cfg, reader)
         except MissingPictures as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from animetune.evaluate import asking
 from animetune.evaluate.config import EvaluateConfig
 from animetune.evaluate.run import run
 from animetune.evaluate.scorers import LuminanceScorer, specs
-from animetune.evaluate.store import FEATURES, PICTURES, Shelf, write_features
+from animetune.evaluate.store import FEATURES, PICTURES, Shelf, read_piece, write_features
 from animetune.executor import LocalExecutor
 from animetune.manifest import Manifest, read_manifest, verify_files, write_manifest
 from animetune.models.config import ModelConfig
@@ -180,6 +181,37 @@ def test_two_that_ask_at_the_same_time(tmp_path: Path, monkeypatch: pytest.Monke
     }
 
 
+@pytest.mark.parametrize("needed", ["luminance", "ccip"])
+def test_no_more_than_a_batch_is_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: str) -> None:
+    """Seven pictures in batches of three: each answer is that of its picture, and no more than three are held."""
+    cfg = config(tmp_path, batch=3, ccip={"name": "ccip", "threshold": 0.2, **save_ccip(tmp_path / "ccip")})
+    (spec,) = specs(cfg, {needed})
+    files = []
+    for place in range(7):
+        files.append(tmp_path / f"{place}.png")
+        Image.new("RGB", (8, 8), (30 * place, 0, 0)).save(files[-1])
+    held: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def noting(file: Path, read: Any = asking._read) -> Image.Image:
+        nonlocal most
+        image: Image.Image = read(file)
+        held.append(weakref.ref(image))
+        most = max(most, sum(each() is not None for each in held))
+        return image
+
+    monkeypatch.setattr(asking, "_read", noting)
+    piece = tmp_path / "piece-a"
+    piece.mkdir()
+    asking.answer_part(asking.Part(spec, tuple((file.name, file) for file in files)), piece)
+    said = read_piece(piece)
+    assert list(said) == [file.name for file in files]
+    values = [each["mean"] if needed == "luminance" else float(each[0]) for each in said.values()]
+    assert len(set(values)) == 7
+    assert values == sorted(values)
+    assert most <= 2 * 3, "the batch before is let go when the next one is whole"
+
+
 def test_damaged_answers_are_named(tmp_path: Path) -> None:
     run(prepare(tmp_path, "base"))
     (piece,) = (tmp_path / "out" / "answers").glob("tags-*/piece-*")
@@ -276,6 +308,32 @@ def test_which_checkpoints(tmp_path: Path) -> None:
         assert json.loads((tmp_path / out / "results.json").read_text(encoding="utf-8"))["steps"] == steps
 
 
+def test_checkpoints_that_are_gone_are_of_this_run(tmp_path: Path) -> None:
+    """What was drawn of step 1 stays when only the newest was looked at meanwhile, and is never another run's."""
+    save_run(tmp_path / "run", (1, 2))
+    run(checkpoints_config(tmp_path))
+    fsio.remove(tmp_path / "run" / "checkpoints" / "step-00000001")
+    run(checkpoints_config(tmp_path, checkpoints={"run": str(tmp_path / "run"), "steps": "newest"}))
+    results = tmp_path / "out" / "results.json"
+    assert json.loads(results.read_text(encoding="utf-8"))["steps"] == {"step-2": 2}
+    run(checkpoints_config(tmp_path))
+    before = results.read_bytes()
+    assert json.loads(before)["steps"] == {"step-1": 1, "step-2": 2}
+    other = str(save_run(tmp_path / "other", (5,)))
+    with pytest.raises(SetupError, match=r"does not keep step 1, and .*step-1 was drawn from a run called run; choose"):
+        run(checkpoints_config(tmp_path, checkpoints={"run": other}))
+    assert results.read_bytes() == before
+
+
+def test_a_checkpoint_that_was_drawn_by_halves_is_not_taken_for_one(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", (1,))
+    run(checkpoints_config(tmp_path))
+    (tmp_path / "out" / "pictures" / "step-9").mkdir()
+    (tmp_path / "out" / "pictures" / "step-9" / "00000.png").write_bytes(b"")
+    run(checkpoints_config(tmp_path))
+    assert json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["steps"] == {"step-1": 1}
+
+
 def test_checkpoints_that_cannot_be(tmp_path: Path) -> None:
     run_folder = str(save_run(tmp_path / "run", (1,)))
     for settings, kind, said in (
@@ -338,6 +396,10 @@ def test_real_pictures_are_looked_at_by_the_same_scorers(tmp_path: Path, monkeyp
     twin = next(line for line in real if line["sha256"] == copied["sha256"] and "aesthetic" in line["answers"])
     assert copied["answers"]["aesthetic"] == twin["answers"]["aesthetic"]
     assert len(looked) == 2 * len(set(looked)), "once by each of two scorers"
+    assert {name for name in manifest.inputs if name.startswith("real")} == {
+        "real pictures of aesthetic",
+        "real pictures of characters",
+    }
     names = {name for name in manifest.files if name.startswith("features/")}
     assert names == {f"features/ccip-{model}.safetensors" for model in ("base", "tuned", "reference")}
     vectors = safetensors.numpy.load((cfg.out / "features" / "ccip-reference.safetensors").read_bytes())["features"]
