@@ -1,0 +1,64 @@
+"""The page of an evaluation: what stands in which section, and what numbers say when they have no interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from animetune.evaluate import page
+from animetune.evaluate.intervals import Interval
+from animetune.evaluate.measures import Estimate, Group, Measure
+from animetune.evaluate.probes.shape import Matrix, Score
+from animetune.evaluate.results import Evaluation, Found
+
+STEPS = {"step-1": 1, "step-2": 2}
+
+
+def scored(name: str, *, in_summary: bool = True, matrices: int = 0) -> Found:
+    """A probe with one measure of both steps, called after it."""
+    estimates = {model: Estimate(0.1 * step, 9, Interval(0.0, 0.5)) for model, step in STEPS.items()}
+    measure = Measure("measure", f"measure of {name}", "mean", None, [Group("all", estimates, {})])
+    tables = [
+        Matrix(f"matrix {place}", ["red", "blue"], ["red", "blue"], {model: [[3, 1], [0, 2]] for model in STEPS})
+        for place in range(matrices)
+    ]
+    return Found(name, name, "", [], 0, Score([measure], tables, in_summary=in_summary))
+
+
+def sections(path: Path, *found: Found) -> dict[str, str]:
+    """Id -> HTML of the page's sections."""
+    evaluation = Evaluation(
+        "Page", dict.fromkeys(STEPS, "here"), "step-1", dict.fromkeys(STEPS, 9), found, {}, {}, STEPS
+    )
+    page.write(path, evaluation, {}, {})
+    parts = path.read_text(encoding="utf-8").split('<section id="')[1:]
+    return {part.partition('"')[0]: part for part in parts}
+
+
+def test_what_is_no_headline_is_shown_over_time_in_its_own_section(tmp_path: Path) -> None:
+    shown = sections(tmp_path / "report.html", scored("leak"), scored("aesthetic", in_summary=False))
+    assert "measure of leak" in shown["time"]
+    assert "measure of leak" in shown["summary"]
+    assert "aesthetic" not in shown["time"] + shown["summary"]
+    assert "Over training time" in shown["aesthetic"]
+    assert "all, step 2: 0.200" in shown["aesthetic"]
+    assert "Over training time" not in shown["leak"]
+
+
+def test_many_matrices_are_folded_and_a_single_one_is_not(tmp_path: Path) -> None:
+    shown = sections(tmp_path / "report.html", scored("fidelity", matrices=3), scored("characters", matrices=1))
+    for place in range(3):
+        assert f"<details><summary>matrix {place}</summary>" in shown["fidelity"]
+    assert "<details open><summary>matrix 0</summary>" in shown["characters"]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "beside"),
+    [
+        (Estimate(0.5, 8, Interval(0.25, 0.75), 4), "25.0 % to 75.0 %; 4 of 8"),
+        (Estimate(0.5, 8, None), "n 8; too few for an interval"),
+    ],
+)
+def test_every_number_has_its_n_and_its_interval_or_why_not(estimate: Estimate, beside: str) -> None:
+    assert page.estimate_text(estimate, "share") == ("50.0 %", beside)
