@@ -444,13 +444,25 @@ def test_moderators_exclude_a_voter_and_take_them_back(page: Page, tmp_path: Pat
         give(page, "wrong token")
         page.wait("document.querySelector('#said').textContent.includes('not the token')")
         give(page, TOKEN)
-        page.wait("document.querySelector('#ratings') !== null")
+        page.wait("document.querySelector('#ratings') && document.readyState === 'complete'")  # its script has run
         page.click("#voters button[data-excluded=false]")
-        page.wait("document.querySelector('tr.excluded') !== null")
+        page.wait("document.querySelector('tr.excluded') && document.readyState === 'complete'")
         assert len(site.store.excluded()) == 1
         page.click("#voters button[data-excluded=true]")
         page.wait("document.querySelector('#voters') && document.querySelector('tr.excluded') === null")
         assert not site.store.excluded()
+
+
+def test_the_link_of_moderators_works_where_the_page_is_open_already(
+    page: Page, tmp_path: Path, painted: dict[str, Any]
+) -> None:
+    with serving(arena_config(tmp_path, painted)) as site:
+        for start in ("about:blank", f"{site.url}/moderate"):
+            page.send("Network.clearBrowserCookies")
+            page.open(start)
+            page.open(f"{site.url}/moderate#token={TOKEN}")
+            page.wait("document.querySelector('#ratings') !== null")
+            assert page.run("location.hash") == ""  # nor in the history
 
 
 def test_several_voters_at_once(tmp_path: Path, painted: dict[str, Any], chromium: Browser) -> None:

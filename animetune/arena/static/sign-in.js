@@ -20,8 +20,12 @@ find("form").addEventListener("submit", (event) => {
   open(find("token").value);
 });
 
-const given = new URLSearchParams(location.hash.slice(1)).get("token"); // behind #, where no log and no proxy sees it
-if (given !== null) {
+function takeLink() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token"); // behind #, where no log and no proxy sees it
+  if (given === null) return;
   history.replaceState(null, "", location.pathname);
   open(given);
 }
+
+addEventListener("hashchange", takeLink); // the link, pasted where this page is open: nothing is loaded anew
+takeLink();
