@@ -12,6 +12,7 @@ import jinja2
 
 from animetune import figures
 from animetune.arena.moderation import Moderation
+from animetune.arena.report import rounded
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -46,7 +47,9 @@ def render_moderation(moderation: Moderation) -> str:
 
 @functools.cache
 def _template(name: str) -> jinja2.Template:
-    return figures.page_environment(TEMPLATES).get_template(name)
+    environment = figures.page_environment(TEMPLATES)
+    environment.filters.update(rounded=rounded)
+    return environment.get_template(name)
 
 
 def _asset(file: Path) -> Asset:

@@ -58,7 +58,8 @@ def lines(ratings: Ratings) -> list[str]:
         right = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
         told.append("  ".join([*left, *right]))
     found = ratings.overall.progress
-    needed = f"; about {rounded(found.votes_needed)} more votes would do for the others" if found.votes_needed else ""
+    others = "those that are not too alike" if found.hopeless else "the others"
+    needed = f"; about {rounded(found.votes_needed)} more votes would do for {others}" if found.votes_needed else ""
     confidence = percent_text(ratings.confidence)
     told.append(f"{found.separated} of {len(found.pairs)} pairs are told apart at {confidence}{needed}")
     return [*told, *ratings.notes, *ratings.overall.notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -102,6 +103,19 @@ def test_the_page_says_what_the_votes_say(tmp_path: Path) -> None:
     text = " ".join(Parsed(pages.render_moderation(page(tmp_path, title="A title", note="look here"))).text.split())
     for part in ("A title", "look here", "8 of 600", "flagged, as too fast", "Take back", "12 votes were cast"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("needed", "hopeless", "said"),
+    [
+        (1038, 0, "yet; about 1,100 more votes in all would do."),
+        (1038, 1, "would do for those with a number. 1 is too alike, or has too few votes to say"),
+        (None, 2, "yet. 2 are too alike, or have too few votes to say"),
+    ],
+)
+def test_what_is_still_open(tmp_path: Path, needed: int | None, hopeless: int, said: str) -> None:
+    found = dataclasses.replace(page(tmp_path), votes_needed=needed, hopeless=hopeless)
+    assert said in " ".join(Parsed(pages.render_moderation(found)).text.split())
 
 
 def test_counts_are_of_voters_who_are_not_excluded(tmp_path: Path) -> None:
