@@ -140,8 +140,20 @@ def _welcome(
 def _site(host: str, port: int) -> str:
     name = host.strip("[]")
     if name in ("0.0.0.0", "::"):  # noqa: S104
-        name = socket.gethostname()
+        name = _own_address()  # the machine's name would be refused, unless `hosts` has it
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _own_address() -> str:
+    """The address by which others reach this machine, or its own where it has no network."""
+    for family, elsewhere in (
+        (socket.AF_INET, "192.0.2.1"),
+        (socket.AF_INET6, "2001:db8::1"),
+    ):  # RFC 5737, 3849
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))  # finds the way there, and sends nothing
+            return str(probe.getsockname()[0])
+    return "127.0.0.1"
 
 
 def make_server(cfg: ArenaConfig, store: Store, gallery: Gallery, access: Access) -> uvicorn.Server:

@@ -115,6 +115,18 @@ def test_a_token_of_the_environment_is_not_said(config: Path) -> None:
         assert re.search(r"/\?invite=[0-9a-f]{24}$", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "localhost"])
+def test_the_link_that_is_said_lets_people_in(config: Path, host: str) -> None:
+    settings = ("--set", f"host={host}", "--set", "token_env=ARENA_TOKEN")
+    with started(config, *settings, ARENA_TOKEN="quite a long secret") as (_, lines):
+        link = next(line for line in lines if line.startswith("vote:")).split()[1]
+        address, _, invite = link.partition("/?invite=")
+        with httpx.Client(base_url=address, headers={"origin": address}) as voter:
+            wait_for(lambda: _answers(voter))
+            assert voter.get(link).status_code == 200
+            assert voter.post("/api/arena", json={"invite": invite}).status_code == 200
+
+
 def test_a_port_that_is_taken(config: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
