@@ -17,6 +17,10 @@ from animetune.figures import Svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL, GRID_THUMBNAIL = 256, 160
+FOLDED_ROWS = 12
+"""A table of more rows below its chart is folded."""
+LARGE = 1000
+"""From here on a mean is written with one digit behind the point."""
 IN_TIME = 2
 """Groups of a measure that are shown over training time."""
 
@@ -61,6 +65,7 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
         models=list(evaluation.models),
         others=others,
         colours=COLOURS,
+        folded_rows=FOLDED_ROWS,
         summary=[(found, _summary(found, evaluation, others)) for found in evaluation.probes if found.score.in_summary],
         in_time=in_time,
         step_models=shown_over_steps(evaluation),
@@ -73,8 +78,10 @@ def write(path: Path, evaluation: Evaluation, answers: Answers, pictures: Mappin
 
 
 def number(value: float, unit: str) -> str:
-    """`12.5 %` of a share, three digits of a mean."""
-    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.3f}"
+    """`12.5 %` of a share, three digits of a mean behind the point, or one of thousands."""
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    return f"{value:,.1f}" if abs(value) >= LARGE else f"{value:.3f}"
 
 
 def estimate_text(estimate: Estimate | None, unit: str) -> tuple[str, str]:
@@ -99,7 +106,7 @@ def difference_text(change: Difference | None, unit: str) -> tuple[str, str]:
         parts.append(" to ".join(_signed(factor * end, digits) for end in change.interval))
     if change.p is not None:
         parts.append(f"p {change.p:.3f}" if change.p >= 0.001 else "p < 0.001")
-    return told, "; ".join([*parts, f"{change.pairs:,} pairs"])
+    return told, "; ".join([*parts, f"{change.pairs:,} pair{'' if change.pairs == 1 else 's'}"])
 
 
 def _signed(value: float, digits: int) -> str:

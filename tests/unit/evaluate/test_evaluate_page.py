@@ -8,17 +8,18 @@ import pytest
 
 from animetune.evaluate import page
 from animetune.evaluate.intervals import Interval
-from animetune.evaluate.measures import Estimate, Group, Measure
+from animetune.evaluate.measures import Difference, Estimate, Group, Measure
 from animetune.evaluate.probes.shape import Matrix, Score
 from animetune.evaluate.results import Evaluation, Found
 
 STEPS = {"step-1": 1, "step-2": 2}
 
 
-def scored(name: str, *, in_summary: bool = True, matrices: int = 0) -> Found:
+def scored(name: str, *, in_summary: bool = True, matrices: int = 0, groups: int = 1) -> Found:
     """A probe with one measure of both steps, called after it."""
     estimates = {model: Estimate(0.1 * step, 9, Interval(0.0, 0.5)) for model, step in STEPS.items()}
-    measure = Measure("measure", f"measure of {name}", "mean", None, [Group("all", estimates, {})])
+    titles = ["all", *map(str, range(1, groups))]
+    measure = Measure("measure", f"measure of {name}", "mean", None, [Group(each, estimates, {}) for each in titles])
     tables = [
         Matrix(f"matrix {place}", ["red", "blue"], ["red", "blue"], {model: [[3, 1], [0, 2]] for model in STEPS})
         for place in range(matrices)
@@ -51,6 +52,20 @@ def test_many_matrices_are_folded_and_a_single_one_is_not(tmp_path: Path) -> Non
     for place in range(3):
         assert f"<details><summary>matrix {place}</summary>" in shown["fidelity"]
     assert "<details open><summary>matrix 0</summary>" in shown["characters"]
+
+
+def test_long_tables_are_folded_below_their_chart(tmp_path: Path) -> None:
+    shown = sections(tmp_path / "report.html", scored("fidelity", groups=13), scored("rating", groups=12))
+    folded = shown["fidelity"].partition("<details><summary>The numbers of all 13 groups")[2]
+    assert folded.partition("</details>")[0].count("n 9") == 2 * 13
+    assert "The numbers of all" not in shown["rating"]
+
+
+def test_numbers_are_written_with_as_many_digits_as_they_need() -> None:
+    assert page.number(0.5, "share") == "50.0 %"
+    assert page.number(999.5, "mean") == "999.500"
+    assert page.number(12345.67, "mean") == "12,345.7"
+    assert page.difference_text(Difference(0.1, 1, None), "mean") == ("+0.100", "1 pair")
 
 
 @pytest.mark.parametrize(
