@@ -116,16 +116,14 @@ class Tally:
             self.shown_prompts[self.field.prompt_of[shown.subject]] += 1
 
     def add_vote(self, name: str, ranks: Sequence[int] | None, *, counts: bool = True) -> None:
-        """Count the vote on a battle that was added; one that does not count, or the second on a battle, teaches
-        nothing."""
+        """Count the vote on a battle that was added; one that does not count, or is on a repeat, teaches nothing
+        and is not asked for again."""
         voter, shown, place = self._open.pop(name)
-        if shown.repeat_of is not None:
+        if shown.repeat_of is not None or not counts:
             return
         history = self.voters[voter]
         if shown.subject >= 0 and min(shown.models) >= 0 and name not in history.repeated:
             history.repeatable[name] = place, shown
-        if not counts:
-            return
         self.votes += 1
         models = [model for model in shown.models if model >= 0]
         self.answered[np.ix_(models, models)] += 1

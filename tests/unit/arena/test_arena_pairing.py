@@ -210,6 +210,15 @@ def test_only_battles_with_a_vote_are_repeated() -> None:
     assert {each.repeat_of for each in play.made} == {None}
 
 
+def test_votes_that_do_not_count_are_not_asked_for_again() -> None:
+    tally = Tally(Field(painted("ab", 2)))
+    for name, counts in (("0", True), ("1", False)):
+        tally.add_battle("v", Shown(name, "duel", 0, (0, 1)))
+        tally.add_vote(name, (0, 1), counts=counts)
+    assert set(tally.voters["v"].repeatable) == {"0"}
+    assert tally.wins.sum() == 1
+
+
 def test_the_second_vote_on_a_battle_teaches_nothing() -> None:
     tally = Tally(Field(painted("ab", 2)))
     tally.add_battle("v", Shown("0", "duel", 0, (0, 1)))
