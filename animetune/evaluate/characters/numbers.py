@@ -14,7 +14,7 @@ import numpy as np
 from animetune.evaluate.cases import Case
 from animetune.evaluate.characters.sets import CharacterSets, Seen
 from animetune.evaluate.config import REFERENCE
-from animetune.evaluate.intervals import bootstrap
+from animetune.evaluate.intervals import bootstrap, wilson
 from animetune.evaluate.measures import Better, Estimate, Group, Measure, Unit, Values, difference, group
 from animetune.evaluate.probes.shape import Histogram, Matrix, Table
 
@@ -36,15 +36,22 @@ class Saying(NamedTuple):
     """Whether it means nothing with a single character."""
 
 
-def macro(by_character: Mapping[str, Sequence[Case]], values: Values, *, baseline: str, name: str) -> Group:
-    """The mean over characters of the means of their pictures; intervals resample characters."""
+def macro(by_character: Mapping[str, Sequence[Case]], values: Values, *, unit: Unit, baseline: str, name: str) -> Group:
+    """The mean over characters of the means of their pictures; intervals resample characters.
+
+    Where a share is none, or all, of every character, resampling has nothing to vary: then it is Wilson's of so many
+    characters.
+    """
     estimates, changes = {}, {}
     first = values.get(baseline, {})
     for model, numbers in values.items():
         own = _means(by_character, numbers)
         if own:
+            means = list(own.values())
             interval = bootstrap({each: [mean] for each, mean in own.items()}, purpose=f"{name}/{ALL}/{model}")
-            estimates[model] = Estimate(float(np.mean(list(own.values()))), len(numbers), interval)
+            if unit == "share" and interval is not None and sum(means) in (0, len(means)):
+                interval = wilson(round(sum(means)), len(means))
+            estimates[model] = Estimate(float(np.mean(means)), len(numbers), interval)
         both = numbers.keys() & first.keys()
         if model != baseline and both:
             before = _means(by_character, {key: first[key] for key in both})
@@ -82,7 +89,7 @@ def measure(
         said.title,
         said.unit,
         said.better,
-        [macro(by_character, values, baseline=baseline, name=name), *each],
+        [macro(by_character, values, unit=said.unit, baseline=baseline, name=name), *each],
     )
 
 

@@ -68,6 +68,17 @@ def looked_at(cfg, tmp_path: Path, drawn: Mapping[str, list[float]], real: Mappi
     )
 
 
+def test_shares_that_no_character_differs_in_have_the_interval_of_so_many_characters(tmp_path: Path) -> None:
+    """Base draws all as themselves and tuned none: two of two characters, and none of two."""
+    cfg = ask(tmp_path, seeds=[0])
+    found = characters.score(cfg.probes[0], looked_at(cfg, tmp_path, {"base": [0.1, 0.1, 1.1], "tuned": [9.0] * 3}))
+    (same,) = (measure for measure in found.measures if measure.name == "same")
+    every = same.groups[0].estimates
+    assert (every["base"].value, every["tuned"].value) == (1, 0)
+    assert every["base"].interval == pytest.approx((0.342380, 1), abs=1e-6)  # 2 / (2 + 1.959964²)
+    assert every["tuned"].interval == pytest.approx((0, 0.657620), abs=1e-6)
+
+
 def test_numbers_by_hand(tmp_path: Path) -> None:
     """Base draws miku at 0.1 (0.1 from its own: 0.1 and 0.1) and at 1.1 (1.0: 1.1 and 0.9), and rin at 1.1 (0.1)."""
     cfg = ask(tmp_path, seeds=[0])
