@@ -111,11 +111,11 @@ def _was_made(maker: Step, read: Read) -> bool:
 def _is_outside(read: Read, steps: Sequence[Step]) -> bool:
     """Whether this is no stage's to make, so that its absence is the machine's lack and no mistake of the recipe.
 
-    Weights among what the steps publish are taken for those of a step that is missing.
+    Weights and pictures among what the steps publish are taken for those of a step that is missing.
     """
     if maker_of(read.place, steps) is not None:
         return False
-    if read.kind == "weights":
+    if read.kind in ("weights", "pictures"):
         return not _is_among(read.place, steps)
     return read.kind in ("source", "file")
 
@@ -136,6 +136,8 @@ def _is_here(read: Read, steps: Sequence[Step]) -> bool:
     if read.kind == "weights":
         is_elsewhere = may_be_on_hub(read.place) and not _is_among(read.place, steps)
         return path.exists() or read.place.startswith(MADE) or is_elsewhere
+    if read.kind == "pictures":
+        return path.is_dir()
     if read.kind == "file":
         return path.exists() or (shipped_configs() / path).exists()
     return has_manifest(path)

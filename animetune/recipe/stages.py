@@ -13,9 +13,10 @@ from animetune import stages
 from animetune.config import StrictModel
 from animetune.stages import load_target
 
-Kind = Literal["table", "shards", "labels", "run", "export", "weights", "output", "file", "source"]
+Kind = Literal["table", "shards", "labels", "run", "export", "weights", "output", "pictures", "file", "source"]
 """What a setting names: what one stage publishes, an `output` of any, `weights` (also a hub id, or what comes with
-animetune), a `file` (or a folder of files), or a `source` of posts or captions, where `*` is allowed."""
+animetune), a folder of `pictures`, whoever drew them, a `file` (or a folder of files), or a `source` of posts or
+captions, where `*` is allowed."""
 
 MAKERS: dict[Kind, tuple[str, ...]] = {
     "table": ("curate",),
@@ -24,6 +25,7 @@ MAKERS: dict[Kind, tuple[str, ...]] = {
     "run": ("train",),
     "export": ("export", "merge"),
     "weights": ("train", "export", "merge"),
+    "pictures": ("sample",),
 }
 """Which stages make what is read; anything else may be made by all."""
 
@@ -98,12 +100,23 @@ STAGES: dict[str, StageKind] = {
         reads={
             "models.*.base": "weights",
             "models.*.vae": "weights",
-            "models.*.pictures": "output",
+            "models.*.pictures": "pictures",
             "checkpoints.run": "run",
             "checkpoints.vae": "weights",
         },
         apart=("answers",),
-        handling=("answers", "batch", "device", "executor", "vision.client", "vision.max_requests"),
+        handling=(
+            "answers",
+            "batch",
+            "device",
+            "executor",
+            "vision.base_url",
+            "vision.api_key_env",
+            "vision.device",
+            "vision.batch",
+            "vision.client",
+            "vision.max_requests",
+        ),
     ),
     "card": StageKind(
         writes="out",

@@ -143,3 +143,21 @@ def test_what_comes_from_outside_is_the_machines_to_have(path: Path, override: s
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("")
     assert found not in missing_here(recipe, range(7))
+
+
+def test_pictures_of_an_evaluation_may_be_anybodys(path: Path) -> None:
+    Path("configs/evaluate.yaml").write_text(
+        "stage: evaluate\nout: made/evaluation\nprobes: [{name: black_white}]\n"
+        "models: {others: {pictures: by-others}}\n"
+    )
+    path.write_text(path.read_text().replace("sample.yaml", "evaluate.yaml, sample.yaml"))
+    recipe = load_recipe(path)
+    every = range(len(recipe.steps))
+    assert problems(recipe) == []
+    assert any("by-others: there is no such file" in text for text in missing_here(recipe, every))
+    Path("by-others").mkdir()
+    assert not any("by-others" in text for text in missing_here(recipe, every))
+    (text,) = problems(load_recipe(path, ["evaluate.models.others.pictures=made/sampels"]))
+    assert f"made/sampels {ABSENT}, did you mean './made/samples'?" in text
+    (text,) = problems(load_recipe(path, ["evaluate.models.others.pictures=made/samples"]))
+    assert "made/samples is made by the later step 'sample'" in text

@@ -103,3 +103,38 @@ def test_what_the_shipped_recipe_reads() -> None:
 def test_where_it_is_worked_on_runs_nothing_again(stage: str) -> None:
     for name in {"device", "executor", "batch"} & set(model_of(stage).model_fields):
         assert is_handling(stage, (name,)), name
+
+
+EVALUATION = {
+    "stage": "evaluate",
+    "out": "e",
+    "answers": "said",
+    "models": {"v0.1": {"base": "export"}, "others": {"pictures": "by-others"}},
+    "checkpoints": {"run": "run"},
+    "vision": {"base_url": "http://127.0.0.1:8000/v1", "model": "qwen"},
+    "ccip": {"feature": {"path": "feat.onnx"}, "metric": {"path": "metrics.onnx"}, "meta": {"path": "metrics.json"}},
+    "probes": [
+        {"name": "characters", "prompts": "cast.jsonl", "references": "cast"},
+        {"name": "adherence", "set": "dpg", "questions": "asked.csv"},
+        {"name": "fidelity", "prompts": "tags.jsonl", "groups": "groups.yaml", "counts": "uses.csv", "reference": "a"},
+        {"name": "distribution", "reference": "b"},
+        {"name": "aesthetic", "reference": "c"},
+    ],
+}
+
+
+def test_what_an_evaluation_reads() -> None:
+    cfg = model_of("evaluate").model_validate(EVALUATION)
+    reads: dict[str, set[str]] = {}
+    for read in read_by(cfg, "evaluate"):
+        reads.setdefault(read.kind, set()).add(read.place)
+    assert reads == {
+        "weights": {"export"},
+        "pictures": {"by-others"},
+        "run": {"run"},
+        "file": {"feat.onnx", "metrics.onnx", "metrics.json", "cast.jsonl", "cast", "asked.csv", "tags.jsonl"}
+        | {"groups.yaml", "uses.csv", "a", "b", "c"},
+    }
+    assert is_handling("evaluate", ("vision", "base_url"))
+    assert is_handling("evaluate", ("vision", "client", "concurrency"))
+    assert not is_handling("evaluate", ("vision", "model"))
