@@ -182,12 +182,12 @@ def _shown(measure: Measure, evaluation: Evaluation, others: Sequence[str]) -> S
 
 
 def _summary(found: Found, evaluation: Evaluation, others: Sequence[str]) -> Shown | None:
-    """The first measure with its first two groups: what a reader looks for."""
+    """The first measure with its first two groups, or with its contrasts alone: what a reader looks for."""
     measures = [measure for measure in found.score.measures if _has_numbers(measure)]
     if not measures:
         return None
     shown = _shown(measures[0], evaluation, others)
-    return shown._replace(rows=shown.rows[:2])
+    return shown._replace(rows=[] if found.score.only_contrasts else shown.rows[:2])
 
 
 def _writer(measure: Measure) -> Callable[[float], str]:

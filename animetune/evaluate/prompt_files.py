@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import pydantic
@@ -14,10 +13,10 @@ from animetune import fsio
 from animetune.config import StrictModel
 from animetune.errors import ConfigError
 from animetune.evaluate.config import ProbeConfig
+from animetune.evaluate.text_files import read_text
 from animetune.tokens import CHUNK_BODY, count_tokens
 
 Text = Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
-MAX_BYTES = 20_000_000
 SHORTEST = {"long": CHUNK_BODY, "longer": 2 * CHUNK_BODY}
 """Tokens that such a prompt has to exceed."""
 
@@ -105,7 +104,7 @@ def read_prompts(probe: ProbeConfig, item: type[Item], shipped: str | None) -> l
         items += parse(_shipped(shipped), item, shipped)
     if probe.prompts is not None:
         known = {each.key for each in items}
-        items += parse(_read(probe.prompts), item, str(probe.prompts), known=known)
+        items += parse(read_text(probe.prompts, "prompts"), item, str(probe.prompts), known=known)
     return evenly(items, probe.limit)
 
 
@@ -161,16 +160,3 @@ def _said(error: Any) -> str:
 
 def _shipped(name: str) -> str:
     return (importlib.resources.files("animetune.evaluate") / "prompts" / name).read_text(encoding="utf-8")
-
-
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise ConfigError(f"prompts: {path}: there is no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"prompts: {path}: has more than {MAX_BYTES:,} bytes; it should hold prompts")
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from error

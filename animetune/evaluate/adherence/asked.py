@@ -12,9 +12,10 @@ from animetune.evaluate.adherence.compat import CompatQuestion, read_as_publishe
 from animetune.evaluate.adherence.controls import Controls
 from animetune.evaluate.adherence.controls import facts_of as controls_facts
 from animetune.evaluate.adherence.graph import SHIPPED, Item, Question, build_items, shipped_rows
-from animetune.evaluate.adherence.rows import Row, read_rows, read_text
+from animetune.evaluate.adherence.rows import Row, read_rows
 from animetune.evaluate.config.adherence import AdherenceConfig
 from animetune.evaluate.quarters import QUARTERS
+from animetune.evaluate.text_files import read_text
 from animetune.progress import first_of
 
 NAMED = 5

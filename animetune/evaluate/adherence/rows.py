@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from animetune.errors import ConfigError
+from animetune.evaluate.text_files import read_text
 
 COLUMNS = (
     "item_id",
@@ -22,7 +23,6 @@ COLUMNS = (
     "tuple",
     "question_natural_language",
 )
-MAX_BYTES = 50_000_000
 MOST_NAMED = 50
 """Mistakes of one file that a message names."""
 _NUMBER = re.compile(r"[0-9]{1,6}")
@@ -84,20 +84,6 @@ def parse_rows(text: str, name: str) -> list[Row]:
     if not rows:
         raise ConfigError(f"{name}: holds no question")
     return rows
-
-
-def read_text(path: Path, setting: str) -> str:
-    """A text file in UTF-8; raises ConfigError naming `setting` where there is none, and the line that is not UTF-8."""
-    if not path.is_file():
-        raise ConfigError(f"{setting}: {path}: there is no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"{setting}: {path}: has more than {MAX_BYTES:,} bytes; it should hold text")
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from error
 
 
 def shortened(problems: Sequence[str]) -> list[str]:

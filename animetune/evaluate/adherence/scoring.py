@@ -50,11 +50,6 @@ def question_scores(
     return scores
 
 
-def inherits_absence(question: Node, scores: Scores) -> bool:
-    """Whether its score is 0 because of a parent, whatever was answered."""
-    return any(scores[parent] == 0 for parent in question.parents)
-
-
 def mean(values: Iterable[float | None]) -> float | None:
     """Of the known ones; None where there is none."""
     known = [value for value in values if value is not None]

@@ -85,7 +85,13 @@ def score(probe: QualityConfig, looked: Looked) -> Score:
             )
         )
         orders[ladder] = {model: order(ladder, list(rungs.values()), values, model) for model in values}
-    return Score(measures, tables=_tables(orders), grids=_grids(probe, cases, arms), facts={"order": orders})
+    return Score(
+        measures,
+        tables=_tables(orders),
+        grids=_grids(probe, cases, arms),
+        facts={"order": orders},
+        only_contrasts=True,  # a score by itself is the classifier's taste; what a word does to it is the claim
+    )
 
 
 def order(ladder: str, rungs: Sequence[Sequence[Case]], values: Values, model: str) -> dict[str, Any] | None:

@@ -127,8 +127,15 @@ class Score:
     """Sentences for the reader: what was left out, and why."""
     in_summary: bool = True
     """Whether its first measure stands at the top of the page; not where a higher number may be no better."""
+    only_contrasts: bool = False
+    """Whether the top of the page has what words change in each model, and not how models compare."""
     lines: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Name -> what `<out>/<name>.jsonl` holds, for whoever wants to count for themselves."""
+
+    @property
+    def is_headline(self) -> bool:
+        """Whether models are compared by its first measure at the top of the page."""
+        return self.in_summary and not self.only_contrasts
 
 
 class Probe(Protocol):

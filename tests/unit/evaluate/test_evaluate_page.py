@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from animetune.evaluate import page
 from animetune.evaluate.intervals import Interval
-from animetune.evaluate.measures import Difference, Estimate, Group, Measure
+from animetune.evaluate.measures import Contrast, Difference, Estimate, Group, Measure
 from animetune.evaluate.probes.shape import Matrix, Score
 from animetune.evaluate.results import Evaluation, Found
 
@@ -45,6 +46,19 @@ def test_what_is_no_headline_is_shown_over_time_in_its_own_section(tmp_path: Pat
     assert "Over training time" in shown["aesthetic"]
     assert "all, step 2: 0.200" in shown["aesthetic"]
     assert "Over training time" not in shown["leak"]
+
+
+def test_what_only_words_change_is_summed_up_by_its_contrasts(tmp_path: Path) -> None:
+    found = scored("quality")
+    changed = Difference(0.25, 9, Interval(0.1, 0.4))
+    contrast = Contrast("best, minus worst", dict.fromkeys(STEPS, changed))
+    measure = dataclasses.replace(found.score.measures[0], contrasts=[contrast])
+    score = dataclasses.replace(found.score, measures=[measure], only_contrasts=True)
+    shown = sections(tmp_path / "report.html", dataclasses.replace(found, score=score))
+    assert "+0.250" in shown["summary"]
+    assert "0.200" not in shown["summary"]
+    assert "measure of quality" not in shown["time"]
+    assert "0.200" in shown["quality"]
 
 
 def test_many_matrices_are_folded_and_a_single_one_is_not(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_quality_words_have_an_order(tmp_path: Path) -> None:
         "tuned": {case.key: {} for case in cases},
     }
     found = quality.score(cfg.probes[0], Looked(cases, answers, "base"))
+    assert not found.is_headline, "a mean score by itself compares no models at the top of the page"
     order = found.facts["order"]["quality"]
     assert order["base"]["each"] == pytest.approx(0.75)
     assert order["base"]["n"] == 2
