@@ -20,7 +20,7 @@ from animetune.train.config import TrainConfig
 from animetune.vlm.config import ModelConfig
 
 SERVER_SECONDS = 10.0
-"""Seconds for a caption server to list its models."""
+"""Seconds for a server of models to list them."""
 PROTOCOLS = {"s3": ("s3fs", "pip install 'animetune[s3]'"), "gs": ("gcsfs", "pip install gcsfs")}
 """Protocol of a URL -> the package that speaks it, and how it is installed."""
 
