@@ -180,6 +180,10 @@ def test_the_ratings_and_their_page(config: Path, tmp_path: Path) -> None:
     assert all(model in done.stdout for model in MODELS[:2])
     assert "ranking.html" in done.stdout
     assert (tmp_path / "arena" / "ranking.html").read_text().startswith("<!doctype html>")
+    assert "told apart at 95 %" in done.stdout
+    other = typed("arena", config, "--rank", "--set", "goal.confidence=0.8")
+    assert "told apart at 80 %" in other.stdout
+    assert "at 80 % over all pairs" in (tmp_path / "arena" / "ranking.html").read_text()
 
 
 def test_the_export(config: Path, tmp_path: Path) -> None:
