@@ -27,8 +27,6 @@ LABEL_ROW = 1_000
 """Bytes of a picture in a label set without captions."""
 CAPTIONS = 1_500
 """Bytes of a picture's long and short caption; the table has them and the label set, too."""
-DRAWN_BYTES_PER_PIXEL = 1.5
-"""Of a PNG of a drawn picture."""
 
 VAE_PARAMETERS = 83_653_863
 """Of SDXL's VAE."""

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from animetune.manifest import Manifest
 from animetune.report.table_steps import StepCount
 
-NO_FIGURE = "–"
 DEEPEST = 3
 """Levels of facts that are looked into: those below name single classes and tags."""
 MOST_ROWS = 40

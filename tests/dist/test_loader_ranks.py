@@ -126,10 +126,6 @@ def steps_of(cluster: Cluster) -> int:
     return next(index + 1 for index, state in enumerate(states) if state["epoch"] == 1)
 
 
-def rest_of(order: list, state: dict) -> list:
-    return [batch for batch in order if (batch[0], batch[1]) >= (state["epoch"], state["step"])]
-
-
 LAYOUTS = [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 2)]
 """(ranks, nodes)"""
 

@@ -60,8 +60,3 @@ def families(text: str) -> frozenset[str]:
         for family in of_word:
             found.update(_MIXTURES.get((before, family), ()))
     return frozenset(found)
-
-
-def names_colour(text: str) -> bool:
-    """Whether a phrase names a colour."""
-    return _WORD.search(text.lower()) is not None

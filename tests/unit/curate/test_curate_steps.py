@@ -16,8 +16,6 @@ from animetune.curate.steps import Outcome, Published, Rows, Step, Written, adde
 from animetune.errors import ChunkError, DataError
 from animetune.executor import LocalExecutor
 
-NOTHING_REFUSED = Outcome(pl.DataFrame()).quarantined
-
 
 def source(rows: int, part_rows: int) -> Step:
     """Rows with a key, a number and some tags."""
