@@ -113,6 +113,7 @@ def colours_told(about: str, body: dict[str, Any]) -> str:
 
 def vote(voter: Any, rng: np.random.Generator) -> None:
     """Look at a battle and take the picture with more of the colours asked for, or a draw where one may."""
+    began = time.monotonic()
     battle = voter.post("/api/battle", json={}).raise_for_status().json()["battle"]
     seen = [Image.open(io.BytesIO(voter.get(slot["url"]).raise_for_status().content)) for slot in battle["slots"]]
     scores = [told(battle["prompt"], picture) for picture in seen]
@@ -122,7 +123,7 @@ def vote(voter: Any, rng: np.random.Generator) -> None:
     ranks = [order.index(score) for score in scores]
     if len(order) == 1 and not battle["draw"]:
         ranks = [int(place) for place in rng.permutation(len(scores))]
-    ballot = {"token": battle["token"], "ranks": ranks, "ms": 1500}
+    ballot = {"token": battle["token"], "ranks": ranks, "ms": int(1000 * (time.monotonic() - began))}
     while (answer := voter.post("/api/vote", json=ballot)).status_code == httpx.codes.TOO_MANY_REQUESTS:
         time.sleep(float(answer.headers["retry-after"]))
     answer.raise_for_status()
