@@ -77,7 +77,7 @@ def test_its_checkpoints_follow_prompts_better_and_better(evaluation: Path, caps
     shares = {name: overall[step]["value"] for name, step in CHECKPOINTS.items()}
     with capsys.disabled():
         print("\nprompts followed: " + ", ".join(f"{name} {value:.3f}" for name, value in shares.items()))
-    assert shares["final"] >= 0.95
+    assert shares["final"] >= 0.93
     assert shares["early"] < shares["final"]
     assert overall["step-300"]["n"] == overall["step-900"]["n"]
     assert "step-900" in (evaluation / "report.html").read_text(encoding="utf-8")

@@ -109,7 +109,7 @@ def test_no_byte_before_the_vote_tells_models_apart(site: Site) -> None:
             voter.get(path)
         voter.post("/api/arena", json={})
         kinds, headers, encoders = set(), set(), set()
-        for _ in range(6):
+        for _ in range(4):  # more would be too often
             have: list[str] = []
             for _ in range(2):
                 shown = battle(voter, have=have)

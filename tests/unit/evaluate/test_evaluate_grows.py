@@ -270,6 +270,7 @@ def checkpoints_config(folder: Path, out: str = "out", **settings: Any) -> Evalu
     return config(folder, **(values | settings))
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_run_over_time(tmp_path: Path) -> None:
     save_run(tmp_path / "run", (1, 2))
     base = {"base": {"base": "builtin:tiny"}}

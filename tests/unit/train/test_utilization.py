@@ -43,6 +43,7 @@ def test_mfu_by_hand() -> None:
     assert mfu(8 * 989e12, seconds=2.0, devices=8, tflops=989) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", [False, True])
 def test_flops_of_any_size_are_those_that_are_counted(pixels: bool) -> None:
     cfg = ModelConfig(base="random:tiny")
