@@ -121,8 +121,19 @@ def lora(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
-def evaluate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+def evaluate(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    compat: Annotated[
+        bool, typer.Option("--compat", help="Also DPG-Bench's totals by its own rules, of the probe `adherence`.")
+    ] = False,
+) -> None:
     """Models -> what they do with the probes' prompts: pictures, scores and a report."""
+    if compat:
+        names = [probe.name for probe in _load("evaluate", config, overrides).probes]
+        if "adherence" not in names:
+            raise ConfigError(f"--compat: {config} does not ask the probe adherence; leave it out, or add the probe")
+        overrides = [*overrides, f"probes.{names.index('adherence')}.compat=true"]
     _run_stage("evaluate", config, overrides)
 
 

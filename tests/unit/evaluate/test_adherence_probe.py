@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from animetune.config import load_config
-from animetune.errors import ConfigError, DataError
+from animetune.errors import ConfigError, DataError, SetupError
 from animetune.evaluate.cases import Case
 from animetune.evaluate.config import AdherenceConfig, EvaluateConfig
 from animetune.evaluate.probes import adherence
@@ -20,7 +22,7 @@ from animetune.evaluate.probes.shape import Looked
 from animetune.evaluate.quarters import QUARTERS, region_of
 from animetune.evaluate.run import run
 from animetune.fsio import read_lines
-from animetune.manifest import verify_files
+from animetune.manifest import read_manifest, verify_files
 from animetune.picture_urls import Region
 from tests.caption_server import by_colour, caption_server, questions_of
 from tests.captioned import FAST
@@ -351,3 +353,24 @@ def test_a_grid_with_a_vision_model(tmp_path: Path) -> None:
     assert facts["published"]["base"]["score"] == pytest.approx(100 * (7 / 16 + 1 / 4) / 2, abs=1e-4)
     assert facts["published"]["base"]["printed"][-1] == f"DPG-Bench score: {100 * (7 / 16 + 1 / 4) / 2}"
     assert "How well prompts are followed" in (cfg.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_compat_on_the_command_line(tmp_path: Path) -> None:
+    """`--compat` is the setting of the probe, wherever it stands among the others."""
+    (tmp_path / "q.csv").write_text(QUESTIONS, encoding="utf-8")
+    asked = [
+        {"name": "black_white", "limit": 1},
+        {"name": "adherence", "set": "dpg", "questions": str(tmp_path / "q.csv"), "limit": 1},
+    ]
+    plain = config(tmp_path, probes=asked, models={"tiny": {"base": "builtin:tiny"}}, sampler={"steps": 1}, seeds=[0])
+    file = tmp_path / "evaluate.json.yaml"
+    command = [sys.executable, "-m", "animetune", "evaluate", str(file), "--compat"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(SetupError, match="holds another evaluation"):
+        run(plain)
+    assert run(load_config(file, EvaluateConfig, ["probes.1.compat=true"])) == read_manifest(plain.out)
+
+    done = subprocess.run([*command, "--set", "probes=[{name: leak}]"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "does not ask the probe adherence" in done.stderr
