@@ -1,6 +1,6 @@
 """Shares, means and differences with their 95 % intervals, in NumPy and the standard library.
 
-    share of n pictures              Wilson's score interval (Wilson 1927)
+    share of n pictures              Wilson's score interval (`animetune.intervals`)
     mean, difference of pairs        percentile bootstrap that resamples prompts, not pictures (Efron 1979)
     pairs of yes and no              exact McNemar test, two-sided (McNemar 1947)
     order of words                   Spearman's rank correlation, ties at their mean rank
@@ -13,35 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from animetune.intervals import Interval
 from animetune.seeding import Purpose, rng_for, text_counter
 
-Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
 RESAMPLES = 2000
 SEED = 0
-
-
-class Interval(NamedTuple):
-    """A 95 % interval."""
-
-    low: float
-    high: float
-
-
-def wilson(count: int, n: int) -> Interval:
-    """Wilson's interval of the share count / n; (0, 1) for no pictures."""
-    if not 0 <= count <= n:
-        raise ValueError(f"{count} of {n}")
-    if n == 0:
-        return Interval(0.0, 1.0)
-    share, z2 = count / n, Z95 * Z95
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return Interval(0.0 if count == 0 else middle - half, 1.0 if count == n else middle + half)
 
 
 def bootstrap(values_by_prompt: Mapping[str, Sequence[float]], *, purpose: str) -> Interval | None:

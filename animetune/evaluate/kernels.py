@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animetune.evaluate.intervals import RESAMPLES, SEED, Interval
+from animetune.evaluate.intervals import RESAMPLES, SEED
+from animetune.intervals import Interval
 from animetune.seeding import Purpose, rng_for, text_counter
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]

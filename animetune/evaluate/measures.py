@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from animetune.evaluate.cases import Answer, Answers, Case
-from animetune.evaluate.intervals import Interval, bootstrap, mcnemar, wilson
+from animetune.evaluate.intervals import bootstrap, mcnemar
+from animetune.intervals import Interval, wilson
 
 Unit = Literal["share", "mean"]
 Better = Literal["lower", "higher"]

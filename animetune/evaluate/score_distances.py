@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from animetune.evaluate.intervals import RESAMPLES, SEED, Interval
+from animetune.evaluate.intervals import RESAMPLES, SEED
+from animetune.intervals import Interval
 from animetune.seeding import Purpose, rng_for, text_counter
 
 _AT_ONCE = 100

@@ -20,8 +20,9 @@ from typing import Literal
 import numpy as np
 
 from animetune.arena.ratings.events import Tally
-from animetune.arena.ratings.intervals import Z95, Interval, t95, two_sided_p
 from animetune.arena.ratings.likelihood import Likelihood
+from animetune.arena.ratings.significance import t95, two_sided_p
+from animetune.intervals import Z95, Interval
 from animetune.seeding import Purpose, rng_for, text_counter
 
 FEWEST = 5

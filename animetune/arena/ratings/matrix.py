@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 from animetune.arena.ratings.events import comparisons
-from animetune.arena.ratings.intervals import Z95, Interval, wilson
 from animetune.arena.ratings.shapes import POINTS, Positions, Share, WinRates
 from animetune.arena.votes import Vote
+from animetune.intervals import Z95, Interval, wilson
 
 
 def share(count: float, n: int) -> Share:
     """`count` of `n`, with its interval."""
-    return Share(count, n, count / n if n else None, wilson(count, n))
+    return Share(count, n, count / n if n else None, wilson(count, n) if n else None)
 
 
 def win_rates(votes: Sequence[Vote], models: Sequence[str]) -> WinRates:

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from animetune.arena.ratings.bootstrap import Resamples
-from animetune.arena.ratings.intervals import Interval, holm, normal_point
 from animetune.arena.ratings.shapes import POINTS, Pair, Progress, WinRates
+from animetune.arena.ratings.significance import holm, normal_point
+from animetune.intervals import Interval
 
 POWER = 0.8
 MOST = 100

@@ -12,7 +12,6 @@ from animetune.arena.ratings.bootstrap import FEWEST, Resamples, resample
 from animetune.arena.ratings.elo import shuffled_elo
 from animetune.arena.ratings.events import Tally, check, tally
 from animetune.arena.ratings.graph import groups_beaten, groups_compared
-from animetune.arena.ratings.intervals import Interval
 from animetune.arena.ratings.kinds import by_people
 from animetune.arena.ratings.likelihood import Likelihood
 from animetune.arena.ratings.matrix import bad_rates, positions, share, win_rates
@@ -21,6 +20,7 @@ from animetune.arena.ratings.shapes import MIDDLE, POINTS, Ratings, Rules, Score
 from animetune.arena.ratings.skill import openskill_scores
 from animetune.arena.votes import Vote
 from animetune.errors import SetupError
+from animetune.intervals import Interval
 
 BOOTSTRAPS = 1000
 DOMINANT = 0.5

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from animetune.arena.ratings.intervals import Interval
+from animetune.intervals import Interval
 
 MIDDLE = 1000.0
 POINTS = 400 / math.log(10)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from animetune.evaluate.adherence.marks import Asked, Mark
 from animetune.evaluate.adherence.scoring import agreement, mean
 from animetune.evaluate.cases import Case
-from animetune.evaluate.intervals import Interval, bootstrap
+from animetune.evaluate.intervals import bootstrap
+from animetune.intervals import Interval
 
 AXIS = "character_consistency"
 

@@ -14,9 +14,10 @@ import numpy as np
 from animetune.evaluate.cases import Case
 from animetune.evaluate.characters.sets import CharacterSets, Seen
 from animetune.evaluate.config import REFERENCE
-from animetune.evaluate.intervals import bootstrap, wilson
+from animetune.evaluate.intervals import bootstrap
 from animetune.evaluate.measures import Better, Estimate, Group, Measure, Unit, Values, difference, group
 from animetune.evaluate.probes.shape import Histogram, Matrix, Table
+from animetune.intervals import wilson
 
 ALL = "all characters"
 BINS = 24

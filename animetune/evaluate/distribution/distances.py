@@ -9,10 +9,11 @@ import numpy as np
 
 from animetune.evaluate import kernels
 from animetune.evaluate.distribution.vectors import Drawn, Vectors
-from animetune.evaluate.intervals import SEED, Interval
+from animetune.evaluate.intervals import SEED
 from animetune.evaluate.kernels import SCALE, Compared, Kernel, OfSubsets
 from animetune.evaluate.measures import Difference, Estimate, Group, Measure
 from animetune.evaluate.probes.shape import Table
+from animetune.intervals import Interval
 from animetune.seeding import Purpose, rng_for, text_counter
 
 SPLITS = 200

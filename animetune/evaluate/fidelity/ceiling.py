@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from animetune.evaluate.intervals import RESAMPLES, SEED, Interval
+from animetune.evaluate.intervals import RESAMPLES, SEED
 from animetune.evaluate.measures import Difference, Estimate
+from animetune.intervals import Interval
 from animetune.seeding import Purpose, rng_for, text_counter
 
 LEAST_REAL = 5

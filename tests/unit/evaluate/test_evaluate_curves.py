@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from animetune.evaluate.curves import histogram_charts, step_chart
-from animetune.evaluate.intervals import Interval
 from animetune.evaluate.measures import Estimate, Group
 from animetune.evaluate.probes.shape import Histogram
+from animetune.intervals import Interval
 
 STEPS = {"late": 3000, "early": 1000, "middle": 2000}
 VALUES = {"base": 0.5, "early": 0.2, "middle": 0.4, "late": 0.8}

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animetune.evaluate.intervals import bootstrap, mcnemar, mean_ranks, spearman, wilson
+from animetune.evaluate.intervals import bootstrap, mcnemar, mean_ranks, spearman
+from animetune.intervals import wilson
 
 NUMBERS = st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=12)
 

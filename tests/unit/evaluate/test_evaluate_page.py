@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from animetune.evaluate import page
-from animetune.evaluate.intervals import Interval
 from animetune.evaluate.measures import Contrast, Difference, Estimate, Group, Measure
 from animetune.evaluate.probes.shape import Matrix, Score
 from animetune.evaluate.results import Evaluation, Found
+from animetune.intervals import Interval
 
 STEPS = {"step-1": 1, "step-2": 2}
 

@@ -1,7 +1,7 @@
-"""Intervals and tests that the ratings share, in the standard library.
+"""Tests that the ratings share, in the standard library.
 
-Shares get Wilson's score interval (Wilson 1927); Student's t is summed exactly for whole degrees of freedom (Abramowitz
-and Stegun 1964, 26.7.3 and 26.7.4); many tests are adjusted by Holm's step-down method (Holm 1979).
+Student's t is summed exactly for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4); many tests
+are adjusted by Holm's step-down method (Holm 1979).
 """
 
 from __future__ import annotations
@@ -9,31 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
 
-Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
+from animetune.intervals import Z95
+
 _MANY = 400
 """Degrees of freedom from which t is taken for normal."""
-
-
-class Interval(NamedTuple):
-    """A 95 % interval."""
-
-    low: float
-    high: float
-
-
-def wilson(count: float, n: int) -> Interval | None:
-    """Wilson's interval of the share count / n; None of nothing. Half a count is a draw."""
-    if not 0 <= count <= n:
-        raise ValueError(f"{count} of {n}")
-    if n == 0:
-        return None
-    share, z2 = count / n, Z95 * Z95
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return Interval(0.0 if count == 0 else middle - half, 1.0 if count == n else middle + half)
 
 
 def two_sided_p(t: float, freedom: int | None) -> float:
