@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from xml.etree import ElementTree
 
 from animetune import fsio
+from animetune.svg import CHART_HEIGHT, CHART_WIDTH, Svg, add, chart, round_ticks, shorten, tick_step
 
 if TYPE_CHECKING:
     import jinja2
@@ -37,8 +38,6 @@ FONT_SIZE = 15
 LINE_HEIGHT = 20
 MAX_CAPTION_LINES = 8
 
-CHART_WIDTH, CHART_HEIGHT = 480, 240
-"""Size of a chart in its own units; on the page it is as wide as its column."""
 MAX_POINTS = 600
 """Points drawn of a line; more cannot be told apart and make the page heavy."""
 MAX_HOVERS = 120
@@ -116,18 +115,6 @@ def wrap_text(
     return [line for line in lines if line]
 
 
-@dataclass(frozen=True)
-class Svg:
-    """A chart; `str` and Jinja2 render it as markup."""
-
-    root: ElementTree.Element
-
-    def __str__(self) -> str:
-        return ElementTree.tostring(self.root, encoding="unicode")
-
-    __html__ = __str__
-
-
 class Line(NamedTuple):
     """One line of a chart; `faint` draws it thin and pale, for what lies behind a smoothed one."""
 
@@ -147,7 +134,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
     """Lines over a common x axis; points that are not finite are left out."""
     lines = [line._replace(points=[point for point in line.points if all(map(math.isfinite, point))]) for line in lines]
     lines = [line for line in lines if line.points]
-    root = _chart(title, [line.label for line in lines] if len(lines) > 1 else [])
+    root = chart(title, [line.label for line in lines] if len(lines) > 1 else [])
     if not lines:
         return _nothing(root)
     xs = [x for line in lines for x, _ in line.points]
@@ -159,9 +146,9 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
         kind = f"line series-{place}" + (" faint" if line.faint else "")
         if len(line.points) == 1:
             x, y = line.points[0]
-            _add(root, "circle", cx=frame.x(x), cy=frame.y(y), r=3, class_=f"bar series-{place}")
+            add(root, "circle", cx=frame.x(x), cy=frame.y(y), r=3, class_=f"bar series-{place}")
         else:
-            _add(root, "polyline", points=points, class_=kind)
+            add(root, "polyline", points=points, class_=kind)
     _add_hovers(root, lines, frame, x_label)
     return Svg(root)
 
@@ -170,31 +157,31 @@ def bar_chart(bars: Mapping[str, Sequence[float]], *, title: str, series: Sequen
     """Horizontal bars: for each label one value per series, none negative, with the number behind each bar."""
     label_width, bar_height, group_gap, top = 168, 13, 9, 44 if len(series) > 1 else 34
     group_height = bar_height * len(series) + group_gap
-    root = _chart(title, series if len(series) > 1 else (), height=top + group_height * max(1, len(bars)))
+    root = chart(title, series if len(series) > 1 else (), height=top + group_height * max(1, len(bars)))
     if not bars:
         return _nothing(root)
     longest = max(max(values) for values in bars.values()) or 1
     room = CHART_WIDTH - label_width - 64
     for place, (label, values) in enumerate(bars.items()):
         y = top + place * group_height
-        group = _add(root, "g")
+        group = add(root, "g")
         hover = ", ".join(f"{name} {format_number(value)}" for name, value in zip(series, values, strict=True))
-        _add(group, "title", text=f"{label}: {hover}")
+        add(group, "title", text=f"{label}: {hover}")
         middle = y + bar_height * len(series) / 2 + 4
-        _add(group, "text", text=_shorten(label, 24), x=label_width - 8, y=middle, class_="label")
+        add(group, "text", text=shorten(label, 24), x=label_width - 8, y=middle, class_="label")
         for number, value in enumerate(values):
             width = max(room * value / longest, 1 if value else 0)
             y_bar = y + number * bar_height
-            _add(group, "rect", x=label_width, y=y_bar, width=width, height=bar_height - 2, rx=2,
+            add(group, "rect", x=label_width, y=y_bar, width=width, height=bar_height - 2, rx=2,
                  class_=f"bar series-{number}")  # fmt: skip
-            _add(group, "text", text=format_number(value), x=label_width + width + 5, y=y_bar + 10, class_="value")
+            add(group, "text", text=format_number(value), x=label_width + width + 5, y=y_bar + 10, class_="value")
     return Svg(root)
 
 
 def histogram(values: Sequence[float], *, title: str, x_label: str, bins: int = 24) -> Svg:
     """How many of the values fall into each of `bins` equal intervals from the least to the greatest."""
     values = [value for value in values if math.isfinite(value)]
-    root = _chart(title, ())
+    root = chart(title, ())
     if not values:
         return _nothing(root)
     low, high = min(values), max(values)
@@ -208,9 +195,9 @@ def histogram(values: Sequence[float], *, title: str, x_label: str, bins: int = 
     for place, count in enumerate(counts):
         start, end = (low + (high - low) * edge / bins for edge in (place, place + 1))
         x = frame.x(start)
-        bar = _add(root, "rect", x=x + 0.5, y=frame.y(count), width=max(frame.x(end) - x - 1, 0.5),
+        bar = add(root, "rect", x=x + 0.5, y=frame.y(count), width=max(frame.x(end) - x - 1, 0.5),
                    height=frame.y(0) - frame.y(count), class_="bar series-0")  # fmt: skip
-        _add(bar, "title", text=f"{format_number(start)} to {format_number(end)}: {count:,}")
+        add(bar, "title", text=f"{format_number(start)} to {format_number(end)}: {count:,}")
     return Svg(root)
 
 
@@ -228,20 +215,20 @@ def binned_chart(
     `marks` are drawn over the bars, as far as they lie within the edges. `ticks` name places of an axis whose numbers
     say nothing to a reader, such as logarithms; None numbers the axis.
     """
-    root = _chart(title, ())
+    root = chart(title, ())
     if not any(counts):
         return _nothing(root)
     frame = _Frame.around(edges[0], edges[-1], 0, max(counts))
-    whole = [value for value in _ticks(frame.y_low, frame.y_high) if value == round(value)]
+    whole = [value for value in round_ticks(frame.y_low, frame.y_high) if value == round(value)]
     frame.draw_axes(root, x_label, ticks, [Mark(value, format_number(value)) for value in whole])
     for (start, end), count in zip(itertools.pairwise(edges), counts, strict=True):
         if not count:
             continue
         left, top = frame.x(start), frame.y(count)
-        bar = _add(root, "rect", x=left + 0.3, y=top, width=max(frame.x(end) - left - 0.6, 0.5),
+        bar = add(root, "rect", x=left + 0.3, y=top, width=max(frame.x(end) - left - 0.6, 0.5),
                    height=frame.y(0) - top, class_="bar series-0")  # fmt: skip
         interval = f"{format_number(start)} to {format_number(end)}: " if ticks is None else ""
-        _add(bar, "title", text=f"{interval}{format_number(count)}")
+        add(bar, "title", text=f"{interval}{format_number(count)}")
     _add_marks(root, frame, marks)
     return Svg(root)
 
@@ -253,7 +240,7 @@ def log_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
         for line in lines
     ]
     logs = [line for line in logs if line.points]
-    root = _chart(title, [line.label for line in logs])
+    root = chart(title, [line.label for line in logs])
     if not logs:
         return _nothing(root)
     xs = [x for line in logs for x, _ in line.points]
@@ -264,9 +251,9 @@ def log_chart(lines: Sequence[Line], *, title: str, x_label: str) -> Svg:
         points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in _every(line.points, MAX_POINTS))
         if len(line.points) == 1:
             x, y = line.points[0]
-            _add(root, "circle", cx=frame.x(x), cy=frame.y(y), r=3, class_=f"bar series-{place}")
+            add(root, "circle", cx=frame.x(x), cy=frame.y(y), r=3, class_=f"bar series-{place}")
         else:
-            _add(root, "polyline", points=points, class_=f"line series-{place}")
+            add(root, "polyline", points=points, class_=f"line series-{place}")
     return Svg(root)
 
 
@@ -296,23 +283,23 @@ def density_chart(
     Both axes have the same `limits` and `ticks`; `labels` are those of the x and the y axis. `spots` are drawn over the
     cells.
     """
-    root = _chart(title, ())
+    root = chart(title, ())
     if not cells:
         return _nothing(root)
     frame = _Frame(*limits, *limits)
     frame.draw_axes(root, labels[0], ticks, ticks)
-    _add(root, "text", text=labels[1], x=frame.LEFT, y=frame.TOP - 9)
+    add(root, "text", text=labels[1], x=frame.LEFT, y=frame.TOP - 9)
     most = math.log1p(max(cell.amount for cell in cells))
     for cell in cells:
         top, left = frame.y(cell.y_high), frame.x(cell.x_low)
-        box = _add(root, "rect", x=left, y=top, width=frame.x(cell.x_high) - left, height=frame.y(cell.y_low) - top,
+        box = add(root, "rect", x=left, y=top, width=frame.x(cell.x_high) - left, height=frame.y(cell.y_low) - top,
                    class_="bar series-0")  # fmt: skip
         box.set("fill-opacity", f"{0.18 + 0.82 * math.log1p(cell.amount) / most:.2f}")
-        _add(box, "title", text=cell.label)
+        add(box, "title", text=cell.label)
     for spot in spots:
         if frame.x_low <= spot.x <= frame.x_high and frame.y_low <= spot.y <= frame.y_high:
-            ring = _add(root, "circle", cx=frame.x(spot.x), cy=frame.y(spot.y), r=3, class_="spot")
-            _add(ring, "title", text=spot.label)
+            ring = add(root, "circle", cx=frame.x(spot.x), cy=frame.y(spot.y), r=3, class_="spot")
+            add(ring, "title", text=spot.label)
     return Svg(root)
 
 
@@ -368,7 +355,7 @@ def visible(text: str, limit: int = 2000) -> str:
     Characters that turn the direction of what follows, or that have no width, would let a tag say one thing and show
     another; here they read `<U+202E>`.
     """
-    shown = _shorten(text, limit)
+    shown = shorten(text, limit)
     if shown.isprintable():
         return shown
     shown = _BREAKS.sub(" ", shown)
@@ -401,37 +388,9 @@ def write_page(path: Path, html: str) -> None:
     fsio.atomic_write(path, html.encode("utf-8", errors="replace"))
 
 
-def _chart(title: str, legend: Sequence[str], *, height: float = CHART_HEIGHT) -> ElementTree.Element:
-    """An empty chart with its title, and a legend below it."""
-    root = ElementTree.Element("svg")
-    root.attrib.update(
-        {"viewBox": f"0 0 {CHART_WIDTH} {height:g}", "class": "chart", "role": "img", "aria-label": title}
-    )
-    _add(root, "text", text=title, x=2, y=15, class_="title")
-    x = 2.0
-    for place, label in enumerate(legend):
-        _add(root, "rect", x=x, y=25, width=10, height=10, rx=2, class_=f"bar series-{place}")
-        _add(root, "text", text=_shorten(label, 30), x=x + 14, y=34)
-        x += 28 + 7.4 * len(_shorten(label, 30))
-    return root
-
-
 def _nothing(root: ElementTree.Element) -> Svg:
-    _add(root, "text", text="nothing to show", x=2, y=40)
+    add(root, "text", text="nothing to show", x=2, y=40)
     return Svg(root)
-
-
-def _add(
-    parent: ElementTree.Element, tag: str, *, text: str = "", class_: str = "", **numbers: float | str
-) -> ElementTree.Element:
-    element = ElementTree.SubElement(parent, tag)
-    for name, value in numbers.items():
-        element.set(name, value if isinstance(value, str) else f"{value:.6g}")
-    if class_:
-        element.set("class", class_)
-    if text:
-        element.text = text
-    return element
 
 
 @dataclass(frozen=True)
@@ -456,7 +415,7 @@ class _Frame:
         if y_low == y_high:
             margin = abs(y_low) / 2 or 0.5
             y_low, y_high = y_low - margin, y_high + margin
-        step = _tick_step(y_low, y_high)
+        step = tick_step(y_low, y_high)
         return cls(x_low, x_high, math.floor(y_low / step) * step, math.ceil(y_high / step) * step)
 
     def x(self, value: float) -> float:
@@ -475,20 +434,20 @@ class _Frame:
         """Grid, numbers and the name of the x axis; ticks that are given stand in for the numbers."""
         for at, label in self._named_ticks(self.y_low, self.y_high, y_ticks):
             y = self.y(at)
-            _add(root, "path", d=f"M{self.LEFT} {y:.1f}H{self.RIGHT}", class_="grid")
-            _add(root, "text", text=label, x=self.LEFT - 6, y=y + 4, class_="label")
+            add(root, "path", d=f"M{self.LEFT} {y:.1f}H{self.RIGHT}", class_="grid")
+            add(root, "text", text=label, x=self.LEFT - 6, y=y + 4, class_="label")
         end = -math.inf
         for at, label in self._named_ticks(self.x_low, self.x_high, x_ticks):
             half = 3.6 * len(label) + 4
             if self.x(at) - half > end:  # two labels never run into one
-                _add(root, "text", text=label, x=self.x(at), y=self.BOTTOM + 15, class_="middle")
+                add(root, "text", text=label, x=self.x(at), y=self.BOTTOM + 15, class_="middle")
                 end = self.x(at) + half
-        _add(root, "text", text=x_label, x=(self.LEFT + self.RIGHT) / 2, y=self.BOTTOM + 30, class_="middle")
+        add(root, "text", text=x_label, x=(self.LEFT + self.RIGHT) / 2, y=self.BOTTOM + 30, class_="middle")
 
     @staticmethod
     def _named_ticks(low: float, high: float, given: Sequence[Mark] | None) -> list[Mark]:
         if given is None:
-            return _numbered(_ticks(low, high), _tick_step(low, high))
+            return _numbered(round_ticks(low, high), tick_step(low, high))
         return [tick for tick in given if low <= tick.at <= high]
 
 
@@ -505,24 +464,11 @@ def _add_marks(root: ElementTree.Element, frame: _Frame, marks: Sequence[Mark]) 
             continue
         x = frame.x(mark.at)
         kind = "mark" if mark.label else "mark faint"
-        _add(root, "path", d=f"M{x:.1f} {frame.TOP}V{frame.BOTTOM}", class_=kind)
+        add(root, "path", d=f"M{x:.1f} {frame.TOP}V{frame.BOTTOM}", class_=kind)
         is_raised = x < end and not is_raised
         if mark.label and (x >= end or is_raised):
-            _add(root, "text", text=mark.label, x=x, y=frame.TOP - (16 if is_raised else 4), class_="middle")
+            add(root, "text", text=mark.label, x=x, y=frame.TOP - (16 if is_raised else 4), class_="middle")
             end = x + 7.0 * len(mark.label)
-
-
-def _tick_step(low: float, high: float) -> float:
-    """A step of 1, 2 or 5 times a power of ten that makes three to seven steps."""
-    rough = (high - low) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    return power * next(nice for nice in (1, 2, 5, 10) if nice * power >= rough * 0.9)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    step = _tick_step(low, high)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
 
 
 def _numbered(places: Sequence[float], step: float) -> list[Mark]:
@@ -546,9 +492,9 @@ def _add_hovers(root: ElementTree.Element, lines: Sequence[Line], frame: _Frame,
         frame.RIGHT,
     ]
     for place, (left, right) in zip(places, itertools.pairwise(edges), strict=True):
-        column = _add(root, "rect", x=left, y=frame.TOP, width=right - left, height=frame.BOTTOM - frame.TOP,
+        column = add(root, "rect", x=left, y=frame.TOP, width=right - left, height=frame.BOTTOM - frame.TOP,
                       class_="hover")  # fmt: skip
-        _add(column, "title", text="\n".join([f"{x_label} {format_number(place)}", *values[place]]))
+        add(column, "title", text="\n".join([f"{x_label} {format_number(place)}", *values[place]]))
 
 
 def _every(items: Sequence[Any], limit: int) -> list[Any]:
@@ -560,7 +506,3 @@ def _every(items: Sequence[Any], limit: int) -> list[Any]:
 def _is_hidden(char: str) -> bool:
     """Controls, formats (direction, zero width), half surrogates, separators of lines and paragraphs."""
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from animetune.figures import CHART_WIDTH, Svg, visible
+from animetune.figures import visible
+from animetune.svg import CHART_WIDTH, Svg, add, chart, round_ticks
 
 COLOURS = 4
 """Series that the page has colours for."""
@@ -55,27 +55,24 @@ def dot_chart(
     if limits is None:
         margin = 0.04 * (high - low) or 1.0
         low, high = low - margin, high + margin
-    ticks = _ticks(low, high)
     scale = (CHART_WIDTH - _LEFT - _RIGHT) / (high - low)
     height = _TOP + len(drawn) * (_STEP * shown_series + _GAP) + _AXIS
-    root = ElementTree.Element("svg", {
-        "viewBox": f"0 0 {CHART_WIDTH} {height:g}", "class": "chart", "role": "img", "aria-label": title
-    })  # fmt: skip
+    names = [visible(name, 22) for name in series[:shown_series]] if len(series) > 1 else []
+    root = chart(title, names, height=height)
 
     def place(value: float) -> float:
         return _LEFT + (min(max(value, low), high) - low) * scale
 
-    _text(root, title, 2, 15, "title")
-    _legend(root, series[:shown_series])
     bottom = height - _AXIS
-    for tick in ticks:
-        _path(root, f"M{place(tick):.1f} {_TOP - 6:g}V{bottom:g}", class_="grid")
-        _text(root, shown(tick), place(tick), bottom + 15, "middle")
+    for tick in round_ticks(low, high, 4):
+        add(root, "path", d=f"M{place(tick):.1f} {_TOP - 6:g}V{bottom:g}", class_="grid")
+        add(root, "text", text=shown(tick), x=place(tick), y=bottom + 15, class_="middle")
     if middle is not None:
-        _path(root, f"M{place(middle):.1f} {_TOP - 6:g}V{bottom:g}", style=_MIDDLE)
+        add(root, "path", d=f"M{place(middle):.1f} {_TOP - 6:g}V{bottom:g}", style=_MIDDLE)
     y = _TOP
     for label, dots in drawn.items():
-        _text(root, visible(label, _LABEL), _LEFT - 10, y + _STEP * shown_series / 2 + 4, "label")
+        told = visible(label, _LABEL)
+        add(root, "text", text=told, x=_LEFT - 10, y=y + _STEP * shown_series / 2 + 4, class_="label")
         for number, dot in enumerate(dots):
             if dot is not None:
                 _draw(root, label, dot, number, y + _STEP * (number + 0.5), place, shown)
@@ -92,43 +89,13 @@ def _draw(
     place: Callable[[float], float],
     shown: Callable[[float], str],
 ) -> None:
-    group = ElementTree.SubElement(root, "g")
+    group = add(root, "g")
     written = f"{visible(label, 80)}: {shown(dot.value)}"
     reach = place(dot.value) + 5
     if dot.low is not None and dot.high is not None:
         written += f", {shown(dot.low)} to {shown(dot.high)}"
-        _path(group, f"M{place(dot.low):.1f} {y:g}H{place(dot.high):.1f}", style=_WHISKER.format(colour))
+        add(group, "path", d=f"M{place(dot.low):.1f} {y:g}H{place(dot.high):.1f}", style=_WHISKER.format(colour))
         reach = max(reach, place(dot.high))
-    ElementTree.SubElement(group, "title").text = written
-    ElementTree.SubElement(
-        group, "circle", {"cx": f"{place(dot.value):.1f}", "cy": f"{y:g}", "r": "5", "style": _DOT.format(colour)}
-    )
-    _text(group, shown(dot.value), reach + 5, y + 4, "value")
-
-
-def _legend(root: ElementTree.Element, series: Sequence[str]) -> None:
-    x = 2.0
-    for number, name in enumerate(series if len(series) > 1 else ()):
-        ElementTree.SubElement(root, "circle", {"cx": f"{x + 5:g}", "cy": "29", "r": "5", "style": _DOT.format(number)})
-        label = visible(name, 22)
-        _text(root, label, x + 14, 33)
-        x += 28 + 7.2 * len(label)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * 0.9)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
-
-
-def _path(parent: ElementTree.Element, d: str, *, class_: str = "", style: str = "") -> None:
-    ElementTree.SubElement(
-        parent, "path", {"d": d, **({"class": class_} if class_ else {}), **({"style": style} if style else {})}
-    )
-
-
-def _text(parent: ElementTree.Element, text: str, x: float, y: float, kind: str = "") -> None:
-    element = ElementTree.SubElement(parent, "text", {"x": f"{x:.6g}", "y": f"{y:.6g}", "class": kind})
-    element.text = text
+    add(group, "title", text=written)
+    add(group, "circle", cx=f"{place(dot.value):.1f}", cy=y, r=5, style=_DOT.format(colour))
+    add(group, "text", text=shown(dot.value), x=reach + 5, y=y + 4, class_="value")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from animetune import figures
 from animetune.arena.charts import COLOURS, Dot, dot_chart
 from animetune.arena.ratings.shapes import MIDDLE, Ratings, Score, Share, View, VoterReport
-from animetune.figures import Svg
 from animetune.intervals import Interval
+from animetune.svg import Svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_VOTERS = 40

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from xml.etree import ElementTree
 
 from animetune.evaluate.measures import Group
-from animetune.figures import CHART_WIDTH, Svg
+from animetune.svg import CHART_WIDTH, Svg, add, chart, shorten
 
 COLOURS = 4
 """Series that the page has colours for; more models are in the table alone."""
@@ -33,57 +32,29 @@ def interval_chart(
     scale = (CHART_WIDTH - _LEFT - _RIGHT) / ((high - low) or 1)
     zero = _LEFT - low * scale
     step = _BAR * len(models) + _GAP
-    root = ElementTree.Element(
-        "svg",
-        {
-            "viewBox": f"0 0 {CHART_WIDTH} {_TOP + step * len(groups):g}",
-            "class": "chart",
-            "role": "img",
-            "aria-label": title,
-        },
-    )
-    _text(root, title, 2, 15, "title")
-    x = 2.0
-    for place, model in enumerate(models):
-        _shape(root, "rect", f"bar series-{place}", x=x, y=25, width=10, height=10, rx=2)
-        label = _short(model, 24)
-        _text(root, label, x + 14, 34)
-        x += 28 + 7.4 * len(label)
+    root = chart(title, models, height=_TOP + step * len(groups))
     for place, group in enumerate(groups):
         top = _TOP + place * step
-        _text(root, _short(group.title, 26), _LEFT - 8, top + _BAR * len(models) / 2 + 4, "label")
+        label = shorten(group.title, 26)
+        add(root, "text", text=label, x=_LEFT - 8, y=top + _BAR * len(models) / 2 + 4, class_="label")
         for number, model in enumerate(models):
             estimate = group.estimates.get(model)
             if estimate is None:
                 continue
             y = top + number * _BAR
             end = zero + estimate.value * scale
-            bar = _shape(
-                root, "rect", f"bar series-{number}", x=min(zero, end), y=y, width=max(abs(end - zero), 1),
-                height=_BAR - 3, rx=2,
+            bar = add(
+                root, "rect", x=min(zero, end), y=y, width=max(abs(end - zero), 1), height=_BAR - 3, rx=2,
+                class_=f"bar series-{number}",
             )  # fmt: skip
             written = f"{group.title}, {model}: {shown(estimate.value)} of {estimate.n:,} pictures"
-            ElementTree.SubElement(bar, "title").text = written
+            add(bar, "title", text=written)
             reach = max(end, zero)
             if estimate.interval is not None:
                 start, stop = (zero + each * scale for each in estimate.interval)
                 middle = y + (_BAR - 3) / 2
                 path = f"M{start:.1f} {middle:.1f}H{stop:.1f}M{start:.1f} {y + 2:.1f}v6M{stop:.1f} {y + 2:.1f}v6"
-                ElementTree.SubElement(root, "path", {"d": path, "style": _WHISKER})
+                add(root, "path", d=path, style=_WHISKER)
                 reach = max(reach, stop)
-            _text(root, shown(estimate.value), reach + 5, y + 10, "value")
+            add(root, "text", text=shown(estimate.value), x=reach + 5, y=y + 10, class_="value")
     return Svg(root)
-
-
-def _shape(root: ElementTree.Element, tag: str, kind: str, **numbers: float) -> ElementTree.Element:
-    attributes = {name: f"{value:.6g}" for name, value in numbers.items()}
-    return ElementTree.SubElement(root, tag, {**attributes, "class": kind})
-
-
-def _text(root: ElementTree.Element, text: str, x: float, y: float, kind: str = "") -> None:
-    element = ElementTree.SubElement(root, "text", {"x": f"{x:.6g}", "y": f"{y:.6g}", "class": kind})
-    element.text = text
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

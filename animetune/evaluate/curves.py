@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 from animetune.evaluate.config import REFERENCE
 from animetune.evaluate.measures import Group
 from animetune.evaluate.probes.shape import Histogram
-from animetune.figures import CHART_WIDTH, Line, Svg, format_number, line_chart
+from animetune.figures import Line, format_number, line_chart
+from animetune.svg import CHART_WIDTH, Svg, add, chart, shorten, tick_step
 
 SERIES = 4
 """What the page has colours for."""
@@ -52,22 +53,23 @@ def step_chart(
                 values += [each.value, *((each.interval or ()) if model in steps else ())]
     low, high = min(values), max(values)
     high = high if high > low else low + 1
-    tick = _tick(high - low)
+    tick = tick_step(low, high, _TICKS)
     top, bottom = math.ceil(high / tick - 1e-9) * tick, math.floor(low / tick + 1e-9) * tick
     plane = _Plane(min(steps.values()), max(steps.values()), bottom, top)
-    root = ElementTree.Element(
-        "svg",
-        {"viewBox": f"0 0 {CHART_WIDTH} {_HEIGHT:g}", "class": "chart", "role": "img", "aria-label": title},
-    )
-    _text(root, title, 2, 15, "title")
-    _legend(root, [group.title for group in groups])
+    root = chart(title, [group.title for group in groups], height=_HEIGHT)
     _axes(root, plane, tick, sorted(set(steps.values())), shown)
     for place, group in enumerate(groups):
         _draw(root, plane, place, group, steps, shown)
         base = group.estimates.get(level) if level not in steps else None
         if base is not None:
-            path = _path(root, f"M{_LEFT:g} {plane.y(base.value):.1f}H{_RIGHT:g}", f"line series-{place}", _LEVEL)
-            ElementTree.SubElement(path, "title").text = f"{group.title}, {level}: {shown(base.value)}"
+            path = add(
+                root,
+                "path",
+                d=f"M{_LEFT:g} {plane.y(base.value):.1f}H{_RIGHT:g}",
+                class_=f"line series-{place}",
+                style=_LEVEL,
+            )
+            add(path, "title", text=f"{group.title}, {level}: {shown(base.value)}")
     return Svg(root)
 
 
@@ -80,7 +82,7 @@ def histogram_charts(histogram: Histogram, models: Sequence[str]) -> list[Svg]:
     charts = []
     for some in together if named or reference else ():
         lines = [
-            Line(_short(name, 16), _outline(histogram.edges, histogram.counts[name])) for name in [*reference, *some]
+            Line(shorten(name, 16), _outline(histogram.edges, histogram.counts[name])) for name in [*reference, *some]
         ]
         charts.append(line_chart(lines, title=histogram.title, x_label="share of pictures (y) by value"))
     return charts
@@ -100,23 +102,17 @@ def _draw(
 ) -> None:
     points = _points(group, steps)
     places = [(plane.x(step), plane.y(group.estimates[model].value)) for step, model in points]
-    ElementTree.SubElement(
-        root,
-        "polyline",
-        {"points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places), "class": f"line series-{place}"},
-    )
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    add(root, "polyline", points=path, class_=f"line series-{place}")
     for (step, model), (x, y) in zip(points, places, strict=True):
         estimate = group.estimates[model]
         if estimate.interval is not None:
             low, high = (plane.y(end) for end in estimate.interval)
-            _path(root, f"M{x:.1f} {low:.1f}V{high:.1f}", f"line series-{place}", _WHISKER)
-        dot = ElementTree.SubElement(
-            root, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "3.4", "class": f"bar series-{place}"}
-        )
+            add(root, "path", d=f"M{x:.1f} {low:.1f}V{high:.1f}", class_=f"line series-{place}", style=_WHISKER)
+        dot = add(root, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.4, class_=f"bar series-{place}")
         ends = "" if estimate.interval is None else f" ({' to '.join(map(shown, estimate.interval))})"
-        ElementTree.SubElement(
-            dot, "title"
-        ).text = f"{group.title}, step {step:,}: {shown(estimate.value)}{ends}, n {estimate.n:,}"
+        written = f"{group.title}, step {step:,}: {shown(estimate.value)}{ends}, n {estimate.n:,}"
+        add(dot, "title", text=written)
 
 
 def _axes(
@@ -124,32 +120,17 @@ def _axes(
 ) -> None:
     for number in range(round((plane.y_high - plane.y_low) / tick) + 1):
         value = plane.y_low + number * tick
-        _path(root, f"M{_LEFT:g} {plane.y(value):.1f}H{_RIGHT:g}", "grid")
-        _text(root, shown(value), _LEFT - 6, plane.y(value) + 4, "label")
+        add(root, "path", d=f"M{_LEFT:g} {plane.y(value):.1f}H{_RIGHT:g}", class_="grid")
+        add(root, "text", text=shown(value), x=_LEFT - 6, y=plane.y(value) + 4, class_="label")
     end = 0.0
     for step in steps:
         label = format_number(step)
         half = 3.8 * len(label) + 4
         if plane.x(step) - half > end:  # two labels never run into one
-            _text(root, label, min(plane.x(step), CHART_WIDTH - half), _BOTTOM + 16, "middle")
+            x = min(plane.x(step), CHART_WIDTH - half)
+            add(root, "text", text=label, x=x, y=_BOTTOM + 16, class_="middle")
             end = plane.x(step) + half
-    _text(root, "step", (_LEFT + _RIGHT) / 2, _BOTTOM + 32, "middle")
-
-
-def _tick(length: float) -> float:
-    """1, 2 or 5 times a power of ten, for two to five steps."""
-    power = 10.0 ** math.floor(math.log10(length / _TICKS))
-    return power * next(nice for nice in (1, 2, 5, 10) if nice * power >= length / _TICKS)
-
-
-def _legend(root: ElementTree.Element, labels: Sequence[str]) -> None:
-    x = 2.0
-    for place, label in enumerate(labels):
-        written = _short(label, 100 // max(1, len(labels)) - 4 if len(labels) > 2 else 36)
-        attributes = {"x": f"{x:g}", "y": "25", "width": "10", "height": "10", "rx": "2"}
-        ElementTree.SubElement(root, "rect", {**attributes, "class": f"bar series-{place}"})
-        _text(root, written, x + 14, 34)
-        x += 28 + 6.6 * len(written)
+    add(root, "text", text="step", x=(_LEFT + _RIGHT) / 2, y=_BOTTOM + 32, class_="middle")
 
 
 def _outline(edges: Sequence[float], counts: Sequence[int]) -> list[tuple[float, float]]:
@@ -159,15 +140,3 @@ def _outline(edges: Sequence[float], counts: Sequence[int]) -> list[tuple[float,
     for (start, end), count in zip(itertools.pairwise(edges), counts, strict=True):
         points += [(float(start), count / total), (float(end), count / total)]
     return [*points, (float(edges[-1]), 0.0)]
-
-
-def _path(root: ElementTree.Element, d: str, kind: str, style: str = "") -> ElementTree.Element:
-    return ElementTree.SubElement(root, "path", {"d": d, "class": kind, **({"style": style} if style else {})})
-
-
-def _text(root: ElementTree.Element, text: str, x: float, y: float, kind: str = "") -> None:
-    ElementTree.SubElement(root, "text", {"x": f"{x:.6g}", "y": f"{y:.6g}", "class": kind}).text = text
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

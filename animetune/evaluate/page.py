@@ -13,7 +13,7 @@ from animetune.evaluate.curves import histogram_charts, step_chart
 from animetune.evaluate.measures import Difference, Estimate, Measure
 from animetune.evaluate.page_pictures import Shelf, shown_over_steps
 from animetune.evaluate.results import Evaluation, Found
-from animetune.figures import Svg
+from animetune.svg import Svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL, GRID_THUMBNAIL = 256, 160

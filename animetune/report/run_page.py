@@ -13,10 +13,11 @@ from typing import Any
 from PIL import Image
 
 from animetune import figures
-from animetune.figures import Line, Svg, bar_chart, histogram, line_chart, smooth
+from animetune.figures import Line, bar_chart, histogram, line_chart, smooth
 from animetune.manifest import Manifest
 from animetune.records import Size
 from animetune.seeding import Purpose, rng_for
+from animetune.svg import Svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -23,7 +23,7 @@ from animetune.curate.caption.outcomes import CODES
 from animetune.curate.closeups.crops import CODES as CLOSEUP_CODES
 from animetune.curate.read.fields import RECORD_CODES
 from animetune.curate.weigh.expected import effective, entropy, gini
-from animetune.figures import Line, Mark, Svg, binned_chart, format_number, log_chart
+from animetune.figures import Line, Mark, binned_chart, format_number, log_chart
 from animetune.pictures import PICTURE_CODES
 from animetune.records import CONTENT_BUCKETS
 from animetune.report.image_facts import pictures_in
@@ -32,6 +32,7 @@ from animetune.report.table_counts import NO_CLASS, Count, column_of, top_share
 from animetune.report.table_facts import TableFacts
 from animetune.report.table_noted import all_facts, factors, weighed
 from animetune.report.table_sizes import ratio_chart, size_chart
+from animetune.svg import Svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 

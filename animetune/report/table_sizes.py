@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from animetune.buckets import SizesConfig, enumerate_sizes, place
-from animetune.figures import Cell, Mark, Spot, Svg, binned_chart, density_chart
+from animetune.figures import Cell, Mark, Spot, binned_chart, density_chart
 from animetune.records import Size
 from animetune.report.table_counts import Count
+from animetune.svg import Svg
 
 CELLS = 44
 """Cells of the plane of sizes, each way."""

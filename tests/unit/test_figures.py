@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from animetune import figures
+from animetune import figures, svg
 from animetune.figures import (
     CHART_HEIGHT,
     CHART_WIDTH,
@@ -210,7 +210,7 @@ def test_text_in_charts_stays_text(text):
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e9))
 def test_ticks_are_few_round_and_inside(low, span):
-    ticks = figures._ticks(low, low + span)
+    ticks = svg.round_ticks(low, low + span)
     assert 2 <= len(ticks) <= 8
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
 

@@ -126,7 +126,7 @@ def test_dots_lie_within_the_chart():
     root = ElementTree.fromstring(str(chart))
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     circles = [(float(each.attrib["cx"]), float(each.attrib["cy"])) for each in root.iter("circle")]
-    assert len(circles) == 2 + 3  # two of the legend
+    assert len(circles) == 3
     assert all(0 < x < width and 0 < y < height for x, y in circles)
     texts = [each.text for each in root.iter("text")]
     assert {"first", "second", "1200", "x", "y"} <= set(texts)

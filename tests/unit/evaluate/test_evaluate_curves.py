@@ -47,7 +47,7 @@ def test_points_lie_in_the_order_of_steps_and_as_high_as_their_values() -> None:
 def test_the_axis_has_round_numbers_around_all_values() -> None:
     root = chart(group(early=-0.3))
     assert root is not None
-    written = [each.text for each in root.iter("text") if each.attrib["class"] == "label"]
+    written = [each.text for each in root.iter("text") if each.get("class") == "label"]
     assert written == ["-0.50", "0.00", "0.50", "1.00"]
 
 
