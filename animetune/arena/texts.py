@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from animetune.errors import ConfigError
-
-MAX_BYTES = 20_000_000
+from animetune.text_files import read_text
 
 
 def plain(prompt: str) -> str:
@@ -30,16 +29,7 @@ def read_list(path: Path, setting: str) -> frozenset[str]:
 
     Raises ConfigError with every mistake, as `setting: file:line: what`.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{setting}: {path}: cannot be read ({error.strerror}); name a file of prompts") from error
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{setting}: {path}: has {len(raw):,} bytes; a file of prompts has at most {MAX_BYTES:,}")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{setting}: {path}: is not UTF-8 text; save it as UTF-8") from error
+    text = read_text(path, setting)
     prompts, problems = set(), []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or (path.suffix != ".jsonl" and line.lstrip().startswith("#")):

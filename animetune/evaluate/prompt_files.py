@@ -13,7 +13,7 @@ from animetune import fsio
 from animetune.config import StrictModel
 from animetune.errors import ConfigError
 from animetune.evaluate.config import ProbeConfig
-from animetune.evaluate.text_files import read_text
+from animetune.text_files import read_text
 from animetune.tokens import CHUNK_BODY, count_tokens
 
 Text = Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]

@@ -15,8 +15,8 @@ from animetune.evaluate.adherence.graph import SHIPPED, Item, Question, build_it
 from animetune.evaluate.adherence.rows import Row, read_rows
 from animetune.evaluate.config.adherence import AdherenceConfig
 from animetune.evaluate.quarters import QUARTERS
-from animetune.evaluate.text_files import read_text
 from animetune.progress import first_of
+from animetune.text_files import read_text
 
 NAMED = 5
 """Missing files that a message names."""

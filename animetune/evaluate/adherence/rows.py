@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from animetune.errors import ConfigError
-from animetune.evaluate.text_files import read_text
+from animetune.text_files import read_text
 
 COLUMNS = (
     "item_id",

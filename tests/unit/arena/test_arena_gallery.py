@@ -248,7 +248,7 @@ def test_lists_of_prompts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no prompt"):
         read_list(text, "x")
     text.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+    with pytest.raises(ConfigError, match="is not UTF-8"):
         read_list(text, "x")
     with pytest.raises(ConfigError, match=r"x: .* cannot be read"):
         read_list(tmp_path / "absent.txt", "x")
