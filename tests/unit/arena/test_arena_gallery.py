@@ -250,5 +250,5 @@ def test_lists_of_prompts(tmp_path: Path) -> None:
     text.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         read_list(text, "x")
-    with pytest.raises(ConfigError, match=r"x: .* cannot be read"):
+    with pytest.raises(ConfigError, match=r"x: .* there is no such file"):
         read_list(tmp_path / "absent.txt", "x")
